@@ -1,0 +1,84 @@
+# Needs git, make and Python 3.11 or newer; everything else is installed into .venv.
+# Another interpreter: make test PYTHON=/path/to/python
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
+LOCKED := install --prefer-binary --require-hashes
+ITSELF := install --no-deps --no-build-isolation --config-settings editable_mode=compat --editable .
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command 'make lock' pyproject.toml
+JOBS ?= 2
+TESTS ?=
+
+export PIP_ROOT_USER_ACTION = ignore
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo serve test lint format bench faults docs snapshot lock clean
+MAKEFLAGS += --no-print-directory
+
+help: ## Say what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+
+demo: .venv/.runtime ## Create a demo shop, play a day in it over stdio, verify the record
+	@$(BIN)/python -m clients.demo
+
+serve: .venv/.runtime ## Every server, the authorization server and the console on loopback HTTP
+	@$(BIN)/python -m servers --http
+
+test: lint ## Lint, types and the whole test suite (TESTS=tests/orders for a part)
+	@echo "Testing"
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(TESTS)
+
+lint: .venv/.dev ## Style, formatting and types
+	@echo "Checking style, formatting and types"
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check . || { echo "Run 'make format'."; exit 1; }
+	@$(BIN)/mypy --no-error-summary
+
+format: .venv/.dev ## Format the code and mend what ruff can mend
+	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format .
+
+bench: .venv/.dev ## Measure, against a bare server in the same run
+	@$(BIN)/python -m benchmarks
+
+faults: .venv/.dev ## Break the code on purpose, one line at a time, and see a test fail for each
+	@$(BIN)/python -m tests.faults
+
+docs: .venv/.runtime ## Write the reference from the servers themselves
+	@$(BIN)/python -m clients.docs
+
+snapshot: .venv/.dev ## Freeze what each server offers, for the contract tests
+	@$(BIN)/python -m tests.contract.snapshot
+
+lock: .venv/.dev ## Resolve the dependencies anew (UPGRADE=--upgrade for newer ones)
+	@$(PIP) install uv
+	@$(COMPILE) --group build $(UPGRADE) --output-file requirements.lock
+	@$(COMPILE) --group dev $(UPGRADE) --constraint requirements.lock --output-file requirements-dev.lock
+
+clean: ## Remove what was installed, built and cached
+	@rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/node/node_modules tests/node/.lock
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/.runtime: requirements.lock pyproject.toml | .venv/.created
+	@echo "Installing what a shop needs into .venv (once)"
+	@$(PIP) $(LOCKED) -r requirements.lock
+	@$(PIP) $(ITSELF)
+	@touch $@
+
+.venv/.dev: requirements-dev.lock requirements.lock pyproject.toml | .venv/.created
+	@echo "Installing what the tests need into .venv (once)"
+	@$(PIP) $(LOCKED) -r requirements-dev.lock
+	@$(PIP) $(ITSELF)
+	@touch .venv/.runtime $@
+
+# The first interpreter that is new enough and can make a virtual environment with pip in it.
+.venv/.created:
+	@for python in $(or $(PYTHON),python3.11 python3 python3.14 python3.13 python3.12 python); do \
+		if "$$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+			"$$python" -m venv --clear .venv && touch $@; exit; \
+		fi; \
+	done; \
+	echo "No Python 3.11 or newer with venv and pip was found$(if $(PYTHON), at $(PYTHON))." >&2; \
+	echo "Install one (on Debian: python3 and python3-venv) or name it: make PYTHON=/path/to/python" >&2; \
+	exit 1

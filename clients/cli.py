@@ -1,0 +1,37 @@
+"""``shop``: what people do at a terminal. Every command has --help; exit codes mean something.
+
+Exit codes: 0 done · 1 refused or found broken · 2 could not be done or checked.
+"""
+
+import sys
+
+import typer
+
+from clients.commands import approvals, approvers, audit, config, data, database, probing
+from common.errors import ShopError
+
+app = typer.Typer(
+    name="shop",
+    help="Run a shop's operations with an agent, and keep the keys.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for part in (approvals, approvers, audit, config, data, database, probing):
+    part.add_to(app)
+
+
+def main() -> None:
+    """The console script."""
+    try:
+        app()
+    except ShopError as error:
+        print(f"{error.code}: {error.message}\n{error.next}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except (OSError, ValueError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    main()

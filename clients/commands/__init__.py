@@ -1,0 +1,1 @@
+"""One file a noun; each adds its commands to the app it is given."""

@@ -1,0 +1,135 @@
+"""shop approvals · shop approve · shop reject: a person decides, at a terminal."""
+
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.panel import Panel
+
+from clients.commands.common import Json, person, recorded, say_json, table, with_shop
+from clients.commands.secrets import ask_passphrase
+from common.approvals import approvers, decisions, requests
+from common.call import Call, quoted
+from common.clock import stamp, utc_now
+from common.shop import Shop
+from common.tables.spine import ApprovalRequest
+
+Id = Annotated[str, typer.Argument(help="The approval's id (apr_…).")]
+Who = Annotated[
+    str, typer.Option("--as", help="Your subject as enrolled, such as an e-mail address.")
+]
+Why = Annotated[str, typer.Option("--note", help="Why; kept with the decision.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    app.command("approvals")(list_open)
+    app.command("approve")(approve)
+    app.command("reject")(reject)
+
+
+def list_open(as_json: Json = False) -> None:
+    """List what waits for a person, oldest first."""
+
+    async def work(shop: Shop) -> list[ApprovalRequest]:
+        return await shop.database.run(
+            "*", lambda s: requests.pending(s, utc_now(), None, 100)[0], write=False
+        )
+
+    found = with_shop(work)
+    if as_json:
+        say_json([_shown(request) for request in found])
+        return
+    if not found:
+        typer.echo("Nothing waits for a decision.")
+        return
+    table(
+        "Waiting for a decision",
+        ["id", "what", "level", "asked by", "until"],
+        [
+            [
+                request.id, quoted(str(request.preview.get("title", request.tool))),
+                f"L{request.level}", request.requester, stamp(request.expires_at),
+            ]
+            for request in found
+        ],
+    )  # fmt: skip
+
+
+def approve(
+    approval_id: Id, subject: Who = "", note: Why = "", yes: Annotated[
+        bool, typer.Option("--yes", help="Do not ask for the word; the passphrase is still asked.")
+    ] = False,
+) -> None:  # fmt: skip
+    """Approve one request. Shows what the server recorded, then asks for your passphrase.
+
+    The passphrase is read from the terminal itself, never from a pipe, so that a program which
+    can run commands still cannot decide.
+    """
+    _decide(approval_id, subject, "approve", note, yes)
+
+
+def reject(approval_id: Id, subject: Who = "", note: Why = "") -> None:
+    """Reject one request, for good. Asks for your passphrase."""
+    _decide(approval_id, subject, "reject", note, True)
+
+
+def _decide(approval_id: str, subject: str, decision: str, note: str, yes: bool) -> None:
+    async def work(shop: Shop) -> str:
+        read = shop.database.run
+        request = await read("*", lambda s: requests.get(s, approval_id), write=False)
+        name = subject or shop.settings.operator
+        actor = person(name)
+
+        def viewed(call: Call) -> None:
+            call.effect("view", "approval_request", approval_id)
+
+        await recorded(shop, actor, "approval_view", viewed)
+        _show(request)
+        approver = await read("*", lambda s: approvers.find(s, name), write=False)
+        if not yes and typer.prompt(f"Type {decision} to go on") != decision:
+            return "Nothing was decided."
+        key = approvers.unlock(approver, ask_passphrase(f"Passphrase of {name}: "))
+
+        def decided(call: Call) -> str:
+            moved = decisions.decide(
+                call.session, approval_id, approver, key, decision, note, call.now, "terminal"
+            )
+            call.effect(decision, "approval_request", approval_id, **moved.as_dict())
+            return moved.to_state
+
+        state = await recorded(shop, actor, f"approval_{decision}", decided)
+        if state == "pending":
+            return "Recorded. One more person has to approve."
+        return f"{state.capitalize()}. The agent may go on when it repeats the call."
+
+    typer.echo(with_shop(work))
+
+
+def _show(request: ApprovalRequest) -> None:
+    preview = request.preview
+    lines = [
+        escape(str(preview.get("title", request.tool))),
+        *(escape(str(line)) for line in preview.get("lines", [])),
+    ]
+    for key in ("amount", "units"):
+        if key in preview:
+            lines.append(f"[bold]{key}: {escape(str(preview[key]))}[/bold]")
+    lines += [
+        "",
+        f"tool {request.server}.{request.tool} · level {request.level} · digest "
+        f"{request.digest[:8]}",
+        f"asked by {escape(request.requester)} · until {stamp(request.expires_at)}",
+        f"why: {escape(request.reason)}",
+    ]
+    Console().print(Panel("\n".join(lines), title=request.id, title_align="left"))
+
+
+def _shown(request: ApprovalRequest) -> dict[str, Any]:
+    return {
+        "approval_id": request.id, "server": request.server, "tool": request.tool,
+        "level": request.level, "state": request.state, "digest": request.digest,
+        "preview": request.preview, "reason": request.reason, "requester": request.requester,
+        "created_at": stamp(request.created_at), "expires_at": stamp(request.expires_at),
+    }  # fmt: skip

@@ -1,0 +1,149 @@
+"""Connect to every server as a host would, in both protocol eras, and check what it offers.
+
+``python -m clients.probe [--server NAME …] [--json] [--junit FILE]``: exit 0 when every check
+holds, 1 when one fails, 2 on wrong use.
+"""
+
+import argparse
+import asyncio
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from mcp import Client, StdioServerParameters
+from rich.console import Console
+from rich.table import Table
+
+from clients.probe_checks import CHECKS, Check, Target
+from common.settings import inherited
+from servers.run import DOMAINS
+
+ROOT = Path(__file__).resolve().parent.parent
+MODES = {"legacy": "2025-11-25", "auto": "2026-07-28"}
+PATIENCE_S = 120
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m clients.probe", description=__doc__)
+    parser.add_argument("--server", action="append", choices=DOMAINS, default=[])
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--junit", type=Path)
+    chosen = parser.parse_args(arguments)
+    return run_and_report(chosen.server, as_json=chosen.json, junit=chosen.junit)
+
+
+def run_and_report(
+    servers: Sequence[str], *, as_json: bool = False, junit: Path | None = None
+) -> int:
+    """Probe, print, and say how it went as an exit code."""
+    unknown = set(servers) - set(DOMAINS)
+    if unknown:
+        print(f"no such server: {', '.join(sorted(unknown))}", file=sys.stderr)
+        return 2
+    found = asyncio.run(probe(servers or DOMAINS))
+    failed = [check for check in found if not check.ok]
+    if junit is not None:
+        junit.write_bytes(_junit(found))
+    if as_json:
+        print(json.dumps({"failed": len(failed), "checks": [check.as_dict() for check in found]}))
+    else:
+        _print(found)
+    return 1 if failed else 0
+
+
+async def probe(servers: Sequence[str]) -> list[Check]:
+    """Every check of every server in every era, on a demo shop of its own."""
+    found: list[Check] = []
+    with tempfile.TemporaryDirectory(prefix="shop-probe-") as folder:
+        await _seed(Path(folder))
+        for server in servers:
+            for mode, expected in MODES.items():
+                found += await _probe_one(Target(server, mode, expected), folder)
+    return found
+
+
+async def _probe_one(target: Target, home: str) -> list[Check]:
+    parameters = StdioServerParameters(
+        command=sys.executable,
+        args=["-m", "servers", target.server],
+        env=inherited(SHOP_HOME=home, SHOP_OPERATOR="probe@example.com", PYTHONPATH=str(ROOT)),
+        cwd=str(ROOT),
+    )
+    found: list[Check] = []
+    try:
+        async with asyncio.timeout(PATIENCE_S), Client(parameters, mode=target.mode) as client:
+            for name, run in CHECKS.items():
+                found.append(await _checked(target, name, run, client))
+    except Exception as error:
+        found.append(Check(target.server, target.mode, "connects", False, _why(error)))
+    else:
+        found.insert(0, Check(target.server, target.mode, "connects", True, ""))
+    return found
+
+
+async def _checked(target: Target, name: str, run: Any, client: Client) -> Check:
+    try:
+        detail = await run(target, client)
+        return Check(target.server, target.mode, name, True, detail or "")
+    except Exception as error:
+        return Check(target.server, target.mode, name, False, _why(error))
+
+
+async def _seed(home: Path) -> None:
+    from clients.seeding import seed_demo
+    from common.settings import Settings
+    from common.shop import opened
+
+    settings = Settings.load({"SHOP_HOME": str(home), "SHOP_OPERATOR": "probe@example.com"})
+    async with opened(settings) as shop:
+        await seed_demo(shop, days=7)
+
+
+def _why(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return f"{type(error).__name__}: {error}"[:400]
+
+
+def _print(found: list[Check]) -> None:
+    names = ["connects", *CHECKS]
+    by_place = {(c.server, c.mode, c.name): c for c in found}
+    drawn = Table(title="Probe", title_justify="left")
+    for column in ("server", "era", *names):
+        drawn.add_column(column, justify="left" if column in {"server", "era"} else "center")
+    for server, mode in dict.fromkeys((c.server, c.mode) for c in found):
+        cells = [by_place.get((server, mode, name)) for name in names]
+        drawn.add_row(
+            server, MODES[mode],
+            *("–" if c is None else "[green]ok[/]" if c.ok else "[red]FAIL[/]" for c in cells),
+        )  # fmt: skip
+    console = Console(width=200 if not sys.stdout.isatty() else None)
+    console.print(drawn)
+    for check in found:
+        if not check.ok:
+            console.print(f"[red]{check.server} {check.mode} {check.name}[/]: {check.detail}")
+    failed = sum(not check.ok for check in found)
+    console.print(f"{len(found) - failed} checks hold, {failed} fail.")
+
+
+def _junit(found: list[Check]) -> bytes:
+    failed = sum(not check.ok for check in found)
+    suite = ElementTree.Element(
+        "testsuite", name="shop-probe", tests=str(len(found)), failures=str(failed)
+    )
+    for check in found:
+        case = ElementTree.SubElement(
+            suite, "testcase", classname=f"{check.server}.{check.mode}", name=check.name
+        )
+        if not check.ok:
+            ElementTree.SubElement(case, "failure", message=check.detail)
+    return ElementTree.tostring(suite, encoding="utf-8", xml_declaration=True)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

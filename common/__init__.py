@@ -1,0 +1,1 @@
+"""The spine every server stands on. Nothing here knows a server."""

@@ -1,0 +1,151 @@
+"""The audit chain: each record bound to the one before it, in the transaction of its effect.
+
+``h = SHA-256(0x00 ‖ chain ‖ seq ‖ prev ‖ JCS(record))``, with the chain as 4 and the sequence
+number as 8 bytes, big-endian, and ``prev`` as 32 bytes. The columns ``id`` and ``at`` stand in the
+record again, as ``event_id`` and ``ts``, so the hash covers every column of a row.
+
+SQLite has one writer and one chain. PostgreSQL has 64 chains, for a single head would make every
+writer wait for the one before it; a transaction writes to one of them only, and locks its head
+last, so that two transactions never wait for each other.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import CursorResult, delete, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from common.audit.redact import masked
+from common.canonical import canonical
+from common.tables.spine import AuditHead, AuditPayload, AuditRecord
+
+CHAINS: Final = 64
+START: Final = "0" * 64
+MAX_PAYLOAD: Final = 64 * 1024
+OUTCOMES: Final = frozenset(
+    {"ok", "denied", "refused", "failed", "replayed", "pending", "cancelled"}
+)
+
+
+class Head(NamedTuple):
+    """The newest link of one chain."""
+
+    chain: int
+    seq: int
+    h: str
+
+
+def append(
+    session: Session,
+    *,
+    audit_id: str,
+    now: datetime,
+    record: dict[str, Any],
+    payload: dict[str, Any] | None = None,
+) -> AuditRecord:
+    """Add a record to its chain, as the last thing a transaction does.
+
+    ``payload`` holds what may name a person; the record gets a salted commitment to it. Both are
+    masked. Raises ValueError for an outcome not in OUTCOMES.
+    """
+    if record.get("outcome") not in OUTCOMES:
+        raise ValueError(f"no such outcome: {record.get('outcome')!r}")
+    said = masked(record) | {"event_id": audit_id, "ts": moment(now)}
+    said.pop("args_commit", None)
+    if payload:
+        said["args_commit"] = _set_aside(session, audit_id, payload)
+    session.flush()
+    stored: dict[str, Any] = json.loads(canonical(said))
+    chain = _chain_of(session, audit_id)
+    head = _locked(session, chain)
+    row = AuditRecord(
+        id=audit_id, chain=chain, seq=head.seq + 1, at=now, record=stored, prev=head.h,
+        h=link(chain, head.seq + 1, head.h, stored),
+    )  # fmt: skip
+    session.add(row)
+    session.execute(
+        update(AuditHead).where(AuditHead.chain == chain).values(seq=row.seq, h=row.h),
+        execution_options={"synchronize_session": False},
+    )
+    session.flush()
+    return row
+
+
+def erase(session: Session, audit_ids: Iterable[str]) -> int:
+    """Delete the payloads of these records: the personal data and the salt. The chain stays whole.
+    Returns how many there were."""
+    if session.get_bind().dialect.name == "sqlite":
+        # Deleted content would otherwise stay readable in the file's free pages.
+        session.connection().exec_driver_sql("PRAGMA secure_delete=ON")
+    ids, erased = sorted(set(audit_ids)), 0
+    for start in range(0, len(ids), 500):
+        found = session.execute(
+            delete(AuditPayload).where(AuditPayload.audit_id.in_(ids[start : start + 500])),
+            execution_options={"synchronize_session": False},
+        )
+        assert isinstance(found, CursorResult)
+        erased += found.rowcount
+    return erased
+
+
+def heads(session: Session) -> list[Head]:
+    """Every chain's newest link, in one statement, by chain."""
+    query = select(AuditHead.chain, AuditHead.seq, AuditHead.h).order_by(AuditHead.chain)
+    return [Head(*row) for row in session.execute(query)]
+
+
+def link(chain: int, seq: int, prev: str, record: dict[str, Any]) -> str:
+    """The hash of one link, in hexadecimal. Raises ValueError or OverflowError for values that no
+    link can have."""
+    fixed = b"\0" + chain.to_bytes(4, "big") + seq.to_bytes(8, "big") + bytes.fromhex(prev)
+    return hashlib.sha256(fixed + canonical(record)).hexdigest()
+
+
+def commitment(salt: bytes, payload: Any) -> str:
+    """SHA-256 over salt and payload: without the salt nobody can try values against it."""
+    return hashlib.sha256(salt + canonical(payload)).hexdigest()
+
+
+def moment(now: datetime) -> str:
+    """RFC 3339 with a Z, to the microsecond."""
+    return now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _set_aside(session: Session, audit_id: str, payload: dict[str, Any]) -> str:
+    kept = masked(payload)
+    size = len(canonical(kept))
+    if size > MAX_PAYLOAD:
+        kept = {"left_out_bytes": size}
+    salt = os.urandom(32)
+    session.add(AuditPayload(audit_id=audit_id, salt=salt, payload=kept))
+    return commitment(salt, kept)
+
+
+def _chain_of(session: Session, audit_id: str) -> int:
+    """By hash of the id; the same chain again for a second record of one transaction."""
+    if session.get_bind().dialect.name == "sqlite":
+        return 0
+    transaction = session.get_transaction()
+    taken, chain = session.info.get("audit_chain", (None, 0))
+    if taken is None or taken is not transaction:
+        chain = int.from_bytes(hashlib.sha256(audit_id.encode()).digest()[:8], "big") % CHAINS
+        session.info["audit_chain"] = (transaction, chain)
+    return int(chain)
+
+
+def _locked(session: Session, chain: int) -> Head:
+    """The chain's head, locked until the transaction ends; begun if the chain is new."""
+    query = select(AuditHead.seq, AuditHead.h).where(AuditHead.chain == chain).with_for_update()
+    found = session.execute(query).one_or_none()
+    if found is None:
+        insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
+        session.execute(
+            insert(AuditHead).values(chain=chain, seq=0, h=START).on_conflict_do_nothing()
+        )
+        found = session.execute(query).one()
+    return Head(chain, found.seq, found.h)

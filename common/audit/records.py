@@ -1,0 +1,95 @@
+"""What an audit record says. One shape for every outcome of every call."""
+
+import time
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from pydantic_core import to_jsonable_python
+from sqlalchemy.orm import Session
+
+from common.approvals import Transition
+from common.audit import chain
+from common.audit.redact import loggable
+from common.call import Actor, Stakes
+from common.errors import ShopError
+from common.incoming import Request
+
+FORM = 1
+
+
+@dataclass
+class Attempt:
+    """One call on its way through the guard, and what its record will say."""
+
+    request: Request
+    audit_id: str
+    now: datetime
+    started: float
+    version: str
+    arguments: dict[str, Any] | None = None
+    args_digest: str = ""
+    approval_id: str = ""
+    rule: str = ""
+    result_digest: str = ""
+    suppressed: int = 0
+    approval: dict[str, Any] | None = None
+    effects: list[dict[str, Any]] = field(default_factory=list)
+    stakes: Stakes = field(default_factory=Stakes)
+
+    def append(self, session: Session, outcome: str, error: ShopError | None) -> None:
+        """Write the record, last in its transaction: the chain's head is locked from here on."""
+        given = self.request.arguments if self.arguments is None else self.arguments
+        payload = to_jsonable_python(given, fallback=str)
+        chain.append(
+            session, audit_id=self.audit_id, now=self.now,
+            record=self._record(outcome, error, payload), payload=payload,
+        )  # fmt: skip
+
+    def _record(
+        self, outcome: str, error: ShopError | None, payload: dict[str, Any]
+    ) -> dict[str, Any]:
+        spec, stakes = self.request.spec, self.stakes
+        record: dict[str, Any] = {
+            "v": FORM,
+            "server": spec.domain,
+            "version": self.version,
+            "tool": spec.name,
+            "outcome": outcome,
+            "actor": who(self.request.actor),
+            "args": loggable(payload, spec.logged) if self.arguments is not None else {},
+            "ms": int((time.monotonic() - self.started) * 1000),
+        }
+        optional: dict[str, Any] = {
+            "error": error.code if error else "",
+            "rule": self.rule,
+            "approval": self.approval,
+            "effects": self.effects,
+            "result": self.result_digest,
+            "trace": self.request.trace,
+            "suppressed": self.suppressed,
+        }
+        if stakes.amount_minor:
+            optional["money"] = {"minor": stakes.amount_minor, "currency": stakes.currency}
+        return record | {key: value for key, value in optional.items() if value}
+
+
+def who(actor: Actor) -> dict[str, Any]:
+    """The actor as records name them."""
+    named: dict[str, Any] = {"iss": actor.issuer, "sub": actor.subject, "client": actor.client}
+    return named | ({"machine": True} if actor.machine else {})
+
+
+def transition(moved: Transition, actor: Actor, version: str) -> dict[str, Any]:
+    """The record of an approval changing state outside a tool call."""
+    return {
+        "v": FORM,
+        "server": "approvals",
+        "version": version,
+        "tool": f"approval_{moved.to_state}",
+        "outcome": "ok",
+        "actor": who(actor),
+        "args": {},
+        "approval": {"id": moved.request_id, "from": moved.from_state, "to": moved.to_state},
+        "channel": moved.channel,
+    }

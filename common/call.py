@@ -1,0 +1,140 @@
+"""Who is calling, and the transaction they are in. Every rule takes a Call first."""
+
+import unicodedata
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, TypeVar
+
+from sqlalchemy import ColumnElement, select
+from sqlalchemy.orm import Session
+
+from common.errors import InvalidParameters, NotFound
+from common.ids import new_id
+from common.tables import Record
+
+R = TypeVar("R", bound=Record)
+
+
+@dataclass(frozen=True)
+class Actor:
+    """The authenticated caller. ``client`` is the program, ``machine`` has no person behind it."""
+
+    issuer: str
+    subject: str
+    client: str
+    scopes: frozenset[str]
+    machine: bool = False
+
+    @property
+    def id(self) -> str:
+        """``issuer|subject``: the person, whatever program they use."""
+        return f"{self.issuer}|{self.subject}"
+
+
+@dataclass
+class Stakes:
+    """What a call puts at stake: what the policy decides on. Stated by the rule, from rows."""
+
+    stated: bool = False
+    amount_minor: int = 0
+    currency: str = ""
+    units: int = 0
+    facts: dict[str, bool | int | str] = field(default_factory=dict)
+
+
+@dataclass
+class Preview:
+    """What a person is shown before they decide: rendered from rows, never from model text."""
+
+    title: str = ""
+    lines: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Call:
+    """One guarded call. ``now`` is fixed for the whole call; ``audit_id`` names its record."""
+
+    actor: Actor
+    session: Session
+    now: datetime
+    audit_id: str
+    server: str = ""
+    tool: str = ""
+    stakes: Stakes = field(default_factory=Stakes)
+    preview: Preview = field(default_factory=Preview)
+    versions: dict[str, int] = field(default_factory=dict)
+    effects: list[dict[str, Any]] = field(default_factory=list)
+
+    def find(self, kind: type[R], id: str) -> R | None:
+        """The row, or None. A row found counts among the versions an approval is bound to."""
+        row = self.session.get(kind, id)
+        if row is not None:
+            self.versions.setdefault(f"{row.__tablename__}:{row.id}", row.version)
+        return row
+
+    def get(self, kind: type[R], id: str, *, next: str | None = None) -> R:
+        """The row. Raises NotFound, naming the id."""
+        row = self.find(kind, id)
+        if row is None:
+            name = kind.__name__
+            raise NotFound(f"No {name} {quoted(id)}.", next=next, details={"id": id[:80]})
+        return row
+
+    def all(self, kind: type[R], *where: ColumnElement[bool], limit: int = 1_000) -> list[R]:
+        """Rows by condition, in id order, at most ``limit``; each counts among the versions."""
+        query = select(kind).where(*where).order_by(kind.id).limit(limit)
+        rows = list(self.session.scalars(query))
+        for row in rows:
+            self.versions.setdefault(f"{row.__tablename__}:{row.id}", row.version)
+        return rows
+
+    def add(self, row: R) -> R:
+        """A new row, flushed so that its constraints speak now."""
+        self.session.add(row)
+        self.session.flush()
+        self.effect("create", row.__tablename__, row.id)
+        return row
+
+    def new_id(self, kind: str) -> str:
+        """A fresh id of a kind named in common.ids."""
+        return new_id(kind)
+
+    def effect(self, operation: str, kind: str, id: str, **more: Any) -> None:
+        """What the audit record will say was done. JSON, no personal data."""
+        self.effects.append({"op": operation, "type": kind, "id": id, **more})
+
+    def stake(
+        self,
+        *,
+        amount_minor: int = 0,
+        currency: str = "",
+        units: int = 0,
+        **facts: bool | int | str,
+    ) -> None:
+        """State what is at stake. Amounts and units add up over a call."""
+        if self.stakes.currency and currency and self.stakes.currency != currency:
+            raise InvalidParameters.field("currency", currency, "one currency a call")
+        self.stakes.stated = True
+        self.stakes.amount_minor += amount_minor
+        self.stakes.units += units
+        self.stakes.currency = currency or self.stakes.currency
+        self.stakes.facts.update(facts)
+
+    def show(self, title: str, *lines: str) -> None:
+        """What a person will be asked to approve. Quote untrusted text with ``quoted``."""
+        self.preview.title = self.preview.title or title
+        self.preview.lines.extend(lines)
+
+
+_HIDDEN = {"Cc", "Cf", "Co", "Cs", "Zl", "Zp"}
+
+
+def quoted(text: str, limit: int = 120) -> str:
+    """Untrusted text as a person may safely see it: one line, no invisible characters, in quotes."""
+    clean = "".join(
+        " " if unicodedata.category(ch) in {"Zl", "Zp"} or ch in "\r\n\t" else ch
+        for ch in text
+        if unicodedata.category(ch) not in _HIDDEN or ch in "\r\n\t"
+    )
+    clean = " ".join(clean.split()).replace('"', "'")
+    return f'"{clean[: limit - 1]}…"' if len(clean) > limit else f'"{clean}"'

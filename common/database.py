@@ -1,0 +1,224 @@
+"""One engine, one way to run a transaction, one check on who writes what."""
+
+import asyncio
+import random
+import re
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event, select
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.orm import Session
+from sqlalchemy.orm.exc import StaleDataError
+
+from common.errors import Busy, Conflict
+from common.ids import new_id
+from common.tables import Base, Record, tables
+
+T = TypeVar("T")
+Work = Callable[[Session], T]
+
+ATTEMPTS: Final = 6
+SQLITE_WAIT_MS: Final = 10_000
+_WRITE = re.compile(r"\s*(?:INSERT(?:\s+OR\s+\w+)?\s+INTO|UPDATE|DELETE\s+FROM)\s+\"?(\w+)", re.I)
+_RETRY_STATES = {"40001", "40P01", "55P03"}
+
+
+class Rollback(Exception):  # noqa: N818 - not a failure: the work is done, nothing is kept
+    """Ends a transaction without keeping anything; ``value`` is what the work found out."""
+
+    def __init__(self, value: Any) -> None:
+        super().__init__("rolled back on purpose")
+        self.value = value
+
+
+class Database:
+    """A shop's database: SQLite by one worker thread, PostgreSQL by asyncpg.
+
+    ``run`` is the only door. ``commit()`` appears here and nowhere else.
+    """
+
+    def __init__(self, url: str, *, read_only: bool = False) -> None:
+        self.url = url
+        self.read_only = read_only
+        self.sqlite = url.startswith("sqlite")
+        self._async: AsyncEngine | None = None
+        self._sync: Engine | None = None
+        if self.sqlite:
+            self._sync = _sqlite_engine(url, read_only)
+            self._thread = ThreadPoolExecutor(1, thread_name_prefix="database")
+        else:
+            self._async = create_async_engine(
+                url,
+                pool_size=16,
+                max_overflow=0,
+                pool_pre_ping=True,
+                isolation_level="READ COMMITTED",
+            )
+        event.listen(self._core(), "before_cursor_execute", _refuse_foreign_write)
+
+    async def run(self, domain: str, work: Work[T], *, write: bool = True, audit_id: str = "") -> T:
+        """Run ``work`` in one transaction of ``domain`` and commit, or keep nothing.
+
+        Lost races (SQLite busy, serialization failure, deadlock) are tried again, so ``work``
+        must start from nothing. ``Rollback`` keeps nothing and returns its value.
+        Raises Busy when every attempt lost, Conflict when a row changed under a version.
+        """
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return await self._once(domain, work, write and not self.read_only, audit_id)
+            except StaleDataError:
+                raise Conflict("Somebody changed the record at the same moment.") from None
+            except DBAPIError as error:
+                if not _lost_race(error):
+                    raise
+                if attempt == ATTEMPTS:
+                    raise Busy("The database stayed busy.") from error
+                await asyncio.sleep(random.uniform(0.01, 0.05) * 2**attempt)
+        raise AssertionError("unreachable")
+
+    def run_now(self, domain: str, work: Work[T], *, write: bool = True, audit_id: str = "") -> T:
+        """``run`` for commands that have no event loop."""
+
+        async def once() -> T:
+            try:
+                return await self.run(domain, work, write=write, audit_id=audit_id)
+            finally:
+                if self._async is not None:
+                    await self._async.dispose()
+
+        return asyncio.run(once())
+
+    async def close(self) -> None:
+        """Give back every connection."""
+        if self._async is not None:
+            await self._async.dispose()
+        if self._sync is not None:
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._thread, self._sync.dispose)
+            self._thread.shutdown(wait=True)
+
+    def _core(self) -> Engine:
+        if self._sync is not None:
+            return self._sync
+        assert self._async is not None
+        return self._async.sync_engine
+
+    async def _once(self, domain: str, work: Work[T], write: bool, audit_id: str) -> T:
+        if self._sync is not None:
+            engine = self._sync
+            loop = asyncio.get_running_loop()
+
+            def on_thread() -> T:
+                with Session(engine, expire_on_commit=False) as session:
+                    return _transact(session, domain, work, write, audit_id)
+
+            return await loop.run_in_executor(self._thread, on_thread)
+        assert self._async is not None
+        async with AsyncSession(self._async, expire_on_commit=False) as session:
+            return await session.run_sync(_transact, domain, work, write, audit_id)
+
+
+def _transact(session: Session, domain: str, work: Work[T], write: bool, audit_id: str) -> T:
+    session.info.update(domain=domain, audit_id=audit_id, write=write)
+    connection = session.connection(execution_options={"domain": domain, "may_write": write})
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+    elif not write:
+        connection.exec_driver_sql("SET TRANSACTION READ ONLY")
+    try:
+        result = work(session)
+        session.flush()
+        if write:
+            session.commit()
+        return result
+    except Rollback as done:
+        value: T = done.value
+        return value
+    finally:
+        session.rollback()
+
+
+def lock(session: Session, kind: type[Record], ids: list[str]) -> None:
+    """Lock rows in one fixed order. On SQLite the write transaction is lock enough."""
+    if session.get_bind().dialect.name == "postgresql" and ids:
+        query = select(kind.id).where(kind.id.in_(sorted(set(ids)))).order_by(kind.id)
+        session.execute(query.with_for_update()).all()
+
+
+def _sqlite_engine(url: str, read_only: bool) -> Engine:
+    path = url.partition("///")[2]
+    if path and not read_only:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(
+        f"sqlite:///{path}",
+        connect_args={
+            "check_same_thread": False,
+            "isolation_level": None,
+            "timeout": SQLITE_WAIT_MS / 1000,
+        },
+    )
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: Any, _: object) -> None:
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout={SQLITE_WAIT_MS}")
+        if read_only:
+            cursor.execute("PRAGMA query_only=ON")
+        else:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.close()
+
+    return engine
+
+
+def _lost_race(error: DBAPIError) -> bool:
+    original = error.orig
+    if isinstance(error, OperationalError) and isinstance(original, sqlite3.OperationalError):
+        return "locked" in str(original) or "busy" in str(original)
+    return str(getattr(original, "sqlstate", "")) in _RETRY_STATES
+
+
+def _refuse_foreign_write(connection: Connection, cursor: Any, statement: str, *_: Any) -> None:
+    # A bug in our code, never the caller's mistake: crash, and the guard hides the text.
+    options = connection.get_execution_options()
+    found = _WRITE.match(statement)
+    if found is None or "domain" not in options:
+        return
+    domain, table = options["domain"], WRITERS.get(found[1])
+    if not options["may_write"]:
+        raise AssertionError(f"a reading transaction may not write {found[1]}")
+    if table is None or (domain not in table and domain != "*" and "*" not in table):
+        raise AssertionError(f"{domain} may not write {found[1]}")
+
+
+WRITERS: Final[dict[str, frozenset[str]]] = {
+    name: frozenset({kind.owner}) | kind.also_written_by for name, kind in tables().items()
+}
+
+
+@event.listens_for(Session, "before_flush")
+def _stamp(session: Session, *_: object) -> None:
+    """Every business row written names the audit record of the call that wrote it."""
+    audit_id = session.info.get("audit_id") or ""
+    for row in [*session.new, *session.dirty]:
+        if isinstance(row, Record) and session.is_modified(row):
+            if not audit_id:
+                raise AssertionError(f"{row.__tablename__} written outside an audited call")
+            if row in session.dirty:
+                row.version += 1
+            row.audit_id = audit_id
+
+
+def new_audit_id() -> str:
+    """The id a call's record will have, known before its first row is written."""
+    return new_id("audit")
+
+
+__all__ = ["WRITERS", "Base", "Database", "Rollback", "lock", "new_audit_id"]

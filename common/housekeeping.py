@@ -1,0 +1,99 @@
+"""What has to be done with time: expiries, old keys, anchors. Bounded work, now and then."""
+
+import asyncio
+import logging
+from contextlib import suppress
+from typing import Final
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from common import idempotency, ledger
+from common.approvals import requests
+from common.audit import anchors, chain
+from common.audit.records import FORM
+from common.call import Actor, Call
+from common.clock import Clock
+from common.database import Database, new_audit_id
+from common.settings import Settings
+from common.tables.spine import ApprovalRequest, OpenPending
+
+log = logging.getLogger(__name__)
+
+EVERY_S: Final = 20
+BATCH: Final = 200
+
+
+class Housekeeping:
+    """One task a process; several processes may do it at once without harm."""
+
+    def __init__(self, database: Database, settings: Settings, clock: Clock) -> None:
+        self.database = database
+        self.settings = settings
+        self.clock = clock
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin in the background."""
+        self._task = asyncio.create_task(self._forever())
+
+    async def stop(self) -> None:
+        """End; work under way is given up between two steps."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    async def once(self) -> int:
+        """Everything that is due now. Returns how many things were done."""
+        now, audit_id = self.clock(), new_audit_id()
+
+        def due(session: Session) -> bool:
+            held = select(OpenPending.transfer_id).where(OpenPending.expires_at <= now)
+            asked = select(ApprovalRequest.id).where(
+                ApprovalRequest.state.in_(("pending", "approved")),
+                ApprovalRequest.expires_at <= now,
+            )
+            return any(session.scalar(query.limit(1)) for query in (held, asked))
+
+        done = 0
+        if await self.database.run("*", due, write=False):
+            done = await self.database.run(
+                "*", lambda session: self._expire(session, audit_id), audit_id=audit_id
+            )
+        await self.database.run("*", lambda s: idempotency.sweep(s, now, BATCH))
+        await self.anchor()
+        return done
+
+    async def anchor(self, *, force: bool = False) -> bool:
+        """Append an anchor if one is due."""
+        return await anchors.anchor(
+            self.database, self.settings.anchor_file, self.settings.key_dir,
+            now=self.clock(), force=force,
+        )  # fmt: skip
+
+    def _expire(self, session: Session, audit_id: str) -> int:
+        now = self.clock()
+        actor = Actor("shop", "housekeeping", "shop", frozenset(), machine=True)
+        call = Call(actor, session, now, audit_id, "housekeeping", "expire")
+        done = len(ledger.expire_due(call, BATCH))
+        for moved in requests.expire_due(session, now, BATCH):
+            call.effect("expire", "approval_request", moved.request_id)
+            done += 1
+        chain.append(
+            session, audit_id=audit_id, now=now, payload=None,
+            record={
+                "v": FORM, "server": "housekeeping", "tool": "expire", "outcome": "ok",
+                "actor": {"iss": "shop", "sub": "housekeeping", "client": "shop"},
+                "args": {}, "effects": call.effects,
+            },
+        )  # fmt: skip
+        return done
+
+    async def _forever(self) -> None:
+        while True:
+            await asyncio.sleep(EVERY_S)
+            try:
+                await self.once()
+            except Exception:
+                log.exception("housekeeping failed; it will be tried again")

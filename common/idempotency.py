@@ -1,0 +1,150 @@
+"""A changing call has one effect, however often it arrives.
+
+The answer is stored under the caller, the tool and the caller's key, in the transaction of the
+effect: there is no half-done state to find after a crash. A parallel call with the same key waits
+in ``replay`` before any rule has run, then finds the answer.
+"""
+
+import re
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import delete, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from common.call import Actor
+from common.canonical import digest
+from common.errors import IdempotencyConflict, InvalidParameters
+from common.locks import one_at_a_time
+from common.tables.spine import StoredResult
+
+KEPT: Final = timedelta(days=7)
+MOMENT: Final = timedelta(seconds=60)
+LARGEST_SWEEP: Final = 10_000
+_KEY: Final = re.compile(r"[A-Za-z0-9_-]{8,128}", re.ASCII)
+
+
+class Raced(Exception):
+    """Another transaction stored the same key first. Keep nothing and run the call again."""
+
+
+def key_of(actor: Actor, server: str, tool: str, key: str) -> str:
+    """Where the answer to a caller's key is stored. Raises InvalidParameters."""
+    if not _KEY.fullmatch(key):
+        requirement = "8 to 128 characters out of A-Z a-z 0-9 _ -"
+        raise InvalidParameters.field("idempotency_key", key, requirement)
+    return _place("key", actor, server, tool, key)
+
+
+def approval_key(actor: Actor, server: str, tool: str, approval_id: str) -> str:
+    """Where the answer to an approved call is stored; no caller's key can meet it."""
+    return _place("approval", actor, server, tool, approval_id)
+
+
+def soft_key(actor: Actor, server: str, tool: str, args_digest: str) -> str:
+    """Where a call without a key is remembered for a moment."""
+    return _place("soft", actor, server, tool, args_digest)
+
+
+def replay(session: Session, stored_id: str, args_digest: str) -> dict[str, Any] | None:
+    """The stored answer, or None for a new key. Raises IdempotencyConflict for other arguments."""
+    one_at_a_time(session, f"key:{stored_id}")
+    query = select(StoredResult.args_digest, StoredResult.result)
+    found = session.execute(query.where(StoredResult.id == stored_id)).one_or_none()
+    if found is None:
+        return None
+    if found.args_digest != args_digest:
+        raise IdempotencyConflict("This idempotency_key was used for other arguments.")
+    result: dict[str, Any] = found.result
+    return result
+
+
+def store(
+    session: Session,
+    stored_id: str,
+    server: str,
+    tool: str,
+    args_digest: str,
+    result: dict[str, Any],
+    now: datetime,
+    audit_id: str,
+) -> None:
+    """Keep the answer with its effect. Raises Raced when the key was stored meanwhile."""
+    session.flush()
+    row = _row(stored_id, server, tool, args_digest, result, now, audit_id)
+    inserted = _insert(session, row).on_conflict_do_nothing(index_elements=["id"])
+    if session.scalar(inserted.returning(StoredResult.id)) is None:
+        raise Raced(stored_id)
+
+
+def recent(session: Session, soft: str, now: datetime) -> str | None:
+    """The audit id of the same call less than a minute ago."""
+    one_at_a_time(session, f"key:{soft}")
+    query = select(StoredResult.audit_id)
+    return session.scalar(query.where(StoredResult.id == soft, StoredResult.at > now - MOMENT))
+
+
+def remember(
+    session: Session,
+    soft: str,
+    server: str,
+    tool: str,
+    args_digest: str,
+    now: datetime,
+    audit_id: str,
+) -> None:
+    """Note that this call was made now."""
+    row = _row(soft, server, tool, args_digest, {}, now, audit_id)
+    session.execute(
+        _insert(session, row).on_conflict_do_update(
+            index_elements=["id"], set_={"at": now, "audit_id": audit_id}
+        )
+    )
+
+
+def sweep(session: Session, now: datetime, limit: int) -> int:
+    """Forget answers kept long enough, the oldest first. Returns how many."""
+    old = (
+        select(StoredResult.id)
+        .where(StoredResult.at < now - KEPT)
+        .order_by(StoredResult.at)
+        .limit(min(limit, LARGEST_SWEEP))
+    )
+    gone = session.scalars(
+        delete(StoredResult)
+        .where(StoredResult.id.in_(old))
+        .returning(StoredResult.id)
+        .execution_options(synchronize_session=False)
+    )
+    return len(gone.all())
+
+
+def _place(kind: str, actor: Actor, server: str, tool: str, name: str) -> str:
+    return digest([kind, actor.issuer, actor.subject, actor.client, server, tool, name])
+
+
+def _row(
+    stored_id: str,
+    server: str,
+    tool: str,
+    args_digest: str,
+    result: dict[str, Any],
+    now: datetime,
+    audit_id: str,
+) -> dict[str, Any]:
+    return {
+        "id": stored_id,
+        "server": server,
+        "tool": tool,
+        "args_digest": args_digest,
+        "result": result,
+        "at": now,
+        "audit_id": audit_id,
+    }
+
+
+def _insert(session: Session, row: dict[str, Any]) -> postgresql.Insert | sqlite.Insert:
+    if session.get_bind().dialect.name == "postgresql":
+        return postgresql.insert(StoredResult).values(row)
+    return sqlite.insert(StoredResult).values(row)

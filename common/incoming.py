@@ -1,0 +1,89 @@
+"""What comes to the guard and what goes back, free of any transport."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from common.approvals.requests import ApprovalRequest
+from common.call import Actor
+from common.clock import stamp
+from common.toolset import ResourceSpec, ToolSpec
+
+ProgressSink = Callable[[int, int, str], None]
+
+
+def _nowhere(done: int, total: int, message: str) -> None:
+    """Progress nobody asked for."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One call of one tool, by an authenticated actor."""
+
+    spec: ToolSpec
+    arguments: dict[str, Any]
+    actor: Actor
+    trace: str = ""
+    progress: ProgressSink = _nowhere
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One read of one resource."""
+
+    spec: ResourceSpec
+    values: dict[str, str]
+    actor: Actor
+    trace: str = ""
+
+
+@dataclass(frozen=True)
+class Done:
+    """The tool ran and its effect is committed; or ran before, with this same key."""
+
+    structured: dict[str, Any]
+    replayed: bool = False
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Nothing has happened: a person has to agree first."""
+
+    approval_id: str
+    level: int
+    digest: str
+    expires_at: str
+    reason: str
+    preview: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, request: ApprovalRequest) -> "Waiting":
+        return cls(
+            approval_id=request.id,
+            level=request.level,
+            digest=request.digest,
+            expires_at=stamp(request.expires_at),
+            reason=request.reason,
+            preview=request.preview,
+        )
+
+    def structured(self) -> dict[str, Any]:
+        """What a client without elicitation is told: a normal result that says how to go on."""
+        who = "the person you work for" if self.level == 1 else "another person"
+        if self.level == 3:
+            who = "two other people"
+        return {
+            "status": "approval_required",
+            "approval_id": self.approval_id,
+            "level": self.level,
+            "digest8": self.digest[:8],
+            "expires_at": self.expires_at,
+            "reason": self.reason,
+            "preview": self.preview,
+            "how": f"shop approve {self.approval_id}",
+            "next": (
+                f"Nothing was changed. Show the preview to your person. {who.capitalize()} decides "
+                f"with `shop approve {self.approval_id}` in a terminal; you cannot. Then repeat "
+                "this same call with approval_id added."
+            ),
+        }

@@ -1,0 +1,263 @@
+"""Place an order: prices fixed, tax and totals that add up, stock reserved, payment authorized.
+
+Shared by every way an order can come about, so that there is one kind of order.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+
+from common import paid, reserving, stock
+from common.call import Call
+from common.errors import InsufficientStock, InvalidParameters, NotFound, RuleViolation
+from common.money import allocate
+from common.tables.inventory import Product, Variant, Warehouse
+from common.tables.orders import Customer, Order, OrderAdjustment, OrderLine, TaxRate
+from common.timeline import happened
+
+
+@dataclass(frozen=True)
+class NewLine:
+    """Units of one SKU. ``unit_price_minor`` None: the catalogue's price now."""
+
+    sku: str
+    quantity: int
+    unit_price_minor: int | None = None
+    discount_minor: int = 0
+
+
+@dataclass
+class NewOrder:
+    """What is to be placed. ``discount_minor`` is spread over the lines by largest remainder."""
+
+    customer_id: str
+    lines: Sequence[NewLine]
+    ship_to: dict[str, Any]
+    payment_method_id: str | None = None
+    warehouse_id: str | None = None
+    discount_minor: int = 0
+    discount_code: str = ""
+    shipping_minor: int = 0
+    shipping_service: str | None = None
+    ship_by: datetime | None = None
+    promised_at: datetime | None = None
+    channel: str = "shop"
+    priority: int = 1
+    order_id: str | None = None
+    source: str = "shop"
+    external_id: str | None = None
+    replaces_order_id: str | None = None
+
+
+@dataclass(frozen=True)
+class _Priced:
+    line: NewLine
+    variant: Variant
+    product: Product
+    price: int
+    discount: int
+    tax: int
+    rate: TaxRate | None
+
+    @property
+    def net(self) -> int:
+        return self.price * self.line.quantity - self.discount
+
+
+def place(call: Call, new: NewOrder) -> Order:
+    """Place the order, all of it or nothing.
+
+    Stock is reserved in the order's warehouse (the one with everything available, if none is
+    named); the payment is authorized for the total. Raises NotFound, InvalidParameters,
+    RuleViolation (not sellable, mixed currencies), InsufficientStock, InsufficientFunds.
+    """
+    customer = call.get(Customer, new.customer_id)
+    priced = _price(call, new)
+    currency = priced[0].variant.currency
+    warehouse_id = new.warehouse_id or _warehouse(call, new.lines)
+    call.get(Warehouse, warehouse_id)
+    order = _order(call, new, customer, priced, currency, warehouse_id)
+    for position, item in enumerate(priced):
+        line = _line(call, order, item, position)
+        reservation = reserving.reserve(
+            call, item.line.sku, warehouse_id, item.line.quantity,
+            source="order", source_id=order.id,
+        )  # fmt: skip
+        line.reservation_id, line.status = reservation.id, "allocated"
+    _adjustments(call, order, new, priced)
+    happened(call, order.id, "placed", f"{len(priced)} lines")
+    if new.payment_method_id and order.total_minor:
+        paid.authorize(
+            call, order_id=order.id, customer_id=customer.id, method_id=new.payment_method_id,
+            amount_minor=order.total_minor, currency=currency,
+        )  # fmt: skip
+    call.session.flush()
+    return order
+
+
+def _price(call: Call, new: NewOrder) -> list[_Priced]:
+    if not new.lines:
+        raise InvalidParameters.field("lines", None, "at least one line")
+    found: list[tuple[NewLine, Variant, Product, int]] = []
+    for line in new.lines:
+        variant = call.find(Variant, line.sku)
+        if variant is None:
+            raise NotFound(f"No SKU {line.sku}.", details={"sku": line.sku})
+        if not variant.sellable:
+            raise RuleViolation(f"{line.sku} is not sold at present.", details={"sku": line.sku})
+        price = variant.price_minor if line.unit_price_minor is None else line.unit_price_minor
+        if not 0 <= line.discount_minor <= price * line.quantity:
+            raise InvalidParameters.field(
+                "discount_minor", line.discount_minor, "not more than the line"
+            )
+        found.append((line, variant, call.get(Product, variant.product_id), price))
+    if len({variant.currency for _, variant, _, _ in found}) > 1:
+        raise RuleViolation("An order has one currency; these products have several.")
+    nets = [price * line.quantity - line.discount_minor for line, _, _, price in found]
+    if not 0 <= new.discount_minor <= sum(nets):
+        raise InvalidParameters.field(
+            "discount_minor", new.discount_minor, "not more than the lines"
+        )
+    shares = allocate(new.discount_minor, nets)
+    rates = _rates(call, new.ship_to)
+    return [
+        _taxed(_Priced(line, variant, product, price, line.discount_minor + share, 0, None), rates)
+        for (line, variant, product, price), share in zip(found, shares, strict=True)
+    ]
+
+
+def _rates(call: Call, ship_to: dict[str, Any]) -> dict[str, TaxRate]:
+    """The rate of each tax class at the destination today; a region's own before its country's."""
+    country, region = str(ship_to.get("country", "")), str(ship_to.get("region", ""))
+    query = (
+        select(TaxRate)
+        .where(
+            TaxRate.country == country,
+            TaxRate.region.in_(("", region)),
+            TaxRate.valid_from <= call.now.date(),
+        )
+        .order_by(TaxRate.region, TaxRate.valid_from)
+        .limit(200)
+    )
+    return {rate.tax_class: rate for rate in call.session.scalars(query)}
+
+
+def _taxed(item: _Priced, rates: dict[str, TaxRate]) -> _Priced:
+    rate = rates.get(item.product.tax_class)
+    if rate is None or rate.rate_bps == 0:
+        return item
+    base = 10_000 + rate.rate_bps if rate.included else 10_000
+    tax = (2 * item.net * rate.rate_bps + base) // (2 * base)  # half up
+    return _Priced(item.line, item.variant, item.product, item.price, item.discount, tax, rate)
+
+
+def _warehouse(call: Call, lines: Sequence[NewLine]) -> str:
+    """The warehouse that has every unit; the one with most to spare if several have."""
+    needed: dict[str, int] = {}
+    for line in lines:
+        needed[line.sku] = needed.get(line.sku, 0) + line.quantity
+    levels = stock.levels(call.session, call.now, list(needed))
+    active = call.session.scalars(
+        select(Warehouse.id).where(Warehouse.active.is_(True)).order_by(Warehouse.id).limit(200)
+    )
+    best, spare = None, -1
+    for warehouse_id in active:
+        left = [
+            (levels[sku, warehouse_id].available if (sku, warehouse_id) in levels else 0) - wanted
+            for sku, wanted in needed.items()
+        ]
+        if min(left) >= 0 and sum(left) > spare:
+            best, spare = warehouse_id, sum(left)
+    if best is None:
+        raise InsufficientStock(
+            "No warehouse has all of it.",
+            details={"wanted": needed},
+            next="Use check_availability, then order less, or in parts.",
+        )
+    return best
+
+
+def _order(
+    call: Call, new: NewOrder, customer: Customer, priced: list[_Priced], currency: str, where: str
+) -> Order:
+    subtotal = sum(item.price * item.line.quantity for item in priced)
+    discount = sum(item.discount for item in priced)
+    tax = sum(item.tax for item in priced if item.rate is not None and not item.rate.included)
+    return call.add(
+        Order(
+            id=new.order_id or call.new_id("order"),
+            customer_id=customer.id,
+            status="placed",
+            currency=currency,
+            subtotal_minor=subtotal,
+            discount_minor=discount,
+            shipping_minor=new.shipping_minor,
+            tax_minor=tax,
+            total_minor=subtotal - discount + new.shipping_minor + tax,
+            ship_to=new.ship_to,
+            warehouse_id=where,
+            payment_method_id=new.payment_method_id,
+            channel=new.channel,
+            source=new.source,
+            external_id=new.external_id,
+            shipping_service=new.shipping_service,
+            priority=new.priority,
+            created_at=call.now,
+            placed_at=call.now,
+            ship_by=new.ship_by,
+            promised_at=new.promised_at,
+            replaces_order_id=new.replaces_order_id,
+        )
+    )
+
+
+def _line(call: Call, order: Order, item: _Priced, position: int) -> OrderLine:
+    return call.add(
+        OrderLine(
+            id=call.new_id("line"),
+            order_id=order.id,
+            position=position,
+            sku=item.variant.id,
+            product_id=item.product.id,
+            name=item.variant.name,
+            options=item.variant.options,
+            quantity=item.line.quantity,
+            unit_price_minor=item.price,
+            discount_minor=item.discount,
+            tax_minor=item.tax,
+            warehouse_id=order.warehouse_id,
+            placed_at=order.placed_at,
+        )
+    )
+
+
+def _adjustments(call: Call, order: Order, new: NewOrder, priced: list[_Priced]) -> None:
+    if order.discount_minor:
+        _adjust(
+            call, order, "discount", -order.discount_minor, code=new.discount_code, label="Discount"
+        )
+    if new.shipping_minor:
+        _adjust(
+            call, order, "shipping", new.shipping_minor, label=new.shipping_service or "Shipping"
+        )
+    taxes: dict[str, tuple[TaxRate, int]] = {}
+    for item in priced:
+        if item.rate is not None:
+            before = taxes[item.rate.id][1] if item.rate.id in taxes else 0
+            taxes[item.rate.id] = (item.rate, before + item.tax)
+    for rate, amount in taxes.values():
+        _adjust(
+            call, order, "tax", amount, label=rate.name, rate_bps=rate.rate_bps,
+            included=rate.included,
+        )  # fmt: skip
+
+
+def _adjust(call: Call, order: Order, kind: str, amount: int, **more: Any) -> None:
+    call.add(
+        OrderAdjustment(
+            id=call.new_id("adjustment"), order_id=order.id, kind=kind, amount_minor=amount, **more
+        )
+    )

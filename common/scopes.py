@@ -1,0 +1,45 @@
+"""Every OAuth scope in the suite."""
+
+from collections.abc import Iterable
+from enum import StrEnum
+
+
+class Scope(StrEnum):
+    """``<domain>:<verb>``. A domain's ``write`` implies its ``read``; nothing implies a
+    restricted verb (refund, release, capture, credit, decide)."""
+
+    INVENTORY_READ = "inventory:read"
+    INVENTORY_WRITE = "inventory:write"
+    ORDERS_READ = "orders:read"
+    ORDERS_WRITE = "orders:write"
+    LOGISTICS_READ = "logistics:read"
+    LOGISTICS_WRITE = "logistics:write"
+    LOGISTICS_DISPATCH = "logistics:dispatch"
+    RETURNS_READ = "returns:read"
+    RETURNS_WRITE = "returns:write"
+    RETURNS_SETTLE = "returns:settle"
+    CLAIMS_READ = "claims:read"
+    CLAIMS_WRITE = "claims:write"
+    CLAIMS_SETTLE = "claims:settle"
+    PAYMENTS_READ = "payments:read"
+    PAYMENTS_WRITE = "payments:write"
+    PAYMENTS_CAPTURE = "payments:capture"
+    PAYMENTS_REFUND = "payments:refund"
+    PAYMENTS_REFUND_UNLINKED = "payments:refund_unlinked"
+    PAYMENTS_CREDIT = "payments:credit"
+    PAYMENTS_RELEASE = "payments:release"
+    STOREFRONT_READ = "storefront:read"
+    STOREFRONT_WRITE = "storefront:write"
+    APPROVALS_DECIDE = "approvals:decide"
+
+
+def granted(held: Iterable[str]) -> frozenset[str]:
+    """The scopes held and those they imply. Unknown scopes are dropped: they grant nothing."""
+    known = {str(scope) for scope in Scope} & set(held)
+    implied = {f"{scope.partition(':')[0]}:read" for scope in known}
+    return frozenset(known | (implied & {str(scope) for scope in Scope}))
+
+
+def of_domain(domain: str) -> list[Scope]:
+    """Every scope of one server, in declaration order."""
+    return [scope for scope in Scope if scope.partition(":")[0] == domain]

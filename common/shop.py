@@ -1,0 +1,92 @@
+"""A shop opened: its database, policy, keys, guard and records, for one process."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+from common import schema
+from common.approvals.tools import offered_by
+from common.audit.access import AccessWriter
+from common.call import Actor
+from common.clock import Clock, utc_now
+from common.database import Database
+from common.guard import Guard
+from common.housekeeping import Housekeeping
+from common.keys import request_state_key
+from common.policy import Policy
+from common.server import Identity, ShopServer
+from common.settings import Settings
+from common.toolset import Toolset
+
+log = logging.getLogger(__name__)
+
+LOCAL_ISSUER = "local"
+
+
+@dataclass
+class Shop:
+    """What every server of one process shares."""
+
+    settings: Settings
+    database: Database
+    policy: Policy
+    guard: Guard
+    access: AccessWriter
+    housekeeping: Housekeeping
+
+    @classmethod
+    async def open(cls, settings: Settings, *, clock: Clock = utc_now) -> "Shop":
+        """Open or create the shop's database, bring its schema up to date, load the policy."""
+        settings.home.mkdir(parents=True, exist_ok=True)
+        policy = Policy.load(settings.policy_file)
+        database = Database(settings.database_url, read_only=settings.read_only)
+        await schema.upgrade(database)
+        access = AccessWriter(database, enabled=not settings.read_only)
+        guard = Guard(
+            database, policy, clock=clock, access=access, version=release(),
+            read_only=settings.read_only,
+        )  # fmt: skip
+        housekeeping = Housekeeping(database, settings, clock)
+        return cls(settings, database, policy, guard, access, housekeeping)
+
+    async def close(self) -> None:
+        """Flush what is pending and give back every connection."""
+        await self.housekeeping.stop()
+        await self.access.aclose()
+        await self.database.close()
+
+    def server(self, toolset: Toolset, identity: Identity | None = None) -> ShopServer:
+        """The toolset as an MCP server; a local caller unless ``identity`` says who calls."""
+        who = identity or (lambda: local_identity(self.settings))
+        return ShopServer(
+            offered_by(toolset), self.guard, who, state_key=request_state_key(self.settings.key_dir)
+        )
+
+
+@asynccontextmanager
+async def opened(settings: Settings, *, clock: Clock = utc_now) -> AsyncIterator[Shop]:
+    """A shop for the length of a block, with its housekeeping running."""
+    shop = await Shop.open(settings, clock=clock)
+    try:
+        if not settings.read_only:
+            shop.housekeeping.start()
+        yield shop
+    finally:
+        with_deadline = asyncio.shield(shop.close())
+        await with_deadline
+
+
+def local_identity(settings: Settings) -> Actor:
+    """Who calls over stdio: the operator the host's configuration names."""
+    return Actor(LOCAL_ISSUER, settings.operator, "stdio", settings.scopes)
+
+
+def release() -> str:
+    """The installed version."""
+    try:
+        return version("shop")
+    except PackageNotFoundError:
+        return "0"

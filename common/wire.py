@@ -1,0 +1,251 @@
+"""What crosses the wire: argument types, schemas, strict validation, result forms.
+
+Argument types are the only place where bounds on input are written down. Text types refuse
+characters that a person cannot see; identifier types are printable ASCII, so that no confusable
+letter can name another record.
+"""
+
+import inspect
+import json
+import re
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from typing import Annotated, Any, Final, get_type_hints
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    create_model,
+)
+
+from common.canonical import compact
+from common.errors import InvalidParameters
+
+MAX_UNITS: Final = 1_000_000
+MAX_MINOR: Final = 10**12
+PAGE: Final = 100
+
+
+@dataclass(frozen=True)
+class Logged:
+    """Marks a text type whose values may stand in the audit record as they are."""
+
+
+def _visible(text: str, allowed: str = "") -> str:
+    for character in text:
+        if character in allowed:
+            continue
+        if unicodedata.category(character) in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}:
+            raise ValueError("may not contain control or invisible characters")
+    return text
+
+
+def _line(text: str) -> str:
+    return unicodedata.normalize("NFC", _visible(text))
+
+
+def _note(text: str) -> str:
+    return unicodedata.normalize("NFC", _visible(text, "\n\t"))
+
+
+def _real_date(text: str) -> str:
+    date.fromisoformat(text)
+    return text
+
+
+ID_PATTERN: Final = r"^[!-~]+$"
+Identifier = Annotated[str, Field(min_length=1, max_length=64, pattern=ID_PATTERN), Logged()]
+Sku = Annotated[str, Field(min_length=1, max_length=64, pattern=ID_PATTERN), Logged()]
+Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$"), Logged()]
+Country = Annotated[str, Field(pattern=r"^[A-Z]{2}$"), Logged()]
+Cursor = Annotated[str, Field(min_length=1, max_length=400, pattern=ID_PATTERN), Logged()]
+Day = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$"), AfterValidator(_real_date), Logged()]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$"), Logged()]
+Line = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_line)]
+Note = Annotated[str, Field(min_length=1, max_length=2_000), AfterValidator(_note)]
+Email = Annotated[
+    str,
+    Field(min_length=3, max_length=254, pattern=r"^[^@\s]+@[^@\s]+$"),
+    AfterValidator(_line),
+]
+Units = Annotated[int, Field(ge=1, le=MAX_UNITS)]
+Count = Annotated[int, Field(ge=0, le=MAX_UNITS)]
+Minor = Annotated[int, Field(ge=1, le=MAX_MINOR, description="Minor units: 1999 is 19.99 EUR.")]
+Limit = Annotated[int, Field(ge=1, le=PAGE)]
+Days = Annotated[int, Field(ge=1, le=366)]
+IdempotencyKey = Annotated[
+    str,
+    Field(
+        pattern=r"^[A-Za-z0-9_-]{8,128}$",
+        description="One per intent. Send the same again when you retry.",
+    ),
+    Logged(),
+]
+ApprovalId = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=64,
+        pattern=ID_PATTERN,
+        description="From an earlier approval_required answer to this same call.",
+    ),
+    Logged(),
+]
+
+
+class Args(BaseModel):
+    """A group of arguments. Unknown keys and loose types are refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Result(BaseModel):
+    """What a tool answers. Lean: only what the next step needs."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Address(Args):
+    """A postal address as written on a parcel."""
+
+    line1: Line
+    line2: Annotated[str, Field(max_length=200), AfterValidator(_line)] = ""
+    city: Line
+    region: Annotated[str, Field(max_length=100), AfterValidator(_line)] = ""
+    postal_code: Annotated[str, Field(max_length=20), AfterValidator(_line)] = ""
+    country: Annotated[str, Field(min_length=2, max_length=60), AfterValidator(_line)]
+
+
+def arguments_model(
+    function: Callable[..., Any], *, skip: int = 1, extra: dict[str, Any] | None = None
+) -> type[BaseModel]:
+    """A strict model of a function's parameters after the first ``skip``, plus ``extra`` fields."""
+    hints = get_type_hints(function, include_extras=True)
+    fields: dict[str, Any] = {}
+    for parameter in list(inspect.signature(function).parameters.values())[skip:]:
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and parameter.name == "plan":
+            continue  # filled by the guard from the compute step, never by the caller
+        default = ... if parameter.default is inspect.Parameter.empty else parameter.default
+        fields[parameter.name] = (hints[parameter.name], default)
+    name = f"{getattr(function, '__name__', 'tool')}_arguments"
+    return create_model(name, __config__=Args.model_config, **fields, **(extra or {}))
+
+
+def parse(model: type[BaseModel], arguments: dict[str, Any]) -> BaseModel:
+    """Strictly validated arguments. Raises InvalidParameters naming each field, never its value."""
+    try:
+        text = json.dumps(arguments, allow_nan=False)
+        text.encode().decode("utf-8")
+        return model.model_validate_json(text)
+    except ValidationError as error:
+        raise InvalidParameters(_sentence(error), details={"problems": _problems(error)}) from None
+    except (ValueError, TypeError, RecursionError):
+        raise InvalidParameters("The arguments are not JSON.") from None
+
+
+def parse_text(model: type[BaseModel], values: dict[str, str]) -> BaseModel:
+    """Arguments that came as text (resource templates, prompts), validated the same way."""
+    try:
+        return model.model_validate_strings(values)
+    except ValidationError as error:
+        raise InvalidParameters(_sentence(error), details={"problems": _problems(error)}) from None
+
+
+def _problems(error: ValidationError) -> list[dict[str, str]]:
+    found = error.errors(include_url=False, include_input=False, include_context=False)
+    return [
+        {"field": ".".join(map(str, item["loc"])) or "arguments", "requirement": item["msg"]}
+        for item in found[:20]
+    ]
+
+
+def _sentence(error: ValidationError) -> str:
+    return "; ".join(f"{item['field']}: {item['requirement']}" for item in _problems(error))[:600]
+
+
+def input_schema(model: type[BaseModel]) -> dict[str, Any]:
+    """JSON Schema of the arguments, without titles and without null alternatives."""
+    schema = slim(model.model_json_schema(mode="validation"))
+    schema.pop("description", None)
+    schema.setdefault("properties", {})
+    return schema
+
+
+def output_schema(model: type[BaseModel], *, waiting: bool) -> dict[str, Any]:
+    """JSON Schema of the result; a changing tool may also answer that it waits for a person."""
+    schema = slim(model.model_json_schema(mode="serialization"), nullable=True)
+    schema.pop("description", None)
+    if not waiting:
+        return schema
+    definitions = schema.pop("$defs", None)
+    schema.get("properties", {}).setdefault("replayed", {"type": "boolean"})
+    combined: dict[str, Any] = {"type": "object", "anyOf": [schema, WAITING_SCHEMA]}
+    if definitions:
+        combined["$defs"] = definitions
+    return combined
+
+
+WAITING_SCHEMA: Final[dict[str, Any]] = {
+    "type": "object",
+    "properties": {
+        "status": {"const": "approval_required"},
+        "approval_id": {"type": "string"},
+        "level": {"type": "integer"},
+    },
+    "required": ["status", "approval_id", "level"],
+}
+
+
+def slim(schema: Any, *, nullable: bool = False) -> Any:
+    """Drop titles; with ``nullable`` False also fold ``anyOf [X, null]`` into X."""
+    if isinstance(schema, list):
+        return [slim(item, nullable=nullable) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    cleaned = {}
+    for key, value in schema.items():
+        if key == "title" and isinstance(value, str):
+            continue
+        if key in {"properties", "$defs"}:
+            cleaned[key] = {k: slim(v, nullable=nullable) for k, v in value.items()}
+        else:
+            cleaned[key] = slim(value, nullable=nullable)
+    options = cleaned.get("anyOf")
+    if not nullable and isinstance(options, list) and {"type": "null"} in options:
+        rest = [option for option in options if option != {"type": "null"}]
+        if cleaned.get("default", 0) is None:
+            del cleaned["default"]
+        del cleaned["anyOf"]
+        cleaned = (rest[0] if len(rest) == 1 else {"anyOf": rest}) | cleaned
+    return cleaned
+
+
+def logged_fields(model: type[BaseModel]) -> frozenset[str]:
+    """Top-level text fields whose values may stand in the audit record."""
+    return frozenset(
+        name
+        for name, field in model.model_fields.items()
+        if _is_logged(field.metadata, field.annotation)
+    )
+
+
+def _is_logged(metadata: list[Any], annotation: Any) -> bool:
+    if any(isinstance(item, Logged) for item in metadata):
+        return True
+    text = repr(annotation)
+    return "Logged()" in text or bool(re.match(r"typing\.(Optional\[)?(typing\.)?Literal", text))
+
+
+def dump(result: BaseModel) -> dict[str, Any]:
+    """The structured form of a result."""
+    return result.model_dump(mode="json", exclude_none=True)
+
+
+def text_of(structured: dict[str, Any]) -> str:
+    """The text copy of a structured result: compact, so that it costs few tokens."""
+    return compact(structured)

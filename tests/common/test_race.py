@@ -1,0 +1,202 @@
+"""Four processes of four tasks each want the same units, the same money, the same transfer.
+
+Run as a program (``python -m tests.common.test_race scenario url``) this file is one of them.
+"""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from common import accounts, funds, ledger, stock
+from common.call import Call
+from common.database import Database, new_audit_id
+from common.errors import InsufficientFunds, InsufficientStock, RuleViolation
+from common.tables.spine import Transfer
+from tests.common.ledger_model import broken_promises
+from tests.support.ledger import START, Desk, call_of, rows_of
+
+PROCESSES, TASKS, TRIES, UNITS = 4, 4, 400, 200
+SKU, SHELF = "SKU-1", "WH-1"
+LATER = START + timedelta(hours=1)
+
+
+def sell(call: Call, number: int) -> None:
+    """At once, or by a reservation that is shipped in the same call."""
+    expires_at = None if number % 3 else call.now + timedelta(minutes=5)
+    id = stock.reserve(call, SKU, SHELF, 1, "ord", expires_at)
+    if number % 2:
+        stock.ship(call, id)
+
+
+def swap(call: Call, number: int) -> None:
+    """Two accounts with limits, in both directions, in the order that invites deadlocks."""
+    there = number % 2 == 0
+    first, second = ("available", "quarantine") if there else ("quarantine", "available")
+    code, back = ("quarantine", "unquarantine") if there else ("unquarantine", "quarantine")
+    stock.move(call, SKU, SHELF, first, second, 1, code, "x")
+    stock.move(call, SKU, SHELF, second, first, 1, back, "x")
+
+
+def refund(call: Call, number: int) -> None:
+    funds.refund(call, "pay_1", 1, "EUR", funds.clearing("card"))
+
+
+def resolve(call: Call, number: int) -> None:
+    (ledger.post if number % 2 else ledger.void)(call, "tra_pending")
+
+
+def repeat(call: Call, number: int) -> None:
+    """The last unit, by everybody, under one id: for the others nothing changes."""
+    stock.receive(call, SKU, SHELF, 1, "po", id="tra_same")
+    stock.reserve(call, SKU, SHELF, 1, "ord", LATER + timedelta(hours=1), id="tra_last")
+
+
+SCENARIOS: dict[str, tuple[str, Callable[[Call, int], None]]] = {
+    "sell": ("inventory", sell),
+    "swap": ("inventory", swap),
+    "refund": ("payments", refund),
+    "resolve": ("inventory", resolve),
+    "repeat": ("inventory", repeat),
+}
+
+
+async def take_part(scenario: str, url: str, number: int, tries: int) -> Counter[str]:
+    domain, rule = SCENARIOS[scenario]
+    database = Database(url)
+    outcomes: Counter[str] = Counter()
+
+    async def one_task(task: int) -> None:
+        for turn in range(tries // PROCESSES // TASKS):
+            audit_id = new_audit_id()
+            try:
+                await database.run(
+                    domain,
+                    lambda s: rule(call_of(s, domain, LATER, audit_id), number + task + turn),  # noqa: B023
+                    audit_id=audit_id,
+                )
+                outcomes["done"] += 1
+            except (InsufficientStock, InsufficientFunds) as error:
+                left = error.details["available"]
+                outcomes["short" if left == 0 else f"short_with_{left}"] += 1
+            except RuleViolation as error:
+                outcomes[error.details["state"]] += 1
+
+    await asyncio.gather(*(one_task(task) for task in range(TASKS)))
+    await database.close()
+    return outcomes
+
+
+def race(scenario: str, url: str, tries: int = TRIES) -> Counter[str]:
+    """All four start together; what became of every try."""
+    runners = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.common.test_race", scenario, url, str(n), str(tries)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            cwd=Path(__file__).parent.parent.parent,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        for n in range(PROCESSES)
+    ]  # fmt: skip
+    try:
+        for runner in runners:
+            assert runner.stdout is not None
+            assert runner.stdout.readline() == "ready\n"
+        total: Counter[str] = Counter()
+        for runner in runners:
+            assert runner.stdin is not None
+            runner.stdin.write("go\n")
+            runner.stdin.flush()
+        for runner in runners:
+            said, _ = runner.communicate(timeout=120)
+            assert runner.returncode == 0
+            for line in said.splitlines():
+                outcome, count = line.split()
+                total[outcome] += int(count)
+    finally:
+        for runner in runners:
+            runner.kill()
+            runner.wait()
+    assert sum(total.values()) == tries
+    return total
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reserved_before", [False, True], ids=["free", "expired"])
+def test_two_hundred_units_are_sold_once(
+    desk: Desk, ledger_url: str, reserved_before: bool
+) -> None:
+    """Either they are free, or all of them stand under reservations that have just expired."""
+
+    def prepare(call: Call) -> None:
+        stock.receive(call, SKU, SHELF, UNITS, "po")
+        if reserved_before:
+            for _ in range(UNITS // 4):
+                stock.reserve(call, SKU, SHELF, 4, "cart", call.now + timedelta(minutes=1))
+
+    desk.do("inventory", prepare)
+    outcomes = race("sell", ledger_url)
+    assert outcomes == {"done": UNITS, "short": TRIES - UNITS}
+    desk.now = LATER
+    level = desk.look(lambda s: stock.level(s, desk.now, SKU))
+    assert level.available == 0
+    assert level.on_hand == level.reserved
+    customer = desk.look(lambda s: accounts.totals(s, stock.units(SKU), ["customer"], now=LATER))
+    assert customer["customer"].posted == UNITS - level.on_hand
+    assert desk.look(broken_promises) == []
+
+
+@pytest.mark.slow
+def test_a_payment_is_refunded_once(desk: Desk, ledger_url: str) -> None:
+    desk.do("payments", lambda c: funds.charge(c, "pay_1", 30, "EUR", funds.clearing("card")))
+    assert race("refund", ledger_url, 80) == {"done": 30, "short": 50}
+    assert desk.look(broken_promises) == []
+
+
+@pytest.mark.slow
+def test_a_reservation_is_resolved_once(desk: Desk, ledger_url: str) -> None:
+    def prepare(call: Call) -> None:
+        stock.receive(call, SKU, SHELF, 5, "po")
+        stock.reserve(call, SKU, SHELF, 5, "ord", None, id="tra_pending")
+
+    desk.do("inventory", prepare)
+    outcomes = race("resolve", ledger_url, 48)
+    assert outcomes.pop("done") == 1
+    assert len(outcomes) == 1, "all others were told what became of it"
+    assert desk.look(broken_promises) == []
+
+
+@pytest.mark.slow
+def test_one_id_is_one_transfer(desk: Desk, ledger_url: str) -> None:
+    assert race("repeat", ledger_url, 48) == {"done": 48}
+    rows = desk.look(lambda s: rows_of(s, Transfer))
+    assert [row["id"] for row in rows] == ["tra_last", "tra_same"]
+    assert desk.look(broken_promises) == []
+
+
+@pytest.mark.slow
+def test_opposite_moves_lose_nothing(desk: Desk, ledger_url: str) -> None:
+    def prepare(call: Call) -> None:
+        stock.receive(call, SKU, SHELF, 50, "po")
+        stock.receive(call, SKU, SHELF, 50, "po", status="quarantine")
+
+    desk.do("inventory", prepare)
+    assert race("swap", ledger_url, 80) == {"done": 80}
+    level = desk.look(lambda s: stock.level(s, desk.now, SKU))
+    assert (level.available, level.quarantine) == (50, 50)
+    assert desk.look(broken_promises) == []
+
+
+if __name__ == "__main__":
+    print("ready", flush=True)
+    sys.stdin.readline()
+    for name, many in asyncio.run(
+        take_part(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+    ).items():
+        print(name, many)

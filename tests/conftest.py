@@ -1,0 +1,77 @@
+"""Fixtures for every test. Real parts come from tests/support and start when first asked for."""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+from tests.support import node as node_support
+from tests.support import postgres as postgres_support
+from tests.support import unavailable
+from tests.support.postgres import Postgres
+
+settings.register_profile("shop", derandomize=True, deadline=None)
+settings.load_profile("shop")
+
+RUN = pytest.StashKey[postgres_support.Run]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # The settings of a developer's own shop must not reach the tests.
+    for name in list(os.environ):
+        if name.startswith("SHOP_") and not name.startswith("SHOP_TEST_"):
+            del os.environ[name]
+    if not hasattr(config, "workerinput"):
+        config.stash[RUN] = postgres_support.Run()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    node.workerinput["postgres_folder"] = str(node.config.stash[RUN].folder)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if RUN in config.stash:
+        config.stash[RUN].close()
+
+
+@pytest.fixture(scope="session")
+def postgres(pytestconfig: pytest.Config) -> Iterator[Postgres]:
+    """The run's PostgreSQL server: ``create_database()``, ``copy_of(name, build)``."""
+    worker: dict[str, str] = getattr(pytestconfig, "workerinput", {})
+    folder = worker.get("postgres_folder") or str(pytestconfig.stash[RUN].folder)
+    try:
+        url = postgres_support.server_url(folder)
+    except postgres_support.Unavailable as error:
+        unavailable(str(error))
+    server = Postgres(url, worker.get("workerid", "main"))
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def postgres_url(postgres: Postgres) -> Iterator[str]:
+    """``postgresql+asyncpg://…`` of a new, empty database, dropped after the test."""
+    url = postgres.create_database()
+    yield url
+    postgres.drop_database(url)
+
+
+@pytest.fixture(scope="session")
+def node() -> list[str]:
+    """The command that starts Node 22 or newer."""
+    try:
+        return node_support.node_command()
+    except node_support.Unavailable as error:
+        unavailable(str(error))
+
+
+@pytest.fixture(scope="session")
+def inspector(node: list[str]) -> list[str]:
+    """The command that starts the MCP Inspector's command line; its options follow."""
+    try:
+        return [*node, str(node_support.npm_install()), "--cli"]
+    except node_support.Unavailable as error:
+        unavailable(str(error))

@@ -1,0 +1,183 @@
+"""A shop for a test: a real database file, real servers, real clients in memory."""
+
+import asyncio
+import atexit
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from mcp import Client
+from mcp.types import CallToolResult, ElicitResult
+from sqlalchemy.orm import Session
+
+from common import schema
+from common.audit import chain
+from common.call import Actor, Call
+from common.database import new_audit_id
+from common.scopes import Scope
+from common.settings import Settings
+from common.shop import Shop
+from common.toolset import Toolset
+
+T = TypeVar("T")
+START = datetime(2026, 11, 2, 9, 0, tzinfo=UTC)
+EVERYTHING = frozenset(str(scope) for scope in Scope if scope is not Scope.APPROVALS_DECIDE)
+
+
+class MovingClock:
+    """A clock that a test moves."""
+
+    def __init__(self, start: datetime = START) -> None:
+        self.now = start
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def forward(self, **by: float) -> None:
+        self.now += timedelta(**by)
+
+
+def actor(subject: str = "ana@example.com", *scopes: str, client: str = "test") -> Actor:
+    """An operator with every scope, or with those named."""
+    return Actor("local", subject, client, frozenset(scopes) or EVERYTHING)
+
+
+def settings_in(folder: Path, **changes: Any) -> Settings:
+    """Settings of a shop whose every file is in ``folder``."""
+    settings = Settings.load({"SHOP_HOME": str(folder), "SHOP_OPERATOR": "ana@example.com"})
+    return replace(settings, **changes)
+
+
+@cache
+def _template() -> Path:
+    """A database with the schema and nothing in it, made once a process: copying is quicker."""
+    file = Path(tempfile.mkdtemp(prefix="shop-template-")) / "shop.db"
+    atexit.register(shutil.rmtree, file.parent, ignore_errors=True)
+    schema.upgrade_now(f"sqlite:///{file}")
+    with sqlite3.connect(file) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    return file
+
+
+@asynccontextmanager
+async def a_shop(
+    folder: Path, *, clock: Callable[[], datetime] | None = None, **changes: Any
+) -> AsyncIterator[Shop]:
+    """An empty shop in a folder; ``database_url`` may name another database."""
+    if "database_url" not in changes and not (folder / "shop.db").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(_template(), folder / "shop.db")
+    shop = await Shop.open(settings_in(folder, **changes), clock=clock or MovingClock())
+    try:
+        yield shop
+    finally:
+        await shop.close()
+
+
+async def do(shop: Shop, domain: str, work: Callable[[Call], T], *, who: Actor | None = None) -> T:
+    """Run a rule in an audited transaction, as seeding and importing do."""
+    audit_id, now = new_audit_id(), shop.guard.clock()
+
+    def inside(session: Session) -> T:
+        call = Call(who or actor(), session, now, audit_id, domain, "test")
+        result = work(call)
+        session.flush()
+        chain.append(
+            session, audit_id=audit_id, now=now, payload=None,
+            record={
+                "v": 1, "server": domain, "tool": "test", "outcome": "ok", "args": {},
+                "actor": {"iss": "local", "sub": "test", "client": "test"},
+                "effects": call.effects,
+            },
+        )  # fmt: skip
+        return result
+
+    return await shop.database.run(domain, inside, audit_id=audit_id)
+
+
+async def look(shop: Shop, work: Callable[[Session], T]) -> T:
+    """Read what a test wants to know."""
+    return await shop.database.run("*", work, write=False)
+
+
+@dataclass
+class Person:
+    """Answers elicitations: ``yes``, ``no`` or ``cancel``; remembers the questions."""
+
+    answer: str = "yes"
+    questions: list[str] | None = None
+
+    async def __call__(self, context: Any, params: Any) -> ElicitResult:
+        if self.questions is not None:
+            self.questions.append(params.message)
+        if self.answer == "cancel":
+            return ElicitResult(action="cancel")
+        if self.answer == "no":
+            return ElicitResult(action="decline")
+        return ElicitResult(action="accept", content={"agree": True})
+
+
+@asynccontextmanager
+async def connected(
+    shop: Shop,
+    toolset: Toolset,
+    *,
+    who: Actor | None = None,
+    mode: str = "auto",
+    person: Callable[..., Awaitable[Any]] | None = None,
+) -> AsyncIterator[Client]:
+    """A client of the toolset's server, in memory; with ``person`` it can answer questions.
+
+    It lives in a task of its own, so that a fixture may open it and another task close it.
+    """
+    server = shop.server(toolset, lambda: who or actor())
+    ready: asyncio.Future[Client] = asyncio.get_running_loop().create_future()
+    over = asyncio.Event()
+
+    async def live() -> None:
+        try:
+            async with Client(server, mode=mode, elicitation_callback=person) as client:  # type: ignore[arg-type]
+                ready.set_result(client)
+                await over.wait()
+        except BaseException as error:
+            if not ready.done():
+                ready.set_exception(error)
+            raise
+
+    living = asyncio.create_task(live())
+    try:
+        yield await ready
+    finally:
+        over.set()
+        await living
+
+
+async def call(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
+    """Call a tool; the structured result. A refusal is returned too: look at its ``code``."""
+    result = await client.call_tool(tool, arguments)
+    assert isinstance(result, CallToolResult)
+    assert isinstance(result.structured_content, dict), result
+    return result.structured_content
+
+
+async def done(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
+    """Call a tool that must succeed now."""
+    answer = await call(client, tool, **arguments)
+    assert "code" not in answer, answer
+    assert answer.get("status") != "approval_required", answer
+    return answer
+
+
+async def refused(client: Client, tool: str, code: str, **arguments: Any) -> dict[str, Any]:
+    """Call a tool that must refuse with this code."""
+    answer = await call(client, tool, **arguments)
+    assert answer.get("code") == code, answer
+    return answer
