@@ -142,7 +142,7 @@ def _junit(found: list[Check]) -> bytes:
         )
         if not check.ok:
             ElementTree.SubElement(case, "failure", message=check.detail)
-    return ElementTree.tostring(suite, encoding="utf-8", xml_declaration=True)
+    return bytes(ElementTree.tostring(suite, encoding="utf-8", xml_declaration=True))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 def page(
     session: Session,
-    query: Select[tuple[T]],
+    query: Select[T],
     keys: Sequence[InstrumentedAttribute[Any]],
     cursor: str | None,
     limit: int,
@@ -31,7 +31,7 @@ def page(
     if cursor:
         query = query.where(_after(keys, _decoded(cursor, keys), descending))
     order = [key.desc() if descending else key.asc() for key in keys]
-    rows = list(session.scalars(query.order_by(*order).limit(limit + 1)))
+    rows: list[T] = list(session.scalars(query.order_by(*order).limit(limit + 1)))
     if len(rows) <= limit:
         return rows, None
     rows = rows[:limit]

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from common import ledger, stock
+from common import ledger, lots, stock
 from common.call import Call
 from common.errors import RuleViolation
 from common.tables.inventory import Reservation
@@ -21,10 +21,12 @@ def reserve(
     expires_at: datetime | None = None,
     lot_id: str | None = None,
 ) -> Reservation:
-    """Promise available units: ``pending`` with an expiry, ``confirmed`` without.
+    """Promise available units: ``pending`` with an expiry, ``confirmed`` without. Of an item with
+    lots, unless one is named, the first to expire that has them all.
 
     Raises InsufficientStock with what is available; nothing is reserved then.
     """
+    lot_id = lot_id or lots.one_for(call, sku, warehouse_id, quantity)
     transfer_id = stock.reserve(
         call, sku, warehouse_id, quantity, source_id, expires_at, lot=lot_id
     )

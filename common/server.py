@@ -89,7 +89,7 @@ class ShopServer(MCPServer[Any]):
         self.identity = identity
         self._tools = [_tool(spec) for spec in toolset.tools.values()]
         if toolset.completers:
-            self.completion()(self._complete)
+            self.completion()(self._complete)  # type: ignore[no-untyped-call]
 
     # -- tools ---------------------------------------------------------------------------------
 

@@ -45,7 +45,7 @@ def _visible(text: str, allowed: str = "") -> str:
     return text
 
 
-def _line(text: str) -> str:
+def visible_line(text: str) -> str:
     return unicodedata.normalize("NFC", _visible(text))
 
 
@@ -66,12 +66,12 @@ Country = Annotated[str, Field(pattern=r"^[A-Z]{2}$"), Logged()]
 Cursor = Annotated[str, Field(min_length=1, max_length=400, pattern=ID_PATTERN), Logged()]
 Day = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$"), AfterValidator(_real_date), Logged()]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$"), Logged()]
-Line = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_line)]
+Line = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(visible_line)]
 Note = Annotated[str, Field(min_length=1, max_length=2_000), AfterValidator(_note)]
 Email = Annotated[
     str,
     Field(min_length=3, max_length=254, pattern=r"^[^@\s]+@[^@\s]+$"),
-    AfterValidator(_line),
+    AfterValidator(visible_line),
 ]
 Units = Annotated[int, Field(ge=1, le=MAX_UNITS)]
 Count = Annotated[int, Field(ge=0, le=MAX_UNITS)]
@@ -114,11 +114,11 @@ class Address(Args):
     """A postal address as written on a parcel."""
 
     line1: Line
-    line2: Annotated[str, Field(max_length=200), AfterValidator(_line)] = ""
+    line2: Annotated[str, Field(max_length=200), AfterValidator(visible_line)] = ""
     city: Line
-    region: Annotated[str, Field(max_length=100), AfterValidator(_line)] = ""
-    postal_code: Annotated[str, Field(max_length=20), AfterValidator(_line)] = ""
-    country: Annotated[str, Field(min_length=2, max_length=60), AfterValidator(_line)]
+    region: Annotated[str, Field(max_length=100), AfterValidator(visible_line)] = ""
+    postal_code: Annotated[str, Field(max_length=20), AfterValidator(visible_line)] = ""
+    country: Annotated[str, Field(min_length=2, max_length=60), AfterValidator(visible_line)]
 
 
 def arguments_model(
@@ -170,7 +170,7 @@ def _sentence(error: ValidationError) -> str:
 
 def input_schema(model: type[BaseModel]) -> dict[str, Any]:
     """JSON Schema of the arguments, without titles and without null alternatives."""
-    schema = slim(model.model_json_schema(mode="validation"))
+    schema: dict[str, Any] = slim(model.model_json_schema(mode="validation"))
     schema.pop("description", None)
     schema.setdefault("properties", {})
     return schema
@@ -178,7 +178,7 @@ def input_schema(model: type[BaseModel]) -> dict[str, Any]:
 
 def output_schema(model: type[BaseModel], *, waiting: bool) -> dict[str, Any]:
     """JSON Schema of the result; a changing tool may also answer that it waits for a person."""
-    schema = slim(model.model_json_schema(mode="serialization"), nullable=True)
+    schema: dict[str, Any] = slim(model.model_json_schema(mode="serialization"), nullable=True)
     schema.pop("description", None)
     if not waiting:
         return schema
@@ -207,7 +207,7 @@ def slim(schema: Any, *, nullable: bool = False) -> Any:
         return [slim(item, nullable=nullable) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    cleaned = {}
+    cleaned: dict[str, Any] = {}
     for key, value in schema.items():
         if key == "title" and isinstance(value, str):
             continue

@@ -1,6 +1,6 @@
 """shop approvals · shop approve · shop reject: a person decides, at a terminal."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -75,7 +75,9 @@ def reject(approval_id: Id, subject: Who = "", note: Why = "") -> None:
     _decide(approval_id, subject, "reject", note, True)
 
 
-def _decide(approval_id: str, subject: str, decision: str, note: str, yes: bool) -> None:
+def _decide(
+    approval_id: str, subject: str, decision: Literal["approve", "reject"], note: str, yes: bool
+) -> None:
     async def work(shop: Shop) -> str:
         read = shop.database.run
         request = await read("*", lambda s: requests.get(s, approval_id), write=False)

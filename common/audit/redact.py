@@ -5,7 +5,6 @@ of types declared as loggable (ids, enumerations, days). Everything else goes to
 payload beside it. Card numbers, security codes, bank accounts and credentials go nowhere.
 """
 
-import math
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -124,7 +123,7 @@ def masked(value: Any, depth: int = 0) -> Any:
     if isinstance(value, int):
         return masked(str(value)) if abs(value) > _SAFE or find_pan(str(value)) else value
     if isinstance(value, float):
-        return repr(value) if math.isfinite(value) else str(value)
+        return mask(repr(value))
     if depth >= MAX_DEPTH:
         return "[deep]"
     if isinstance(value, dict):

@@ -53,4 +53,4 @@ def unique_where(name: str, condition: str, *columns: str) -> Index:
 
 
 def quoted(words: tuple[str, ...]) -> str:
-    return ",".join(f"'{word}'" for word in words)
+    return ", ".join(f"'{word}'" for word in words)

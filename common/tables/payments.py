@@ -59,7 +59,7 @@ EVIDENCE_KINDS: Final = (
 OUTBOX_STATES: Final = ("pending", "sent", "done", "unknown", "failed")
 PAYOUT_STATES: Final = ("imported", "matched", "exceptions", "reconciled")
 PAYOUT_KINDS: Final = ("charge", "refund", "fee", "dispute", "adjustment")
-PAYOUT_MATCHES: Final = ("matched", "missing", "amount_differs", "duplicate", "accepted")
+PAYOUT_OUTCOMES: Final = ("matched", "missing", "amount_differs", "duplicate", "accepted")
 
 _SELLERS = frozenset({"orders", "returns", "storefront", "claims"})
 
@@ -352,15 +352,15 @@ class PayoutLine(Record):
     fee_minor: Mapped[int] = mapped_column(default=0)
     payment_id: Mapped[str | None] = to("payment", index=True)
     refund_id: Mapped[str | None] = to("refund", index=True)
-    match: Mapped[Word]
+    outcome: Mapped[Word]
     note: Mapped[Note] = mapped_column(default="")
 
     __table_args__ = (
         UniqueConstraint("payout_id", "position"),
-        Index("ix_payout_line_match", "match", "id"),
+        Index("ix_payout_line_outcome", "outcome", "id"),
         one_of("kind", PAYOUT_KINDS),
-        one_of("match", PAYOUT_MATCHES),
+        one_of("outcome", PAYOUT_OUTCOMES),
         # One matched line for a payment's charge, one for a refund: nothing is paid out twice.
-        unique_where("uq_payout_charge", "kind = 'charge' and match = 'matched'", "payment_id"),
-        unique_where("uq_payout_refund", "kind = 'refund' and match = 'matched'", "refund_id"),
+        unique_where("uq_payout_charge", "kind = 'charge' and outcome = 'matched'", "payment_id"),
+        unique_where("uq_payout_refund", "kind = 'refund' and outcome = 'matched'", "refund_id"),
     )

@@ -1,7 +1,7 @@
 """Run by alembic: on the connection of common.schema, or for a developer on SHOP_DATABASE_URL."""
 
 import asyncio
-from typing import Any
+from typing import Any, Literal
 
 from alembic import context
 from sqlalchemy import Connection, create_engine
@@ -24,7 +24,7 @@ def run(connection: Connection) -> None:
         context.run_migrations()
 
 
-def render_item(kind: str, item: Any, _: object) -> str | bool:
+def render_item(kind: str, item: Any, _: object) -> str | Literal[False]:
     """A new revision names the columns' types, not our classes, which may change."""
     if kind == "type" and isinstance(item, Utc):
         return "sa.DateTime(timezone=True)"

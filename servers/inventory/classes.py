@@ -137,7 +137,9 @@ class Policy:
 
     ``fill_rate`` is the share of units served from the shelf. Setting ``service_level``, the chance
     of no stock-out in a cycle, selects the z formula instead. ``maximum`` is the level to order up
-    to; without it an order lasts ``order_cover_days``. Raises InvalidParameters out of bounds.
+    to; without it an order lasts ``order_cover_days``. ``reorder_point`` and ``safety_stock`` set
+    by hand replace what demand says, ``minimum`` is the least a reorder point may be. Raises
+    InvalidParameters out of bounds.
     """
 
     lead_time_days: int
@@ -149,6 +151,9 @@ class Policy:
     fill_rate: float = 0.97
     service_level: float | None = None
     maximum: int | None = None
+    minimum: int | None = None
+    reorder_point: int | None = None
+    safety_stock: int | None = None
     ending: bool = False
 
     def __post_init__(self) -> None:
@@ -159,6 +164,9 @@ class Policy:
             ("minimum_order", self.minimum_order, 1, MAX_UNITS),
             ("pack_multiple", self.pack_multiple, 1, MAX_UNITS),
             ("maximum", self.maximum or 0, 0, MAX_UNITS),
+            ("minimum", self.minimum or 0, 0, MAX_UNITS),
+            ("reorder_point", self.reorder_point or 0, 0, MAX_UNITS),
+            ("safety_stock", self.safety_stock or 0, 0, MAX_UNITS),
         )
         for name, value, low, high in limits:
             if not low <= value <= high:
@@ -170,6 +178,12 @@ class Policy:
             raise InvalidParameters.field(
                 "lead_time_sd_days", str(self.lead_time_sd_days), f"0 to {MAX_DAYS}"
             )
+
+    @property
+    def point_by_hand(self) -> int | None:
+        """The reorder point somebody set, if anybody did."""
+        given = [point for point in (self.reorder_point, self.minimum) if point is not None]
+        return max(given, default=None)
 
     @property
     def protection_days(self) -> int:

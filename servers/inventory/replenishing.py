@@ -24,6 +24,7 @@ from servers.inventory.classes import (
     is_spike,
 )
 from servers.inventory.forecasting import Forecast
+from servers.inventory.wording import arithmetic, cover_line
 
 DEAD_DAYS = 90
 # Gauss-Hermite: mean, variance and the next three moments of a normal distribution.
@@ -76,8 +77,8 @@ def decide(
         choice = _choose(position, policy, levels, receipts, surpluses, gap if early else None)
     cover = days_of_cover(position.available, demand)
     out_in = stock_out_in_days(stock, demand)
-    lines = _arithmetic(position, demand, policy, levels)
-    lines.append(_cover_line(position, demand, cover, out_in))
+    lines = arithmetic(position, demand, policy, levels)
+    lines.append(cover_line(position, demand, cover, out_in))
     lines.append(_conclusion(choice, position, levels, gap, policy))
     return Decision(
         action=choice.action,
@@ -126,6 +127,11 @@ def reorder_levels(demand: Forecast, policy: Policy) -> Levels:
     else:
         totals = with_lead_time(demand.scenarios, per_day, policy.lead_time_sd_days)
         point = max(expected, fill_rate_point(totals, cover, policy.fill_rate))
+    if policy.safety_stock is not None:
+        point = expected + policy.safety_stock
+    if policy.reorder_point is not None:
+        point = policy.reorder_point
+    point = max(point, policy.minimum or 0)
     target = point + cover if policy.maximum is None else max(point, policy.maximum)
     return Levels(expected, point - expected, point, target)
 
@@ -262,7 +268,8 @@ def _leave_alone(
         return _Choice(Action.IGNORE, Reason.ENDING)
     last = [units for units in recent[-DEAD_DAYS:] if units is not None]
     dead = len(recent) >= DEAD_DAYS and not any(last)
-    if demand.demand_class is DemandClass.NO_DEMAND or dead:
+    by_hand = policy.point_by_hand is not None
+    if not by_hand and (demand.demand_class is DemandClass.NO_DEMAND or dead):
         return _Choice(Action.IGNORE, Reason.NO_DEMAND)
     covered = gap is None or gap >= policy.protection_days
     one_order = is_spike(recent) and not is_spike(recent, largest_recent_order)
@@ -283,6 +290,7 @@ def _choose(
     buy = 0
     if position.inventory_position <= levels.reorder_point:
         buy = _buy(position.inventory_position, levels, policy)
+    undated = position.on_order + position.inbound_transfer - sum(r.units for r in receipts)
     if gap is not None:
         due = sorted(receipts, key=lambda receipt: (receipt.in_days, receipt.reference))
         late = next((receipt for receipt in due if receipt.in_days > gap), None)
@@ -290,10 +298,12 @@ def _choose(
             return _Choice(
                 Action.EXPEDITE, Reason.RECEIPT_TOO_LATE, late.units, buy, late.reference
             )
-        undated = position.on_order + position.inbound_transfer - sum(r.units for r in receipts)
         if undated > 0:
             return _Choice(Action.EXPEDITE, Reason.RECEIPT_TOO_LATE, undated, buy)
     elif not buy:
+        # Below a point set by hand, and nobody can say when what was ordered comes.
+        if undated > 0 and position.available <= (policy.point_by_hand or -1):
+            return _Choice(Action.EXPEDITE, Reason.RECEIPT_TOO_LATE, undated)
         return _Choice(Action.IGNORE, Reason.ENOUGH)
     needed = max(1, levels.target - position.inventory_position)
     giver = _giver(surpluses, needed, policy.lead_time_days, gap)
@@ -326,46 +336,7 @@ def _giver(
     return min(able, key=lambda s: (s.transit_days, -s.units, s.site), default=None)
 
 
-# Arithmetic in words
-
-
-def _arithmetic(position: Position, demand: Forecast, policy: Policy, levels: Levels) -> list[str]:
-    rule = (
-        f"fill rate {policy.fill_rate:.1%} over {len(demand.scenarios)} scenarios"
-        if policy.service_level is None
-        else f"z {NormalDist().inv_cdf(policy.service_level):.2f} for service level "
-        f"{policy.service_level:.1%}, daily sd {demand.daily_sd_milliunits / 1000:.2f}"
-    )
-    if policy.maximum is None:
-        above = levels.target - levels.reorder_point
-        target = f"reorder point {levels.reorder_point} + an order of {above}"
-    else:
-        target = f"maximum {policy.maximum}, not below the reorder point"
-    p = position
-    parts = f"on hand {p.on_hand} - reserved {p.reserved} - unavailable {p.unavailable}"
-    coming = f"on order {p.on_order} + inbound transfer {p.inbound_transfer}"
-    days = f"lead time {policy.lead_time_days} + review {policy.review_days}"
-    how = f"{demand.method.value}, {demand.demand_class.value}"
-    mean = f"expected demand {levels.expected_demand}"
-    safety = f"safety stock {levels.safety_stock}"
-    owed = f"backordered {p.backordered}"
-    return [
-        f"available {p.available} = {parts}",
-        f"inventory position {p.inventory_position} = available {p.available} + {coming} - {owed}",
-        f"protection interval {policy.protection_days} days = {days}; {mean} ({how})",
-        f"reorder point {levels.reorder_point} = {mean} + {safety} ({rule})",
-        f"target {levels.target} = {target}",
-    ]
-
-
-def _cover_line(position: Position, demand: Forecast, cover: int | None, out_in: int | None) -> str:
-    if cover is None:
-        return "no demand expected: stock does not run out"
-    per_day = demand.expected_milliunits / 1000 / demand.horizon_days
-    line = f"cover {cover} days = available {max(0, position.available)} / {per_day:.2f} a day"
-    if out_in is None:
-        return f"{line}; no stock-out within {MAX_DAYS} days"
-    return f"{line}; without receipts stock runs out on day {out_in + 1}"
+# Conclusions in words
 
 
 def _conclusion(
@@ -377,6 +348,8 @@ def _conclusion(
     when = "" if gap is None else f"stock runs out on day {gap + 1}"
     if choice.action is Action.EXPEDITE:
         what = choice.reference or "the open orders"
+        if gap is None:
+            return f"available {position.available} <= {point}, {what} have no date: expedite"
         return f"{when}, before {choice.quantity} units of {what} arrive: expedite{also}"
     if choice.action is Action.TRANSFER:
         return f"{held}, {point}: transfer {choice.quantity} from {choice.reference}{also}"

@@ -48,7 +48,14 @@ class Spine:
         return self.runner.run(self.database.run("payments", work, audit_id="aud_test"))
 
     def see(self, work: Callable[[Session], T]) -> T:
-        return self.runner.run(self.database.run("payments", work, write=False))
+        """Read. Rows that are handed out keep what they had."""
+
+        def kept(session: Session) -> T:
+            result = work(session)
+            session.expunge_all()
+            return result
+
+        return self.runner.run(self.database.run("payments", kept, write=False))
 
     def both(self, *works: Callable[[Session], Any]) -> list[Any]:
         """Several transactions at once; exceptions are returned."""

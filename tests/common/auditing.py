@@ -4,7 +4,7 @@ import asyncio
 import json
 import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -49,6 +49,16 @@ class Log:
         if not self.path.exists():
             self.path.write_bytes(empty_database())
         self.url = f"sqlite:///{self.path}"
+        self._runner = asyncio.Runner()
+        self._database: Database | None = None
+
+    def close(self) -> None:
+        """Give the file back. The next use opens it again."""
+        if self._database is not None:
+            self._runner.run(self._database.close())
+            self._database = None
+        self._runner.close()
+        self._runner = asyncio.Runner()
 
     def add(self, count: int = 1, payload: dict[str, Any] | None = None, **said: Any) -> list[str]:
         """Append records, each in its transaction. Their ids."""
@@ -116,6 +126,7 @@ class Log:
         return Path(shutil.copy(self.path, self.folder / f"kept-{self.now:%H%M%S%f}.db"))
 
     def restore(self, copy: Path) -> None:
+        self.close()
         for leftover in (f"{self.path}-wal", f"{self.path}-shm"):
             Path(leftover).unlink(missing_ok=True)
         shutil.copy(copy, self.path)
@@ -124,15 +135,10 @@ class Log:
         self.now += timedelta(milliseconds=1)
         return self.now
 
-    def _run(self, work: Callable[[Database], Any]) -> Any:
-        async def go() -> Any:
-            database = Database(self.url)
-            try:
-                return await work(database)
-            finally:
-                await database.close()
-
-        return asyncio.run(go())
+    def _run(self, work: Callable[[Database], Coroutine[Any, Any, T]]) -> T:
+        if self._database is None:
+            self._database = Database(self.url)
+        return self._runner.run(work(self._database))
 
 
 async def append(

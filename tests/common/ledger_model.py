@@ -108,9 +108,11 @@ def _balances(
             wrong.append(f"{row['code']} has less than nothing available")
         ledgers.setdefault(row["ledger"], Counter()).update(cached)
     for name, total in ledgers.items():
-        for step in ("posted", "pending"):
-            if total[f"debits_{step}"] != total[f"credits_{step}"]:
-                wrong.append(f"what is {step} in {name} does not add up to zero: {dict(total)}")
+        wrong += [
+            f"what is {step} in {name} does not add up to zero: {dict(total)}"
+            for step in ("posted", "pending")
+            if total[f"debits_{step}"] != total[f"credits_{step}"]
+        ]
     return wrong
 
 

@@ -4,6 +4,8 @@ import asyncio
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -23,13 +25,18 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def log(tmp_path: Path) -> Log:
+def empty(tmp_path: Path) -> Iterator[Log]:
+    with closing(Log(tmp_path)) as log:
+        yield log
+
+
+@pytest.fixture
+def log(empty: Log) -> Log:
     """Seven records, three anchors."""
-    log = Log(tmp_path)
     for count in (3, 2, 2):
-        log.add(count)
-        assert log.anchor(seconds=60)
-    return log
+        empty.add(count)
+        assert empty.anchor(seconds=60)
+    return empty
 
 
 # Roots that RFC 9162 logs give for these leaves (certificate-transparency-go, merkle tests).
@@ -86,10 +93,9 @@ def test_nothing_new_is_not_anchored(log: Log) -> None:
     assert log.verify().anchors == 4
 
 
-def test_empty_shop_has_no_anchor(tmp_path: Path) -> None:
-    log = Log(tmp_path)
-    assert not log.anchor(force=True)
-    assert log.anchors.read_bytes() == b""
+def test_empty_shop_has_no_anchor(empty: Log) -> None:
+    assert not empty.anchor(force=True)
+    assert empty.anchors.read_bytes() == b""
 
 
 def test_every_byte_of_the_file(log: Log) -> None:
@@ -225,24 +231,24 @@ asyncio.run(main())
 """
 
 
-def test_seven_processes_anchor(tmp_path: Path) -> None:
+def test_seven_processes_anchor(empty: Log) -> None:
     """They make the key, share the file, and leave one chain of anchors."""
-    log = Log(tmp_path)
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", ANCHORER, str(tmp_path), str(number)], cwd=ROOT, env=inherited()
+            [sys.executable, "-c", ANCHORER, str(empty.folder), str(number)],
+            cwd=ROOT, env=inherited(),
         )
         for number in range(7)
     ]
     assert [process.wait(120) for process in processes] == [0] * 7
-    report = log.verify()
+    report = empty.verify()
     assert (report.first_bad, report.exit_code, report.checked) == (None, 0, 28)
     assert report.anchors >= 4
-    assert log.anchors.read_bytes().count(b"\n") == report.anchors
+    assert empty.anchors.read_bytes().count(b"\n") == report.anchors
 
 
-async def test_cancelled_anchor_leaves_a_whole_file(tmp_path: Path) -> None:
-    log = Log(tmp_path)
+async def test_cancelled_anchor_leaves_a_whole_file(empty: Log) -> None:
+    log = empty
     database = Database(log.url)
     for turn in range(12):
         await append(database, START)

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,9 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def log(tmp_path: Path) -> Log:
-    return Log(tmp_path)
+def log(tmp_path: Path) -> Iterator[Log]:
+    with closing(Log(tmp_path)) as log:
+        yield log
 
 
 @pytest.fixture
@@ -517,38 +519,36 @@ def test_database_unreadable(log: Log) -> None:
 
 # -- joins -------------------------------------------------------------------------------------
 
-AUDITED = sorted(name for name, kind in tables().items() if "audit_id" in kind.__table__.c)
-
-
-@pytest.mark.parametrize("table", AUDITED)
-def test_row_without_its_record(log: Log, table: str) -> None:
+def test_row_without_its_record(log: Log) -> None:
     """Every table that names audit records is joined with them."""
     (known,) = log.add()
     log.anchor()
-    assert table_filled(log, table, known).ok or table == "audit_payload"
-    log.sql(f"DELETE FROM {table}")
-    bad = table_filled(log, table, "aud_nobody").first_bad
-    assert bad is not None
-    assert (bad.kind, bad.event_id) == ("row", "aud_nobody")
-    assert table in bad.why
+    audited = [name for name, kind in tables().items() if "audit_id" in kind.__table__.c]
+    assert {"transfer", "stored_result", "policy_use", "audit_payload"} < set(audited)
+    for table in audited:
+        if table != "audit_payload":
+            fill(log, table, known)
+            assert log.verify().ok, table
+            log.sql(f"DELETE FROM {table}")
+        fill(log, table, "aud_nobody")
+        bad = log.verify().first_bad
+        assert bad is not None
+        assert (bad.kind, bad.event_id) == ("row", "aud_nobody")
+        assert bad.why.startswith(f"{table} ")
+        log.sql(f"DELETE FROM {table}")
 
 
-def table_filled(log: Log, table: str, audit_id: str) -> Any:
-    columns = tables()[table].__table__.c
-    values = []
-    for column in columns:
-        kind = column.type.python_type if column.type.__class__.__name__ != "Utc" else None
-        dummy: Any = {int: 1, bool: 1, bytes: b"1"}.get(kind, "1")  # type: ignore[arg-type]
-        if column.type.__class__.__name__ == "JSON":
-            dummy = "{}"
-        values.append(audit_id if column.name == "audit_id" else dummy)
-    connection = sqlite3.connect(log.path, isolation_level=None)
-    connection.execute("PRAGMA ignore_check_constraints=ON")
-    names = ", ".join(f'"{column.name}"' for column in columns)
-    marks = ", ".join("?" * len(values))
-    connection.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", values)
-    connection.close()
-    return log.verify()
+def fill(log: Log, table: str, audit_id: str) -> None:
+    """A row of anything, as the file's owner can put it there."""
+    row: dict[str, Any] = {}
+    for column in tables()[table].__table__.c:
+        name = type(column.type).__name__
+        row[column.name] = "{}" if name == "JSON" else b"1" if name == "LargeBinary" else 1
+    row["audit_id"] = audit_id
+    with closing(sqlite3.connect(log.path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA ignore_check_constraints=ON")
+        names, marks = ", ".join(f'"{name}"' for name in row), ", ".join("?" * len(row))
+        connection.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", [*row.values()])
 
 
 def an_account(log: Log, id: str) -> None:
@@ -581,18 +581,15 @@ def test_effects_of_many_records(log: Log) -> None:
     """More than a page of effects, and the first missing one is named."""
     ids = [f"acc_{number:04}" for number in range(1_200)]
     there = [(id, id) for id in ids if id not in {"acc_0900", "acc_1100"}]
-    connection = sqlite3.connect(log.path)
-    connection.executemany(
-        "INSERT INTO account VALUES (?, 'units/MUG', ?, 'none', 0, 0, 0, 0)", there
-    )
-    connection.commit()
-    connection.close()
+    with closing(sqlite3.connect(log.path)) as connection, connection:
+        connection.executemany(
+            "INSERT INTO account VALUES (?, 'units/MUG', ?, 'none', 0, 0, 0, 0)", there
+        )
     for start in range(0, 1_200, 200):
         log.add(effects=created(*ids[start : start + 200]))
     bad = log.verify().first_bad
-    assert bad is None or bad.kind == "effect"
     assert bad is not None
-    assert (bad.seq, "acc_0900" in bad.why) == (5, True)
+    assert (bad.kind, bad.seq, "acc_0900" in bad.why) == ("effect", 5, True)
 
 
 def test_transfer_is_what_its_record_says(log: Log) -> None:

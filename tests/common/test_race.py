@@ -13,11 +13,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.orm import Session
 
 from common import accounts, funds, ledger, stock
 from common.call import Call
 from common.database import Database, new_audit_id
-from common.errors import InsufficientFunds, InsufficientStock, RuleViolation
+from common.errors import Conflict, InsufficientFunds, InsufficientStock, RuleViolation
 from common.tables.spine import Transfer
 from tests.common.ledger_model import broken_promises
 from tests.support.ledger import START, Desk, call_of, rows_of
@@ -191,6 +193,53 @@ def test_opposite_moves_lose_nothing(desk: Desk, ledger_url: str) -> None:
     level = desk.look(lambda s: stock.level(s, desk.now, SKU))
     assert (level.available, level.quarantine) == (50, 50)
     assert desk.look(broken_promises) == []
+
+
+@pytest.mark.parametrize("late", ["transfer", "post"])
+def test_an_id_taken_by_an_open_transaction(postgres_ledger_url: str, late: str) -> None:
+    """The second finds nothing, does its work, waits for the first, and takes its work back.
+    SQLite has one writer at a time: there it cannot happen."""
+    desk = Desk(postgres_ledger_url)
+    desk.clear()
+
+    def prepare(call: Call) -> None:
+        stock.receive(call, "B", SHELF, 5, "po")
+        stock.reserve(call, "B", SHELF, 2, "ord", None, id="tra_pending")
+
+    desk.do("inventory", prepare)
+
+    async def both() -> None:
+        first, second = Database(postgres_ledger_url), Database(postgres_ledger_url)
+        written = asyncio.Event()
+
+        def holds(session: Session) -> None:
+            call = call_of(session, "inventory", START, new_audit_id())
+            stock.receive(call, "A", SHELF, 1, "po", id="tra_same")
+            session.flush()
+            written.set()
+            session.execute(text("select pg_sleep(0.5)"))
+
+        def waits(session: Session) -> None:
+            call = call_of(session, "inventory", START, new_audit_id())
+            with pytest.raises(Conflict):
+                if late == "post":
+                    ledger.post(call, "tra_pending", id="tra_same")
+                else:
+                    stock.receive(call, "B", SHELF, 1, "po", id="tra_same")
+
+        running = asyncio.create_task(first.run("inventory", holds))
+        await written.wait()
+        await second.run("inventory", waits)
+        await running
+        await first.close()
+        await second.close()
+
+    asyncio.run(both())
+    assert desk.look(broken_promises) == []
+    level = desk.look(lambda s: stock.level(s, START, "B"))
+    assert (level.on_hand, level.reserved) == (5, 2)
+    desk.do("inventory", lambda call: ledger.post(call, "tra_pending"))
+    desk.close()
 
 
 if __name__ == "__main__":

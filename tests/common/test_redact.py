@@ -2,6 +2,8 @@
 
 import json
 import random
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -223,9 +225,14 @@ CANARIES = [
 ]  # fmt: skip
 
 
-def test_canaries(tmp_path: Path) -> None:
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[Log]:
+    with closing(Log(tmp_path)) as log:
+        yield log
+
+
+def test_canaries(log: Log) -> None:
     """Planted secrets are nowhere in the file; personal data only until it is erased."""
-    log = Log(tmp_path)
     person = {"email": "canary@example.com", "name": "Cana Ry", "phone": "+49 151 000 000 01"}
     payload = person | {"notes": CANARIES, "deep": [{"note": CANARIES[0]}], CANARIES[1]: 1}
     (first,) = log.add(

@@ -1,0 +1,103 @@
+"""Lots: which may go out, and in what order. First expired, first out."""
+
+from collections.abc import Sequence
+from datetime import date, datetime
+
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session
+
+from common import accounts, stock
+from common.call import Call
+from common.errors import InsufficientStock
+from common.tables.inventory import Lot, Variant
+
+
+def may_go_out(lot: Lot, today: date) -> bool:
+    """Neither expired nor withdrawn. A lot may still be sold on the day it expires."""
+    return lot.state == "active" and (lot.expires_on is None or lot.expires_on >= today)
+
+
+def pick(
+    call: Call, variant: Variant, warehouse: str, quantity: int
+) -> list[tuple[str | None, int]]:
+    """The lots to take ``quantity`` from, first expired first, and how much of each; ``None`` for
+    units without a lot. Raises InsufficientStock with what may go out."""
+    if not variant.lot_tracked:
+        return [(None, quantity)]
+    picked: list[tuple[str | None, int]] = []
+    missing = quantity
+    offered = in_order(call, variant.id, warehouse)
+    for lot_id, free in offered:
+        if missing:
+            picked.append((lot_id, min(free, missing)))
+            missing -= picked[-1][1]
+    if missing:
+        raise _short(variant.id, warehouse, quantity, quantity - missing)
+    return picked
+
+
+def one_for(call: Call, sku: str, warehouse: str, quantity: int) -> str | None:
+    """The first lot to expire that has all of ``quantity``; None for an item without lots.
+    Raises InsufficientStock when no single lot has it."""
+    variant = call.session.get(Variant, sku)
+    if variant is None or not variant.lot_tracked:
+        return None
+    offered = in_order(call, sku, warehouse)
+    for lot_id, free in offered:
+        if free >= quantity:
+            return lot_id
+    raise _short(sku, warehouse, quantity, max((free for _, free in offered), default=0))
+
+
+def in_order(call: Call, sku: str, warehouse: str) -> list[tuple[str | None, int]]:
+    """Lots that may go out and the free units of each, first expired first; without a lot last."""
+    free = {
+        lot_id: level.available
+        for lot_id, level in stock.by_lot(call.session, call.now, sku, warehouse).items()
+        if level.available > 0
+    }
+    ids = [lot_id for lot_id in free if lot_id is not None]
+    rows = call.session.scalars(select(Lot).where(Lot.id.in_(ids))) if ids else []
+    today = call.now.date()
+    lots = sorted(
+        (lot for lot in rows if may_go_out(lot, today)),
+        key=lambda lot: (lot.expires_on or date.max, lot.received_at or call.now, lot.id),
+    )
+    offered: list[tuple[str | None, int]] = [(lot.id, free[lot.id]) for lot in lots]
+    if None in free:
+        offered.append((None, free[None]))
+    return offered
+
+
+def withheld(
+    session: Session, now: datetime, skus: Sequence[str], warehouse: str | None = None
+) -> dict[tuple[str, str], int]:
+    """Free units by (sku, warehouse) that count as available in the ledger and may not go out:
+    their lot has expired or was withdrawn."""
+    bad: dict[str, set[str]] = {}
+    for start in range(0, len(skus), accounts.BATCH):
+        batch = list(skus[start : start + accounts.BATCH])
+        query = select(Lot.sku, Lot.id).where(
+            Lot.sku.in_(batch), or_(Lot.expires_on < now.date(), Lot.state != "active")
+        )
+        for sku, lot_id in session.execute(query):
+            bad.setdefault(sku, set()).add(lot_id)
+    prefix = None if warehouse is None else f"{warehouse}/"
+    found: dict[tuple[str, str], int] = {}
+    ledgers = [stock.units(sku) for sku in bad]
+    for (ledger, code), balance in accounts.totals_of(
+        session, ledgers, prefix=prefix, now=now
+    ).items():
+        parts = code.split("/", 2)
+        sku = ledger.partition("/")[2]
+        if len(parts) == 3 and parts[1] == "available" and parts[2] in bad[sku]:
+            key = (sku, parts[0])
+            found[key] = found.get(key, 0) + balance.available
+    return found
+
+
+def _short(sku: str, warehouse: str, asked: int, available: int) -> InsufficientStock:
+    return InsufficientStock(
+        f"{warehouse} has {available} of {sku} in lots that may go out, {asked} were asked for.",
+        details={"sku": sku, "warehouse": warehouse, "available": available, "asked": asked},
+    )

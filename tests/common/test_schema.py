@@ -1,0 +1,301 @@
+"""The migrated database is what the tables say, on both databases, however many start at once."""
+
+import asyncio
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import JSON, Column, Connection, String, create_engine, insert, inspect, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from common import schema
+from common.database import Database
+from common.settings import inherited
+from common.tables import Base
+from common.tables.base import Utc
+
+ROOT = Path(__file__).parent.parent.parent
+APPEND_ONLY = ("transfer", "audit_record", "approval_decision", "claim_evidence", "tracking_event")
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database nobody has touched, of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'sub folder' / '100%.db'}"
+    url: str = request.getfixturevalue("postgres_url")
+    return url
+
+
+def inside(url: str, work: Callable[[Connection], Any]) -> Any:
+    """Run ``work`` in one transaction of a plain connection."""
+    if url.startswith("sqlite"):
+        engine = create_engine(url)
+        try:
+            with engine.begin() as connection:
+                return work(connection)
+        finally:
+            engine.dispose()
+
+    async def run() -> Any:
+        engine = create_async_engine(url)
+        try:
+            async with engine.begin() as connection:
+                return await connection.run_sync(work)
+        finally:
+            await engine.dispose()
+
+    return asyncio.run(run())
+
+
+def difference(connection: Connection) -> list[Any]:
+    context = MigrationContext.configure(connection, opts={"compare_type": True})
+    return compare_metadata(context, Base.metadata)
+
+
+def test_migrated_schema_is_the_metadata(empty_url: str) -> None:
+    schema.upgrade_now(empty_url)
+    assert inside(empty_url, difference) == []
+    assert inside(empty_url, schema.current) == schema.head()
+
+
+def test_every_check_and_condition_is_migrated(empty_url: str, tmp_path: Path) -> None:
+    """What alembic does not compare: CHECKs, and the conditions of partial indexes."""
+    schema.upgrade_now(empty_url)
+    other = f"sqlite:///{tmp_path / 'metadata.db'}"
+    inside(other, Base.metadata.create_all)
+
+    def checks(connection: Connection) -> set[tuple[str, str | None]]:
+        found = inspect(connection)
+        return {
+            (table, check["name"])
+            for table in found.get_table_names()
+            for check in found.get_check_constraints(table)
+        }
+
+    assert inside(empty_url, checks) == inside(other, checks)
+    if empty_url.startswith("sqlite"):
+        assert inside(empty_url, definitions) == inside(other, definitions)
+
+
+def definitions(connection: Connection) -> dict[str, list[str]]:
+    """Each table's and index's own words, whatever their order and spacing."""
+    rows = connection.execute(
+        text(
+            "select name, sql from sqlite_master where sql is not null"
+            " and type in ('table', 'index') and name != 'alembic_version'"
+        )
+    )
+    return {name: sorted(line.strip().rstrip(",") for line in sql.splitlines()) for name, sql in rows}
+
+
+def test_a_second_upgrade_changes_nothing(empty_url: str) -> None:
+    schema.upgrade_now(empty_url)
+    inside(empty_url, lambda c: c.execute(insert(row("account")), ACCOUNT))
+    schema.upgrade_now(empty_url)
+    assert inside(empty_url, lambda c: c.scalar(text("select count(*) from account"))) == 1
+
+
+async def test_upgrade_of_an_open_database(empty_url: str) -> None:
+    database = Database(empty_url)
+    try:
+        await schema.upgrade(database)
+        await schema.upgrade(database)
+        found = await database.run("*", lambda s: schema.current(s.connection()), write=False)
+    finally:
+        await database.close()
+    assert found == schema.head()
+
+
+def test_a_database_of_a_newer_program_is_refused(empty_url: str) -> None:
+    schema.upgrade_now(empty_url)
+    newer = "update alembic_version set version_num = '9999_future'"
+    inside(empty_url, lambda c: c.execute(text(newer)))
+    with pytest.raises(schema.SchemaError, match="9999_future"):
+        schema.upgrade_now(empty_url)
+
+
+async def test_read_only_never_migrates(empty_url: str) -> None:
+    database = Database(empty_url, read_only=True)
+    try:
+        with pytest.raises(schema.SchemaError, match="shop db upgrade"):
+            await schema.upgrade(database)
+        await asyncio.to_thread(schema.upgrade_now, empty_url)
+        await schema.upgrade(database)
+        older = f"update alembic_version set version_num = '{schema.revisions()[-2]}'"
+        await asyncio.to_thread(inside, empty_url, lambda c: c.execute(text(older)))
+        with pytest.raises(schema.SchemaError, match="shop db upgrade"):
+            await schema.upgrade(database)
+    finally:
+        await database.close()
+
+
+def test_a_read_only_sqlite_file_is_not_made(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'shop.db'}", read_only=True)
+    with pytest.raises(schema.SchemaError, match="no database"):
+        asyncio.run(schema.upgrade(database))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_migration_that_fails_leaves_nothing(
+    empty_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table in the way of a late revision: the early ones are taken back with it."""
+    inside(empty_url_with_folder(empty_url), lambda c: c.execute(text("create table cart (x int)")))
+    with pytest.raises(DBAPIError, match="cart"):
+        schema.upgrade_now(empty_url)
+    assert inside(empty_url, lambda c: inspect(c).get_table_names()) == ["cart"]
+    inside(empty_url, lambda c: c.execute(text("drop table cart")))
+    schema.upgrade_now(empty_url)
+
+
+def empty_url_with_folder(url: str) -> str:
+    if url.startswith("sqlite"):
+        Path(url.partition("///")[2]).parent.mkdir()
+    return url
+
+
+@pytest.mark.parametrize("processes", [7])
+def test_seven_processes_start_at_once(empty_url: str, processes: int) -> None:
+    """As seven servers of one host do on a first start: one creates, all find it whole."""
+    program = (
+        "import asyncio, sys\n"
+        "from common import schema\n"
+        "from common.database import Database\n"
+        "async def main():\n"
+        "    database = Database(sys.argv[1])\n"
+        "    sys.stdin.read()\n"
+        "    await schema.upgrade(database)\n"
+        "    count = lambda s: s.connection().exec_driver_sql(\n"
+        "        'select count(*) from audit_record').scalar()\n"
+        "    print(await database.run('*', count))\n"
+        "    await database.close()\n"
+        "asyncio.run(main())\n"
+    )
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, empty_url],
+            cwd=ROOT, env=inherited(), text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+        for _ in range(processes)
+    ]  # fmt: skip
+    for process in running:
+        assert process.stdin
+        process.stdin.close()
+        process.stdin = None
+    ended = [process.communicate(timeout=120) for process in running]
+    assert [process.returncode for process in running] == [0] * processes, ended
+    assert [out.strip() for out, _ in ended] == ["0"] * processes
+    assert inside(empty_url, difference) == []
+
+
+def test_the_file_is_for_its_owner_alone(tmp_path: Path) -> None:
+    file = tmp_path / "shop.db"
+    schema.upgrade_now(f"sqlite:///{file}")
+    assert file.stat().st_mode & 0o077 == 0
+    connection = sqlite3.connect(file)
+    assert connection.execute("pragma journal_mode").fetchone() == ("wal",)
+    connection.close()
+
+
+def test_opening_an_up_to_date_shop_does_not_import_alembic(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'shop.db'}"
+    schema.upgrade_now(url)
+    program = (
+        "import sys; from common import schema; schema.upgrade_now(sys.argv[1]);"
+        "print('alembic' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, url],
+        cwd=ROOT, env=inherited(), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.strip() == "False"
+
+
+def test_revisions_are_one_line() -> None:
+    scripts = ScriptDirectory(str(schema.MIGRATIONS))
+    assert scripts.get_heads() == [schema.head()]
+    walked = [script.revision for script in scripts.walk_revisions()]
+    assert walked[::-1] == schema.revisions()
+    assert max(map(len, walked)) <= 32, "alembic_version has 32 characters"
+
+
+# -- append-only -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("table", APPEND_ONLY)
+def test_nobody_changes_what_is_append_only(migrated_url: str, table: str) -> None:
+    columns = [c.name for c in Base.metadata.tables[table].columns]
+    for statement in (
+        f"update {table} set id = 'x'",
+        f"update {table} set {columns[-1]} = {columns[-1]}",
+        f"delete from {table}",
+    ):
+        with pytest.raises(DBAPIError, match=f"{table} is append-only"):
+            inside(migrated_url, lambda c, s=statement: c.execute(text(s)))
+    if not migrated_url.startswith("sqlite"):
+        with pytest.raises(DBAPIError, match=f"{table} is append-only"):
+            inside(migrated_url, lambda c: c.execute(text(f"truncate {table} cascade")))
+    assert inside(migrated_url, lambda c: c.scalar(text(f"select count(*) from {table}"))) == 1
+
+
+@pytest.fixture
+def migrated_url(empty_url: str) -> str:
+    """A migrated database with one row in each append-only table; their parents are left out."""
+    schema.upgrade_now(empty_url)
+
+    def fill(connection: Connection) -> None:
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("set session_replication_role = replica"))
+        for name in APPEND_ONLY:
+            connection.execute(insert(row(name)), sample(name))
+
+    inside(empty_url, fill)
+    return empty_url
+
+
+def row(table: str) -> Any:
+    return Base.metadata.tables[table]
+
+
+ACCOUNT = {
+    "id": "acc_1", "ledger": "units/A", "code": "supplier", "side": "none", "debits_posted": 0,
+    "credits_posted": 0, "debits_pending": 0, "credits_pending": 0,
+}  # fmt: skip
+
+
+def sample(table: str) -> dict[str, Any]:
+    """A row that every CHECK of the table accepts."""
+    known = SAMPLES[table] | {"sha256": "0" * 64}
+    return {
+        column.name: known.get(column.name, plain(column))
+        for column in row(table).columns
+        if not column.nullable
+    }
+
+
+def plain(column: Column[Any]) -> Any:
+    if isinstance(column.type, Utc):
+        return datetime(2026, 11, 2, tzinfo=UTC)
+    if isinstance(column.type, String):
+        return "x"
+    return {} if isinstance(column.type, JSON) else 1
+
+
+SAMPLES: dict[str, dict[str, Any]] = {
+    "transfer": {"credit_id": "y", "kind": "posted"},
+    "audit_record": {},
+    "approval_decision": {"decision": "approve"},
+    "claim_evidence": {"kind": "photo"},
+    "tracking_event": {"status": "in_transit", "applied": True},
+}

@@ -1,0 +1,184 @@
+"""Shoppers: search that forgives, a cart that lasts, nothing guessed, nobody else's cart."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mcp import Client, MCPError
+from sqlalchemy import func, select
+
+from common import stock
+from common.call import Call
+from common.shop import Shop
+from common.tables.inventory import Product, Variant, Warehouse
+from common.tables.storefront import Cart
+from servers.storefront.tools import tools
+from tests.support.shop import MovingClock, a_shop, actor, connected, do, done, look, refused
+
+GOODS = {
+    "EGG-12": ("Eggs, dozen, free range", "Dairy", 399, 20),
+    "MILK-1": ("Whole milk 1 l", "Dairy", 149, 20),
+    "MILK-2": ("Skimmed milk 1 l", "Dairy", 139, 20),
+    "AVO-1": ("Avocado", "Fruit", 120, 20),
+    "TOM-1": ("Tomatoes on the vine 500 g", "Fruit", 249, 2),
+    "OUT-1": ("Saffron 1 g", "Spices", 899, 0),
+}
+
+
+def goods(call: Call) -> None:
+    call.add(Warehouse(id="WH-1", name="Main", region="north", address={}))
+    for sku, (name, category, price, units) in GOODS.items():
+        call.add(Product(id=f"P-{sku}", name=name, category=category))
+        call.add(
+            Variant(
+                id=sku, product_id=f"P-{sku}", name=name, price_minor=price, currency="EUR",
+                gtin="4006381333931" if sku == "AVO-1" else None,
+            )
+        )  # fmt: skip
+        if units:
+            stock.receive(call, sku, "WH-1", units, "seed")
+
+
+@pytest.fixture
+async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
+    async with a_shop(tmp_path, clock=MovingClock()) as opened:
+        await do(opened, "inventory", goods)
+        yield opened
+
+
+async def add(client: Client, name: str, quantity: int, cart: str | None = None) -> dict[str, Any]:
+    more = {"cart_id": cart} if cart else {}
+    return await done(client, "add_to_cart", product_name=name, quantity=quantity, **more)
+
+
+@pytest.mark.parametrize(
+    ("query", "first"),
+    [
+        ("avocado", "AVO-1"),
+        ("avocdo", "AVO-1"),
+        ("AVO-1", "AVO-1"),
+        ("4006381333931", "AVO-1"),
+        ("1 l milk whole", "MILK-1"),
+        ("skimed milk", "MILK-2"),
+        ("tomatos vine", "TOM-1"),
+    ],
+)
+async def test_search_forgives(shop: Shop, query: str, first: str) -> None:
+    async with connected(shop, tools) as client:
+        found = await done(client, "search_products", query=query)
+    assert found["products"][0]["sku"] == first
+
+
+async def test_search_filters_and_explains_nothing(shop: Shop) -> None:
+    async with connected(shop, tools) as client:
+        dairy = await done(client, "search_products", query="milk", category="dairy")
+        assert {p["sku"] for p in dairy["products"]} >= {"MILK-1", "MILK-2"}
+        cheap = await done(client, "search_products", query="milk", max_price_minor=140)
+        assert "MILK-1" not in {p["sku"] for p in cheap["products"]}
+        out = await done(client, "search_products", query="saffron", in_stock=True)
+        assert out["count"] == 0
+        nothing = await done(client, "search_products", query="zzqx")
+        assert nothing["count"] == 0
+        assert nothing["message"]
+        categories = await done(client, "get_categories")
+        assert [c["category"] for c in categories["categories"]] == ["Dairy", "Fruit", "Spices"]
+
+
+async def test_a_cart_over_several_turns(shop: Shop) -> None:
+    async with connected(shop, tools) as client:
+        cart = (await add(client, "eggs dozen free range", 2))["cart_id"]
+        await add(client, "Whole milk 1 l", 1, cart)
+        await add(client, "avocado", 2, cart)
+        await add(client, "avocado", 1, cart)
+        view = await done(client, "get_cart", cart_id=cart)
+        assert [(i["sku"], i["quantity"]) for i in view["items"]] == [
+            ("EGG-12", 2), ("MILK-1", 1), ("AVO-1", 3)
+        ]  # fmt: skip
+        assert view["subtotal_minor"] == 2 * 399 + 149 + 3 * 120
+        less = await done(
+            client, "remove_from_cart", product_name="avocado", cart_id=cart, quantity=1
+        )
+        assert less["units"] == 5
+        none = await done(client, "remove_from_cart", product_name="whole milk", cart_id=cart)
+        assert [i["sku"] for i in none["items"]] == ["EGG-12", "AVO-1"]
+        own: Any = await client.read_resource("shopping://cart/me")
+        assert "AVO-1" in own.contents[0].text
+
+
+async def test_it_never_guesses(shop: Shop) -> None:
+    async with connected(shop, tools) as client:
+        answer = await refused(
+            client, "add_to_cart", "product_not_found", product_name="milk 1 l", quantity=1
+        )
+        assert {s["sku"] for s in answer["details"]["suggestions"]} >= {"MILK-1", "MILK-2"}
+        await refused(client, "add_to_cart", "product_not_found", product_name="zzqx", quantity=1)
+    assert await look(shop, lambda s: s.scalar(select(func.count()).select_from(Cart))) == 0
+
+
+async def test_refusals_change_nothing(shop: Shop) -> None:
+    async with connected(shop, tools) as client:
+        cart = (await add(client, "avocado", 1))["cart_id"]
+        await refused(
+            client, "add_to_cart", "cart_operation_failed", product_name="tomatoes on the vine",
+            quantity=3, cart_id=cart,
+        )  # fmt: skip
+        await refused(
+            client, "add_to_cart", "cart_operation_failed", product_name="saffron 1 g",
+            quantity=1, cart_id=cart,
+        )  # fmt: skip
+        await refused(
+            client, "remove_from_cart", "product_not_found", product_name="eggs", cart_id=cart
+        )
+        await refused(
+            client, "remove_from_cart", "invalid_parameters", product_name="avocado",
+            cart_id=cart, quantity=2,
+        )  # fmt: skip
+        await refused(client, "get_cart", "cart_not_found", cart_id="crt_" + "x" * 32)
+        assert (await done(client, "get_cart", cart_id=cart))["units"] == 1
+
+
+async def test_nobody_elses_cart(shop: Shop) -> None:
+    async with connected(shop, tools) as client:
+        cart = (await add(client, "avocado", 1))["cart_id"]
+    async with connected(shop, tools, who=actor("eve@example.com")) as eve:
+        await refused(eve, "get_cart", "cart_not_found", cart_id=cart)
+        await refused(
+            eve, "remove_from_cart", "cart_not_found", product_name="avocado", cart_id=cart
+        )
+        with pytest.raises(MCPError):
+            await eve.read_resource("shopping://cart/ana@example.com")
+
+
+async def test_a_guests_cart_expires(shop: Shop) -> None:
+    async with connected(shop, tools, who=actor("guest")) as guest:
+        cart = (await add(guest, "avocado", 1))["cart_id"]
+        shop.guard.clock.forward(minutes=9)  # type: ignore[attr-defined]
+        await add(guest, "avocado", 1, cart)
+        shop.guard.clock.forward(minutes=9)  # type: ignore[attr-defined]
+        assert (await done(guest, "get_cart", cart_id=cart))["units"] == 2
+        shop.guard.clock.forward(minutes=11)  # type: ignore[attr-defined]
+        await refused(guest, "get_cart", "cart_not_found", cart_id=cart)
+
+
+async def test_a_changed_price_is_shown(shop: Shop) -> None:
+    async with connected(shop, tools) as client:
+        cart = (await add(client, "avocado", 1))["cart_id"]
+
+        def dearer(call: Call) -> None:
+            call.get(Variant, "AVO-1").price_minor = 150
+
+        await do(shop, "inventory", dearer)
+        view = await done(client, "get_cart", cart_id=cart)
+        assert view["items"][0]["price_minor"] == 150
+        assert view["items"][0]["price_was_minor"] == 120
+        assert view["note"]
+
+
+async def test_resources_and_prompt(shop: Shop) -> None:
+    async with connected(shop, tools) as client:
+        for uri in ("shopping://products", "shopping://categories"):
+            read: Any = await client.read_resource(uri)
+            assert "Dairy" in read.contents[0].text
+        prompt: Any = await client.get_prompt("shop_for", {"wish": "breakfast"})
+        assert "breakfast" in prompt.messages[0].content.text
