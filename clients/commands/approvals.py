@@ -115,9 +115,11 @@ def _show(request: ApprovalRequest) -> None:
         escape(str(preview.get("title", request.tool))),
         *(escape(str(line)) for line in preview.get("lines", [])),
     ]
-    for key in ("amount", "units"):
-        if key in preview:
-            lines.append(f"[bold]{key}: {escape(str(preview[key]))}[/bold]")
+    lines += [
+        f"[bold]{key}: {escape(str(preview[key]))}[/bold]"
+        for key in ("amount", "units")
+        if key in preview
+    ]
     lines += [
         "",
         f"tool {request.server}.{request.tool} · level {request.level} · digest "

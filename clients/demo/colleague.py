@@ -33,7 +33,7 @@ def at_terminal(
     child, terminal = pty.fork()
     if child == 0:
         arguments = [sys.executable, "-m", "clients.cli", *command]
-        os.execve(sys.executable, arguments, environment)  # noqa: S606
+        os.execve(sys.executable, arguments, environment)
     screen = ""
     try:
         for prompt, answer in typed:

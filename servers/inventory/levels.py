@@ -1,0 +1,151 @@
+"""How many units are where, and how many of them may be promised."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from common import lots, stock
+from common.accounts import BATCH
+from common.call import Call
+from common.clock import stamp
+from common.tables.inventory import Lot, PurchaseLine, PurchaseOrder, Variant, Warehouse
+from servers.inventory import catalogue
+from servers.inventory.results import LotLevel, Shelf, Stock, StockList, StockRow
+
+SHOWN: Final = 100
+MOST_LOTS: Final = 100
+# States in which a purchase order's open lines are on their way.
+COMING: Final = ("approved", "sent", "acknowledged", "partially_received")
+
+
+def get_stock(call: Call, sku: str, warehouse: str | None) -> Stock:
+    """Levels of one item by warehouse; by lot too, if it has lots. Raises NotFound."""
+    item = catalogue.variant(call, sku)
+    if warehouse is not None:
+        catalogue.warehouse(call, warehouse)
+    shelves = list(shelves_of(call.session, call.now, [sku], warehouse).values())
+    return Stock(
+        sku=sku,
+        name=item.name,
+        on_hand=sum(shelf.on_hand for shelf in shelves),
+        available=sum(shelf.available for shelf in shelves),
+        shelves=shelves,
+        lots=_lots(call, item, [shelf.warehouse for shelf in shelves]),
+        as_of=stamp(call.now),
+    )
+
+
+def warehouse_stock(call: Call, warehouse: str) -> StockList:
+    """The first items of a warehouse. Raises NotFound."""
+    row: Warehouse = catalogue.warehouse(call, warehouse)
+    skus = catalogue.stocked(call.session, [warehouse], SHOWN + 1)
+    shelves = shelves_of(call.session, call.now, skus[:SHOWN], warehouse)
+    return StockList(
+        warehouse=warehouse,
+        name=row.name,
+        region=row.region,
+        items=[
+            StockRow(sku=sku, **shelf.model_dump()) for (sku, _), shelf in sorted(shelves.items())
+        ],
+        more=len(skus) > SHOWN,
+        as_of=stamp(call.now),
+    )
+
+
+def shelves_of(
+    session: Session, now: datetime, skus: Sequence[str], warehouse: str | None = None
+) -> dict[tuple[str, str], Shelf]:
+    """Shelves by (sku, warehouse), also where units are only bought yet."""
+    found = stock.levels(session, now, skus, warehouse)
+    expired = lots.withheld(session, now, skus, warehouse)
+    coming = incoming_units(session, skus, warehouse)
+    keys = sorted(set(found) | set(coming))
+    return {
+        key: shelf(
+            key[1], found.get(key, stock.Levels()), expired.get(key, 0), coming.get(key, 0)
+        )
+        for key in keys
+    }
+
+
+def shelf(warehouse: str, level: stock.Levels, expired: int, incoming: int) -> Shelf:
+    """One shelf; statuses that hold nothing are left out."""
+    return Shelf(
+        warehouse=warehouse,
+        on_hand=level.on_hand,
+        reserved=level.reserved,
+        available=level.available - expired,
+        expired=expired or None,
+        quarantine=level.quarantine or None,
+        damaged=level.damaged or None,
+        inspection=level.inspection or None,
+        refurbish=level.refurbish or None,
+        in_transit=level.in_transit or None,
+        incoming=incoming or None,
+    )
+
+
+def available(call: Call, sku: str, warehouse: str) -> int:
+    """Units that may be promised now."""
+    level = stock.level(call.session, call.now, sku, warehouse)
+    return level.available - lots.withheld(call.session, call.now, [sku], warehouse).get(
+        (sku, warehouse), 0
+    )
+
+
+def outstanding() -> Any:
+    """Units of a purchase line still to come, as SQL."""
+    good = PurchaseLine.received - PurchaseLine.over
+    return PurchaseLine.ordered - good - PurchaseLine.damaged - PurchaseLine.short
+
+
+def incoming_units(
+    session: Session, skus: Sequence[str], warehouse: str | None = None
+) -> dict[tuple[str, str], int]:
+    """Units bought and not received, by (sku, warehouse)."""
+    found: dict[tuple[str, str], int] = {}
+    for start in range(0, len(skus), BATCH):
+        query = (
+            select(PurchaseLine.sku, PurchaseOrder.warehouse_id, func.sum(outstanding()))
+            .join(PurchaseOrder, PurchaseOrder.id == PurchaseLine.purchase_order_id)
+            .where(
+                PurchaseLine.sku.in_(skus[start : start + BATCH]),
+                PurchaseLine.open.is_(True),
+                PurchaseOrder.state.in_(COMING),
+            )
+            .group_by(PurchaseLine.sku, PurchaseOrder.warehouse_id)
+        )
+        if warehouse is not None:
+            query = query.where(PurchaseOrder.warehouse_id == warehouse)
+        found.update(((sku, where), int(units)) for sku, where, units in session.execute(query))
+    return {key: units for key, units in found.items() if units > 0}
+
+
+def _lots(call: Call, item: Variant, warehouses: list[str]) -> list[LotLevel] | None:
+    if not item.lot_tracked:
+        return None
+    query = select(Lot).where(Lot.sku == item.id).order_by(Lot.expires_on, Lot.id)
+    rows = {row.id: row for row in call.session.scalars(query.limit(1_000))}
+    found = []
+    for warehouse in warehouses:
+        for lot_id, level in stock.by_lot(call.session, call.now, item.id, warehouse).items():
+            row = rows.get(lot_id or "")
+            if row is not None and level.on_hand:
+                found.append(_lot(row, warehouse, level, call.now))
+    found.sort(key=lambda lot: (lot.expires_on or "9999", lot.lot_id, lot.warehouse))
+    return found[:MOST_LOTS]
+
+
+def _lot(row: Lot, warehouse: str, level: stock.Levels, now: datetime) -> LotLevel:
+    expired = row.expires_on is not None and row.expires_on < now.date()
+    return LotLevel(
+        lot_id=row.id,
+        lot=row.code,
+        warehouse=warehouse,
+        units=level.on_hand,
+        expires_on=row.expires_on.isoformat() if row.expires_on else None,
+        state="expired" if expired and row.state == "active" else row.state,
+    )
