@@ -8,6 +8,7 @@ from typing import Final
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from common import stock
 from common.accounts import BATCH
 from common.call import Call
 from common.clock import stamp
@@ -57,7 +58,8 @@ def check_availability(
         )  # fmt: skip
         if promise.by_date or promise.incoming or promise.available or len(sites) == 1:
             lost = _expiring(call, sku, site, day) if day > today else 0
-            found.append(promise.model_copy(update={"by_date": promise.by_date - lost}))
+            left = max(0, promise.by_date - lost)
+            found.append(promise.model_copy(update={"by_date": left}))
     found.sort(key=lambda p: (-p.by_date, p.earliest_on or "9999", p.warehouse))
     return Availability(
         sku=sku,
@@ -186,8 +188,6 @@ def _buildable(call: Call, sku: str, sites: list[str]) -> dict[str, int]:
 
 def _expiring(call: Call, sku: str, site: str, day: date) -> int:
     """Free units that may go out today and will have expired by the day."""
-    from common import lots, stock
-
     ids = list(
         call.session.scalars(
             select(Lot.id).where(
@@ -199,12 +199,8 @@ def _expiring(call: Call, sku: str, site: str, day: date) -> int:
     if not ids:
         return 0
     by_lot = stock.by_lot(call.session, call.now, sku, site)
-    assert lots
     return sum(level.available for lot_id, level in by_lot.items() if lot_id in ids)
 
 
-def _day(at: datetime | str | None) -> date | None:
-    if at is None:
-        return None
-    moment = datetime.fromisoformat(at) if isinstance(at, str) else at
-    return moment.date()
+def _day(at: datetime | None) -> date | None:
+    return at.date() if at else None

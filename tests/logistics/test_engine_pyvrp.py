@@ -18,7 +18,11 @@ from servers.logistics.engine import (
     Reason,
     plan,
 )
+from servers.logistics.engine.network import compile_network
 from servers.logistics.engine.problem import LATEST_TIME
+from servers.logistics.engine.pyvrp_engine import settle
+from servers.logistics.engine.routes import Lookup, breach
+from servers.logistics.engine.state import State
 from tests.logistics.test_engine_problems import (
     grid,
     honoured,
@@ -28,7 +32,6 @@ from tests.logistics.test_engine_problems import (
     stop,
     van,
 )
-
 
 LIFT = frozenset({"lift"})
 
@@ -103,6 +106,20 @@ def test_a_full_fleet_drops_the_least_important() -> None:
     stops = [stop(f"s{i}", 1, demand=(40, 1), priority=1 + (i != 2)) for i in range(3)]
     found = solve(problem(stops, [van()], line(0, 100)))
     assert [(u.stop_id, u.reason) for u in found.unassigned] == [("s2", Reason.NO_VEHICLE)]
+
+
+def test_what_a_solution_breaks_is_put_right() -> None:
+    """PyVRP may end on a solution that breaks a limit; only its allowed routes are kept."""
+    stops = [stop(f"s{i}", i + 1, demand=(40, 1)) for i in range(4)]
+    given = problem(stops, [van("x"), van("y"), van("z")], line(0, 100, 200, 300, 400))
+    lookup = Lookup.of(given)
+    state = State(compile_network(lookup))
+    settle(lookup, state, [[0, 1, 2], [3], []])
+    orders = [[state.net.stops[x] for x in order] for order in state.kept()]
+    assert sorted(s.id for order in orders for s in order) == ["s0", "s1", "s2", "s3"]
+    for vehicle, order in zip(given.vehicles, orders, strict=True):
+        assert breach(lookup, vehicle, order) is None
+    assert stops[3] in orders[1]
 
 
 def test_progress_and_cancellation() -> None:

@@ -74,7 +74,8 @@ class Network:
 
 
 def compile_network(lookup: Lookup) -> Network:
-    """Leaves out the frozen stops and those no vehicle could serve even alone."""
+    """Leaves out the frozen stops and those no vehicle could serve even alone. Without neighbours,
+    which only a search needs."""
     problem = lookup.problem
     frozen = problem.frozen_stops()
     free = [stop for stop in problem.stops if stop.id not in frozen]
@@ -125,7 +126,6 @@ def compile_network(lookup: Lookup) -> Network:
         net.base.append(back if a.frozen else 0)
     net.penalty = _penalties(net)
     net.timed = _is_timed(net)
-    _neighbours(net)
     return net
 
 
@@ -213,8 +213,8 @@ def longest_route(net: Network) -> int:
     return sum(net.service) + sum(ways) + max(ways, default=0)
 
 
-def _neighbours(net: Network) -> None:
-    """Nearest stops by metres; where time matters, of the three times as many nearest those with
+def find_neighbours(net: Network) -> None:
+    """Fills `near` and `around`: nearest stops by metres; where time matters, of the three times as many nearest those with
     the least driving, waiting and lateness taken together (Vidal et al. 2013, granular search)."""
     size = net.size
     for x in range(size):

@@ -14,7 +14,12 @@ from typing import Any
 
 from servers.logistics.engine.explain import finish
 from servers.logistics.engine.insertion import recreate
-from servers.logistics.engine.network import Network, compile_network, longest_route
+from servers.logistics.engine.network import (
+    Network,
+    compile_network,
+    find_neighbours,
+    longest_route,
+)
 from servers.logistics.engine.plan import Ending, Plan
 from servers.logistics.engine.problem import UNREACHABLE, Problem, Vehicle
 from servers.logistics.engine.progress import Cancelled, ProgressCallback, Watch
@@ -51,7 +56,7 @@ class PyVRP:
         state = State(net)
         if net.size:
             routes = _solve(pyvrp, lookup, net, seed, watch, left_out)
-            _settle(lookup, state, routes)
+            settle(lookup, state, routes)
         watch.report(state.cost // 1000, len(state.absent) + left_out, last=True)
         vehicles = zip(problem.vehicles, state.kept(), strict=True)
         return finish(
@@ -112,7 +117,7 @@ def _solve(
     return routes
 
 
-def _settle(lookup: Lookup, state: State, routes: Sequence[Sequence[int]]) -> None:
+def settle(lookup: Lookup, state: State, routes: Sequence[Sequence[int]]) -> None:
     """Keeps what is allowed of a solution; the rest is put in wherever it fits. PyVRP may stop at
     a solution that breaks a limit when the time was too short to find one that does not."""
     net = state.net
@@ -132,7 +137,9 @@ def _settle(lookup: Lookup, state: State, routes: Sequence[Sequence[int]]) -> No
             state.insert(x, r, a, delta)
             a = x
     pool = sorted(state.absent, key=lambda x: -net.penalty[x])
-    recreate(state, pool, Random(0))
+    if pool:
+        find_neighbours(net)
+        recreate(state, pool, Random(0))
     state.keep()
 
 

@@ -9,7 +9,7 @@ from random import Random
 
 from servers.logistics.engine.explain import finish
 from servers.logistics.engine.insertion import Sorter, cheapest, orders, recreate
-from servers.logistics.engine.network import Network, compile_network
+from servers.logistics.engine.network import Network, compile_network, find_neighbours
 from servers.logistics.engine.plan import Ending, Plan
 from servers.logistics.engine.problem import Problem
 from servers.logistics.engine.progress import Cancelled, ProgressCallback, Watch
@@ -43,6 +43,7 @@ class RuinRecreate:
         watch = Watch(iterations, seconds, progress, cancelled)
         lookup = Lookup.of(problem)
         net = compile_network(lookup)
+        find_neighbours(net)
         state = State(net)
         left_out = len(problem.stops) - len(problem.frozen_stops()) - net.size
         improve(state, watch, Random(seed), left_out)

@@ -1,0 +1,273 @@
+"""Buying: proposals that keep to the supplier's terms, and purchase orders until they close."""
+
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Final
+
+from sqlalchemy import select
+
+from common.call import Call, quoted
+from common.clock import stamp
+from common.database import lock
+from common.errors import InvalidParameters, RuleViolation
+from common.locks import one_at_a_time
+from common.money import LARGEST_MINOR, Money
+from common.paging import page
+from common.tables.inventory import (
+    PurchaseLine,
+    PurchaseOrder,
+    Receipt,
+    ReorderPolicy,
+    SupplierItem,
+)
+from servers.inventory import catalogue, levels
+from servers.inventory.results import OrderedLine, PurchaseOrders, PurchaseOrderView, Reorder
+
+# What may follow what. Receiving moves an order on by itself.
+NEXT_STATES: Final[dict[str, dict[str, str]]] = {
+    "send": {"approved": "sent"},
+    "acknowledge": {state: "acknowledged" for state in ("approved", "sent", "acknowledged")}
+    | {"partially_received": "partially_received"},
+    "cancel": {state: "cancelled" for state in ("approved", "sent", "acknowledged")},
+    "close": {"partially_received": "closed", "received": "closed"},
+}
+MOST_LINES: Final = 200
+
+
+def create_reorder(
+    call: Call, sku: str, quantity: int, warehouse: str, supplier: str | None, reason: str,
+    even_if_open: bool,
+) -> Reorder:  # fmt: skip
+    """A purchase order of one item, rounded up to the supplier's minimum and packs.
+
+    Raises NotFound (item, warehouse, nobody sells it), RuleViolation when an order for the item is
+    open and it is not forced, InvalidParameters when it would cost more than can be booked.
+    """
+    item = catalogue.variant(call, sku)
+    site = catalogue.warehouse(call, warehouse, working=True)
+    seller, terms = catalogue.terms(call, sku, warehouse, supplier)
+    one_at_a_time(call.session, f"reorder:{sku}|{warehouse}")
+    open_orders = _open_orders(call, sku, warehouse)
+    if open_orders and not even_if_open:
+        raise RuleViolation(
+            f"{sku} is already on order for {warehouse}.",
+            details={"open_orders": open_orders},
+            next="Expedite the open order, or call again with even_if_open=true if the person "
+            "wants another one.",
+        )
+    units, arithmetic = rounded(quantity, terms)
+    total = units * terms.unit_cost_minor
+    if total > LARGEST_MINOR:
+        raise InvalidParameters.field("quantity", quantity, "an order that can be booked")
+    call.stake(amount_minor=total, currency=terms.currency, units=units)
+    call.show(
+        f"Order {units} of {sku} for {site.id}",
+        f"{quoted(item.name)} from {quoted(seller.name)} ({seller.id})",
+        f"{units} x {Money(terms.unit_cost_minor, terms.currency)} = "
+        f"{Money(total, terms.currency)}",
+        *arithmetic,
+        f"lead time {terms.lead_time_millidays / 1000:.1f} days",
+        *([f"already on order: {', '.join(open_orders)}"] if open_orders else []),
+        *(["the item is ending"] if _ending(call, sku, warehouse) else []),
+        *([f"reason given: {quoted(reason)}"] if reason else []),
+    )
+    order = _write(call, seller.id, warehouse, terms, units, reason, forced=even_if_open)
+    assert order.expected_at is not None
+    return Reorder(
+        purchase_order_id=order.id, state=order.state, sku=sku, warehouse=warehouse,
+        supplier=seller.id, quantity=units, arithmetic=arithmetic,
+        unit_cost_minor=terms.unit_cost_minor, total_minor=total, currency=terms.currency,
+        expected_on=order.expected_at.date().isoformat(), open_orders=open_orders or None,
+    )  # fmt: skip
+
+
+def rounded(quantity: int, terms: SupplierItem) -> tuple[int, list[str]]:
+    """Units to order by the supplier's minimum and multiple, and how they came about."""
+    lines = [f"asked for {quantity}"]
+    least = max(quantity, terms.minimum_order)
+    if least > quantity:
+        lines.append(f"minimum order {terms.minimum_order}: {least}")
+    units = -(-least // terms.pack_multiple) * terms.pack_multiple
+    if units > least:
+        packs = units // terms.pack_multiple
+        lines.append(f"packs of {terms.pack_multiple}: {packs} packs are {units}")
+    return units, lines
+
+
+def update_purchase_order(
+    call: Call, purchase_order_id: str, action: str, expected_on: str | None,
+    supplier_reference: str | None,
+) -> PurchaseOrderView:  # fmt: skip
+    """Note that an order was sent, confirmed, cancelled or closed. Raises RuleViolation when its
+    state does not allow it, InvalidParameters for a day that is past."""
+    lock(call.session, PurchaseOrder, [purchase_order_id])
+    order = call.get(PurchaseOrder, purchase_order_id)
+    lines = lines_of(call, order)
+    following = NEXT_STATES[action].get(order.state)
+    if following is None:
+        allowed = [word for word, steps in NEXT_STATES.items() if order.state in steps]
+        raise RuleViolation(
+            f"Purchase order {order.id} is {order.state}: it cannot be {action}ed."
+            .replace("eed.", "ed.").replace("celed", "celled"),
+            details={"state": order.state, "allowed": allowed},
+        )  # fmt: skip
+    if expected_on is not None:
+        _expect(call, order, lines, expected_on, action)
+    call.stake(cancels=action == "cancel")
+    call.show(
+        f"{action.capitalize()} purchase order {order.id}",
+        f"{Money(order.total_minor, order.currency)}, supplier {order.supplier_id}",
+    )
+    order.state = following
+    if action == "send":
+        order.sent_at = call.now
+    if action in ("cancel", "close"):
+        _end(call, order, lines, cancelled=action == "cancel")
+    order.supplier_reference = supplier_reference or order.supplier_reference
+    for line in lines:
+        line.draft_key = None
+    call.effect(action, "purchase_order", order.id)
+    call.session.flush()
+    return view(call, order)
+
+
+def list_purchase_orders(
+    call: Call, purchase_order_id: str | None, state: str, sku: str | None, supplier: str | None,
+    warehouse: str | None, limit: int, cursor: str | None,
+) -> PurchaseOrders:  # fmt: skip
+    """Newest first. ``state`` may also be ``open`` or ``late``. Raises NotFound for an id."""
+    if purchase_order_id is not None:
+        order = call.get(PurchaseOrder, purchase_order_id)
+        return PurchaseOrders(orders=[view(call, order, whole=True)])
+    query = select(PurchaseOrder)
+    if state in ("open", "late"):
+        query = query.where(PurchaseOrder.state.in_(levels.COMING))
+        if state == "late":
+            query = query.where(PurchaseOrder.expected_at < call.now)
+    elif state != "all":
+        query = query.where(PurchaseOrder.state == state)
+    if supplier is not None:
+        query = query.where(PurchaseOrder.supplier_id == supplier)
+    if warehouse is not None:
+        query = query.where(PurchaseOrder.warehouse_id == warehouse)
+    if sku is not None:
+        catalogue.variant(call, sku)
+        with_it = select(PurchaseLine.purchase_order_id).where(PurchaseLine.sku == sku)
+        query = query.where(PurchaseOrder.id.in_(with_it))
+    keys = (PurchaseOrder.created_at, PurchaseOrder.id)
+    rows, following = page(call.session, query, keys, cursor, limit, descending=True)
+    return PurchaseOrders(orders=[view(call, row) for row in rows], next_cursor=following)
+
+
+def view(call: Call, order: PurchaseOrder, *, whole: bool = False) -> PurchaseOrderView:
+    """The order with its lines; ``whole`` adds its receipts."""
+    coming = order.state in levels.COMING
+    receipts = select(Receipt.id).where(Receipt.purchase_order_id == order.id)
+    return PurchaseOrderView(
+        purchase_order_id=order.id,
+        state=order.state,
+        supplier=order.supplier_id,
+        warehouse=order.warehouse_id,
+        total_minor=order.total_minor,
+        currency=order.currency,
+        created_at=stamp(order.created_at),
+        expected_on=order.expected_at.date().isoformat() if order.expected_at else None,
+        late=True if coming and order.expected_at and order.expected_at < call.now else None,
+        lines=[_line(line) for line in lines_of(call, order)],
+        receipts=list(call.session.scalars(receipts.order_by(Receipt.id).limit(50)))
+        if whole
+        else None,
+    )
+
+
+def lines_of(call: Call, order: PurchaseOrder) -> list[PurchaseLine]:
+    """Its lines in order."""
+    rows = call.all(PurchaseLine, PurchaseLine.purchase_order_id == order.id, limit=MOST_LINES)
+    return sorted(rows, key=lambda line: line.position)
+
+
+def outstanding(line: PurchaseLine) -> int:
+    """Units of the line still to come."""
+    if not line.open:
+        return 0
+    return max(0, line.ordered - (line.received - line.over) - line.damaged - line.short)
+
+
+def _line(line: PurchaseLine) -> OrderedLine:
+    return OrderedLine(
+        sku=line.sku, ordered=line.ordered, received=line.received,
+        outstanding=outstanding(line), damaged=line.damaged or None, over=line.over or None,
+        short=line.short or None, unit_cost_minor=line.unit_cost_minor,
+    )  # fmt: skip
+
+
+def _open_orders(call: Call, sku: str, warehouse: str) -> list[str]:
+    query = (
+        select(PurchaseOrder.id, PurchaseOrder.state, levels.outstanding())
+        .join(PurchaseLine, PurchaseLine.purchase_order_id == PurchaseOrder.id)
+        .where(
+            PurchaseLine.sku == sku,
+            PurchaseLine.open.is_(True),
+            PurchaseOrder.warehouse_id == warehouse,
+            PurchaseOrder.state.in_(("draft", "pending_approval", *levels.COMING)),
+        )
+        .order_by(PurchaseOrder.id)
+        .limit(20)
+    )
+    return [f"{id} ({state}, {units} to come)" for id, state, units in call.session.execute(query)]
+
+
+def _ending(call: Call, sku: str, warehouse: str) -> bool:
+    rows = call.all(
+        ReorderPolicy, ReorderPolicy.sku == sku, ReorderPolicy.warehouse_id == warehouse
+    )
+    return any(row.ending for row in rows)
+
+
+def _write(
+    call: Call, supplier: str, warehouse: str, terms: SupplierItem, units: int, reason: str,
+    *, forced: bool,
+) -> PurchaseOrder:  # fmt: skip
+    """The order as a person has just approved it: nobody but the policy let this call get here."""
+    expected = call.now + timedelta(days=1) * terms.lead_time_millidays / 1000
+    order = call.add(
+        PurchaseOrder(
+            id=call.new_id("purchase_order"), supplier_id=supplier, warehouse_id=warehouse,
+            state="approved", currency=terms.currency,
+            total_minor=units * terms.unit_cost_minor, reason=reason, created_at=call.now,
+            expected_at=expected,
+        )
+    )  # fmt: skip
+    call.add(
+        PurchaseLine(
+            id=call.new_id("purchase_line"), purchase_order_id=order.id, position=0,
+            sku=terms.sku, ordered=units, unit_cost_minor=terms.unit_cost_minor,
+            expected_at=expected,
+            draft_key=None if forced else f"{terms.sku}|{warehouse}|{supplier}",
+        )
+    )  # fmt: skip
+    return order
+
+
+def _expect(
+    call: Call, order: PurchaseOrder, lines: list[PurchaseLine], expected_on: str, action: str
+) -> None:
+    if action not in ("send", "acknowledge"):
+        raise InvalidParameters.field("expected_on", expected_on, "only when sent or acknowledged")
+    day = date.fromisoformat(expected_on)
+    if day < call.now.date():
+        raise InvalidParameters.field("expected_on", expected_on, "today or later")
+    expected = datetime.combine(day, time(23, 59, 59), UTC)
+    order.expected_at = expected
+    for line in lines:
+        if line.open:
+            line.expected_at = expected
+
+
+def _end(
+    call: Call, order: PurchaseOrder, lines: list[PurchaseLine], *, cancelled: bool
+) -> None:
+    order.closed_at = call.now
+    for line in lines:
+        if line.open and not cancelled:
+            line.short += outstanding(line)
+        line.open = False
