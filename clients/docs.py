@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit 0 when the documents are up to date (afterwards), 1 when ``--check`` finds they are not."""
+    """Exit 0 when the documents are up to date, 1 when ``--check`` finds that they are not."""
     parser = argparse.ArgumentParser(prog="python -m clients.docs", description=__doc__)
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args(arguments).check

@@ -106,8 +106,7 @@ def update_purchase_order(
     if following is None:
         allowed = [word for word, steps in NEXT_STATES.items() if order.state in steps]
         raise RuleViolation(
-            f"Purchase order {order.id} is {order.state}: it cannot be {action}ed."
-            .replace("eed.", "ed.").replace("celed", "celled"),
+            f"Purchase order {order.id} is {order.state}: {action} is not possible.",
             details={"state": order.state, "allowed": allowed},
         )  # fmt: skip
     if expected_on is not None:

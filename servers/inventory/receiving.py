@@ -101,7 +101,7 @@ def receive_purchase_order(
         damaged=sum(line.damaged for line in lines),
         outstanding=sum(purchasing.outstanding(line) for line in ordered),
         discrepancies=found,
-        waiting_orders=_waiting(call, [a.item.id for a in arrivals], order.warehouse_id) or None,
+        waiting_orders=_waiting(call, [a.item.id for a in arrivals]) or None,
     )
 
 
@@ -204,11 +204,15 @@ def _book(call: Call, order: PurchaseOrder, receipt: Receipt, a: _Arrival) -> li
     if a.line is not None:
         costs.blend(call, sku, order.warehouse_id, units, cost, order.currency)
     lot_id = a.lot.id if a.lot else None
-    for count, status in ((given.received, a.status), (given.damaged, "damaged")):
+    counts: list[tuple[int, stock.Status]] = [
+        (given.received, a.status),
+        (given.damaged, "damaged"),
+    ]
+    for count, status in counts:
         if count:
             stock.receive(
                 call, sku, order.warehouse_id, count, receipt.id, status=status, lot=lot_id
-            )  # type: ignore[arg-type]
+            )
     call.add(
         ReceiptLine(
             id=call.new_id("item"), receipt_id=receipt.id,
@@ -275,7 +279,7 @@ def _settle(order: PurchaseOrder, ordered: list[PurchaseLine]) -> None:
     order.state = "received" if done else "partially_received"
 
 
-def _waiting(call: Call, skus: list[str], warehouse: str) -> list[str]:
+def _waiting(call: Call, skus: list[str]) -> list[str]:
     query = (
         select(OrderLine.order_id)
         .join(Order, Order.id == OrderLine.order_id)

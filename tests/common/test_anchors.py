@@ -122,6 +122,28 @@ def test_lines_removed_moved_doubled(log: Log, order: list[int]) -> None:
     assert f"line {expected}:" in bad.why
 
 
+def test_line_of_another_file(log: Log) -> None:
+    """Signed by the right key, with the right number, after another line."""
+    lines = log.anchors.read_bytes().splitlines(keepends=True)
+    log.anchors.write_bytes(lines[0])
+    assert log.anchor()
+    assert log.anchor()
+    other = log.anchors.read_bytes().splitlines(keepends=True)
+    log.anchors.write_bytes(lines[0] + lines[1] + other[2])
+    bad = log.verify().first_bad
+    assert bad is not None
+    assert "line 3: the line before is not the one" in bad.why
+
+
+def test_same_content_in_another_form(log: Log) -> None:
+    lines = log.anchors.read_bytes().splitlines(keepends=True)
+    body = json.loads(lines[2])
+    log.anchors.write_bytes(lines[0] + lines[1] + json.dumps(body).encode() + b"\n")
+    bad = log.verify().first_bad
+    assert bad is not None
+    assert "line 3: the line is not in canonical form" in bad.why
+
+
 def test_file_cut_between_lines(log: Log) -> None:
     """A shorter file is a valid file. It shows as records without an anchor, and to whoever kept a
     later digest."""

@@ -46,28 +46,33 @@ import sys
 from pathlib import Path
 from common.keys import anchor_key, request_state_key
 
+print("ready", flush=True)
 sys.stdin.read()
-folder = Path(sys.argv[1])
-print(request_state_key(folder).hex(), anchor_key(folder).sign(b"x").hex())
+for number in range(20):
+    folder = Path(sys.argv[1]) / str(number)
+    print(request_state_key(folder).hex(), anchor_key(folder).sign(b"x").hex())
 """
 
 
 def test_seven_at_once(tmp_path: Path) -> None:
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", MAKER, str(tmp_path / "keys")], cwd=ROOT, env=inherited(),
+            [sys.executable, "-c", MAKER, str(tmp_path)], cwd=ROOT, env=inherited(),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )
         for _ in range(7)
     ]  # fmt: skip
     for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
         assert process.stdin is not None
         process.stdin.close()
         process.stdin = None
     said = {process.communicate(timeout=60)[0] for process in processes}
-    assert len(said) == 1
-    assert said != {""}
-    assert len(list((tmp_path / "keys").iterdir())) == 3
+    assert len(said) == 1, "the processes have different keys"
+    assert said.pop().count("\n") == 20
+    assert {len(list(folder.iterdir())) for folder in tmp_path.iterdir()} == {3}
 
 
 def test_read_only_folder(tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -195,51 +196,120 @@ def test_opposite_moves_lose_nothing(desk: Desk, ledger_url: str) -> None:
     assert desk.look(broken_promises) == []
 
 
-@pytest.mark.parametrize("late", ["transfer", "post"])
-def test_an_id_taken_by_an_open_transaction(postgres_ledger_url: str, late: str) -> None:
-    """The second finds nothing, does its work, waits for the first, and takes its work back.
-    SQLite has one writer at a time: there it cannot happen."""
+def overlap(url: str, early: Callable[[Call], Any], late: Callable[[Call], Any]) -> Any:
+    """What ``late`` answers when it runs into a row that ``early`` holds and then commits."""
+
+    async def both() -> Any:
+        first, second = Database(url), Database(url)
+        written = asyncio.Event()
+
+        def holds(session: Session) -> None:
+            early(call_of(session, "inventory", START, new_audit_id()))
+            session.flush()
+            written.set()
+            for _ in range(200):
+                if session.scalar(text("select count(*) from pg_locks where not granted")):
+                    return
+                session.execute(text("select pg_sleep(0.05)"))
+            raise AssertionError("the second never had to wait")
+
+        def waits(session: Session) -> Any:
+            return late(call_of(session, "inventory", START, new_audit_id()))
+
+        running = asyncio.create_task(first.run("inventory", holds))
+        await written.wait()
+        try:
+            return await second.run("inventory", waits)
+        finally:
+            await running
+            await first.close()
+            await second.close()
+
+    return asyncio.run(both())
+
+
+@pytest.fixture
+def busy_desk(postgres_ledger_url: str) -> Iterator[Desk]:
+    """Five units, two of them reserved. SQLite has one writer at a time: nothing overlaps."""
     desk = Desk(postgres_ledger_url)
     desk.clear()
 
     def prepare(call: Call) -> None:
-        stock.receive(call, "B", SHELF, 5, "po")
-        stock.reserve(call, "B", SHELF, 2, "ord", None, id="tra_pending")
+        stock.receive(call, SKU, SHELF, 5, "po")
+        stock.reserve(call, SKU, SHELF, 2, "ord", None, id="tra_pending")
 
     desk.do("inventory", prepare)
-
-    async def both() -> None:
-        first, second = Database(postgres_ledger_url), Database(postgres_ledger_url)
-        written = asyncio.Event()
-
-        def holds(session: Session) -> None:
-            call = call_of(session, "inventory", START, new_audit_id())
-            stock.receive(call, "A", SHELF, 1, "po", id="tra_same")
-            session.flush()
-            written.set()
-            session.execute(text("select pg_sleep(0.5)"))
-
-        def waits(session: Session) -> None:
-            call = call_of(session, "inventory", START, new_audit_id())
-            with pytest.raises(Conflict):
-                if late == "post":
-                    ledger.post(call, "tra_pending", id="tra_same")
-                else:
-                    stock.receive(call, "B", SHELF, 1, "po", id="tra_same")
-
-        running = asyncio.create_task(first.run("inventory", holds))
-        await written.wait()
-        await second.run("inventory", waits)
-        await running
-        await first.close()
-        await second.close()
-
-    asyncio.run(both())
+    yield desk
     assert desk.look(broken_promises) == []
-    level = desk.look(lambda s: stock.level(s, START, "B"))
-    assert (level.on_hand, level.reserved) == (5, 2)
-    desk.do("inventory", lambda call: ledger.post(call, "tra_pending"))
     desk.close()
+
+
+@pytest.mark.parametrize(
+    "late",
+    [
+        lambda call: stock.receive(call, SKU, SHELF, 1, "po", id="tra_same"),
+        lambda call: ledger.post(call, "tra_pending", id="tra_same"),
+        lambda call: ledger.void(call, "tra_pending", id="tra_same"),
+    ],
+    ids=["transfer", "post", "void"],
+)
+def test_an_id_taken_meanwhile_is_a_conflict(busy_desk: Desk, late: Callable[[Call], str]) -> None:
+    """The second found nothing, did its work, waited for the first, and took its work back."""
+
+    def caught(call: Call) -> None:
+        with pytest.raises(Conflict):
+            late(call)
+
+    overlap(
+        busy_desk.database.url,
+        lambda call: stock.receive(call, "SKU-2", SHELF, 1, "po", id="tra_same"),
+        caught,
+    )
+    level = busy_desk.look(lambda s: stock.level(s, START, SKU))
+    assert (level.on_hand, level.reserved) == (5, 2)
+    busy_desk.do("inventory", lambda call: ledger.post(call, "tra_pending"))
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        lambda call: stock.receive(call, SKU, SHELF, 1, "po", id="tra_same"),
+        lambda call: stock.reserve(call, SKU, SHELF, 3, "ord", LATER, id="tra_same"),
+        lambda call: ledger.post(call, "tra_pending", 1, id="tra_same"),
+        lambda call: ledger.void(call, "tra_pending", id="tra_same"),
+    ],
+    ids=["transfer", "pend the last", "post", "void"],
+)
+def test_the_same_at_the_same_moment_happens_once(
+    busy_desk: Desk, same: Callable[[Call], str]
+) -> None:
+    before = len(busy_desk.look(lambda s: rows_of(s, Transfer)))
+    assert overlap(busy_desk.database.url, same, same) == "tra_same"
+    assert len(busy_desk.look(lambda s: rows_of(s, Transfer))) == before + 1
+
+
+def test_units_freed_by_another_sale_are_there_for_this_one(busy_desk: Desk) -> None:
+    """Both are short, both find the same expired reservation; the first frees it."""
+    busy_desk.do(
+        "inventory",
+        lambda c: stock.reserve(c, SKU, SHELF, 3, "crt", START + timedelta(seconds=1)),
+    )
+
+    def sell_later(call: Call) -> str:
+        call.now = LATER
+        return stock.reserve(call, SKU, SHELF, 1, "ord", None)
+
+    assert overlap(busy_desk.database.url, sell_later, sell_later)
+    level = busy_desk.look(lambda s: stock.level(s, LATER, SKU))
+    assert (level.on_hand, level.reserved, level.available) == (5, 4, 1)
+
+
+def test_an_account_made_meanwhile_is_found(busy_desk: Desk) -> None:
+    def first_of_its_kind(call: Call) -> str:
+        return stock.receive(call, "SKU-9", SHELF, 1, "po")
+
+    assert overlap(busy_desk.database.url, first_of_its_kind, first_of_its_kind)
+    assert busy_desk.look(lambda s: stock.level(s, START, "SKU-9")).available == 2
 
 
 if __name__ == "__main__":

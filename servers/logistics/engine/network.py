@@ -214,8 +214,9 @@ def longest_route(net: Network) -> int:
 
 
 def find_neighbours(net: Network) -> None:
-    """Fills `near` and `around`: nearest stops by metres; where time matters, of the three times as many nearest those with
-    the least driving, waiting and lateness taken together (Vidal et al. 2013, granular search)."""
+    """Fills `around` with the nearest stops by metres and `near` with those tried for insertion:
+    where time matters, of three times as many those with the least driving, waiting and lateness
+    taken together (Vidal et al. 2013, granular search)."""
     size = net.size
     for x in range(size):
         row = net.metres[x]

@@ -1,0 +1,90 @@
+"""Barcodes: GTINs with their check digit, GS1-128 and DataMatrix with lot, expiry and quantity."""
+
+import re
+from typing import Final
+
+import biip
+from biip.gs1_messages import GS1Message
+from sqlalchemy import select
+
+from common.call import Call
+from common.errors import InvalidParameters
+from common.tables.inventory import Lot, Variant
+from servers.inventory.results import Scan
+
+LOT, EXPIRY, BEST_BEFORE, SERIAL, COUNT = "10", "17", "15", "21", "37"
+_NUMBER: Final = re.compile(r"\d{8}|\d{12,14}")
+_BRACKETS: Final = re.compile(r"\((\d{2,4})\)")
+
+
+def scan_barcode(call: Call, code: str) -> Scan:
+    """Read a scan and find its item and lot. Raises InvalidParameters for a code that is none or
+    whose check digit is wrong."""
+    text = code
+    if code.startswith("("):
+        # As printed under the bars: each identifier in brackets.
+        text = _BRACKETS.sub(lambda found: f"\x1d{found[1]}", code).lstrip("\x1d")
+    try:
+        parsed = biip.parse(text)
+    except biip.ParseError:
+        raise _unreadable(code) from None
+    gtin = parsed.gtin
+    message = parsed.gs1_message
+    if gtin is None and parsed.gtin_error and "check digit" in parsed.gtin_error:
+        if _NUMBER.fullmatch(text) or (message and message.get(ai="01")):
+            raise InvalidParameters.field("code", code, "a GTIN whose check digit is right")
+    if parsed.sscc is None and gtin is None:
+        if _NUMBER.fullmatch(text) or message is None:
+            raise _unreadable(code)
+    item = _item(call, gtin.as_gtin_14()) if gtin else None
+    lot_code = _value(message, LOT)
+    lot = _lot(call, item, lot_code)
+    expires = lot.expires_on if lot and lot.expires_on else _expiry(message)
+    quantity = _value(message, COUNT)
+    symbology = parsed.symbology_identifier
+    return Scan(
+        symbology=symbology.iso_symbology.name if symbology else None,
+        gtin=gtin.value if gtin else None,
+        sku=item.id if item else None,
+        name=item.name if item else None,
+        lot=lot_code,
+        lot_id=lot.id if lot else None,
+        expires_on=expires.isoformat() if expires else None,
+        expired=True if expires and expires < call.now.date() else None,
+        quantity=int(quantity) if quantity else None,
+        serial=_value(message, SERIAL),
+        sscc=parsed.sscc.value if parsed.sscc else None,
+    )
+
+
+def _unreadable(code: str) -> InvalidParameters:
+    return InvalidParameters.field(
+        "code", code, "a GTIN of 8, 12, 13 or 14 digits, an SSCC or a GS1 message"
+    )
+
+
+def _value(message: GS1Message | None, identifier: str) -> str | None:
+    found = message.get(ai=identifier) if message else None
+    return str(found.value) if found else None
+
+
+def _expiry(message: GS1Message | None):  # type: ignore[no-untyped-def]
+    for identifier in (EXPIRY, BEST_BEFORE):
+        found = message.get(ai=identifier) if message else None
+        if found is not None and found.date is not None:
+            return found.date
+    return None
+
+
+def _item(call: Call, gtin14: str) -> Variant | None:
+    """Catalogues write the same GTIN with or without leading zeros."""
+    forms = {gtin14} | {gtin14[14 - size :] for size in (8, 12, 13) if int(gtin14[: 14 - size]) == 0}
+    query = select(Variant).where(Variant.gtin.in_(sorted(forms))).order_by(Variant.id)
+    return call.session.scalars(query.limit(1)).one_or_none()
+
+
+def _lot(call: Call, item: Variant | None, code: str | None) -> Lot | None:
+    if item is None or code is None:
+        return None
+    query = select(Lot).where(Lot.sku == item.id, Lot.code == code)
+    return call.session.scalars(query).one_or_none()

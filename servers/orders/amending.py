@@ -1,0 +1,173 @@
+"""Amending lines of an order to other variants: all of it at once, or nothing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from common import paid, reserving
+from common.call import Call, quoted
+from common.errors import InvalidParameters, NotFound, RuleViolation
+from common.money import Money, allocate
+from common.tables.inventory import Variant
+from common.tables.orders import Order, OrderAdjustment, OrderLine
+from common.timeline import happened
+from servers.orders import changing, service
+
+
+@dataclass(frozen=True)
+class Change:
+    """``quantity`` units of a line become another variant; None is the whole line."""
+
+    line_id: str
+    new_sku: str
+    quantity: int | None = None
+
+
+def amend(call: Call, order_id: str, changes: Sequence[Change], method_id: str) -> service.Whole:
+    """Every change, one new total, one settlement of the difference with one method.
+
+    Raises RuleViolation (released, amended before, another product, the same variant, not sold),
+    InsufficientStock, InsufficientFunds, NotFound. Then nothing is changed.
+    """
+    order = service.find(call, order_id)
+    changing.require_open(order, "amend its lines", untouched=True)
+    method = changing.own_method(call, order, method_id)
+    lines = {line.id: line for line in service.lines_of(call, order)}
+    _no_line_twice(changes)
+    before = order.total_minor
+    for change in changes:
+        _one(call, order, lines, change)
+    _total(call, order)
+    difference = order.total_minor - before
+    call.stake(amount_minor=abs(difference), currency=order.currency)
+    call.show(
+        f"Amend order {order.id}",
+        f"total {Money(before, order.currency)} → {Money(order.total_minor, order.currency)}",
+        f"{_settled(difference, order)} {changing.method_words(method)}",
+    )
+    if difference > 0:
+        changing.can_pay(call, method, difference, order.currency)
+    paid.settle_difference(
+        call, order.id, order.customer_id, method.id, difference, order.currency, "amendment"
+    )
+    order.amended_at = call.now
+    happened(call, order.id, "amended", f"{len(changes)} lines")
+    return service.whole(call, order.id)
+
+
+def split(call: Call, order_id: str, line_id: str, quantity: int) -> service.Whole:
+    """Divide a line in two, so that its units can go different ways. Totals stay the same."""
+    order = service.find(call, order_id)
+    call.stake()
+    changing.require_open(order, "split its lines")
+    lines = {line.id: line for line in service.lines_of(call, order)}
+    _part(call, order, _line(lines, line_id), quantity)
+    happened(call, order.id, "line_split", reference=line_id)
+    return service.whole(call, order.id)
+
+
+def _one(call: Call, order: Order, lines: dict[str, OrderLine], change: Change) -> None:
+    line = _line(lines, change.line_id)
+    variant = call.find(Variant, change.new_sku)
+    if variant is None:
+        raise NotFound(f"No SKU {change.new_sku}.", next="list_variants shows what there is.")
+    if variant.product_id != line.product_id:
+        raise RuleViolation(
+            f"{variant.id} is another product than {line.sku}.",
+            next="Only variants of the same product; list_variants shows them.",
+        )
+    if variant.id == line.sku:
+        raise RuleViolation(f"Line {line.id} is {line.sku} already.")
+    if not variant.sellable:
+        raise RuleViolation(f"{variant.id} is not sold at present.")
+    if variant.currency != order.currency:
+        raise RuleViolation(f"{variant.id} is not sold in {order.currency}.")
+    if change.quantity is not None and change.quantity < line.quantity:
+        line = _part(call, order, line, change.quantity)
+    elif change.quantity is not None and change.quantity > line.quantity:
+        raise InvalidParameters.field("quantity", change.quantity, f"at most {line.quantity}")
+    call.show("", f"{quoted(line.name)} → {quoted(variant.name)}, {line.quantity} units")
+    changing.release_line(call, line)
+    net = line.unit_price_minor * line.quantity - line.discount_minor
+    line.sku, line.name, line.options = variant.id, variant.name, variant.options
+    line.unit_price_minor = variant.price_minor
+    line.discount_minor = min(line.discount_minor, line.unit_price_minor * line.quantity)
+    new_net = line.unit_price_minor * line.quantity - line.discount_minor
+    line.tax_minor = (2 * line.tax_minor * new_net + net) // (2 * net) if net else 0
+    if order.warehouse_id is None:
+        raise RuleViolation(f"Order {order.id} has no warehouse to take it from.")
+    reservation = reserving.reserve(
+        call, variant.id, line.warehouse_id or order.warehouse_id, line.quantity,
+        source="order", source_id=order.id,
+    )  # fmt: skip
+    line.reservation_id, line.status = reservation.id, "allocated"
+    call.session.flush()
+
+
+def _part(call: Call, order: Order, line: OrderLine, quantity: int) -> OrderLine:
+    """Split ``quantity`` units off a line; discount, tax and reservation are divided."""
+    if not 0 < quantity < line.quantity:
+        raise InvalidParameters.field("quantity", quantity, f"between 1 and {line.quantity - 1}")
+    weights = [quantity, line.quantity - quantity]
+    discounts = allocate(line.discount_minor, weights)
+    taxes = allocate(line.tax_minor, weights)
+    part = OrderLine(
+        id=call.new_id("line"), order_id=order.id, position=line.position, split_from_id=line.id,
+        sku=line.sku, product_id=line.product_id, name=line.name, options=line.options,
+        quantity=quantity, unit_price_minor=line.unit_price_minor, discount_minor=discounts[0],
+        tax_minor=taxes[0], status=line.status, warehouse_id=line.warehouse_id,
+        placed_at=line.placed_at,
+    )  # fmt: skip
+    reserved = line.reservation_id is not None
+    changing.release_line(call, line)
+    line.quantity -= quantity
+    line.discount_minor, line.tax_minor = discounts[1], taxes[1]
+    call.add(part)
+    for each in (line, part) if reserved else ():
+        reservation = reserving.reserve(
+            call, each.sku, each.warehouse_id or order.warehouse_id or "", each.quantity,
+            source="order", source_id=order.id,
+        )  # fmt: skip
+        each.reservation_id = reservation.id
+    call.session.flush()
+    return part
+
+
+def _total(call: Call, order: Order) -> None:
+    """Sums of the lines again; tax on top changes by what the lines' tax changed."""
+    lines = [line for line in service.lines_of(call, order) if line.status != "cancelled"]
+    order.subtotal_minor = sum(line.unit_price_minor * line.quantity for line in lines)
+    order.discount_minor = sum(line.discount_minor for line in lines)
+    taxes = [
+        adjustment
+        for adjustment in call.all(OrderAdjustment, OrderAdjustment.order_id == order.id)
+        if adjustment.kind == "tax"
+    ]
+    on_top = [tax for tax in taxes if not tax.included]
+    if on_top and sum(line.tax_minor for line in lines):
+        order.tax_minor = sum(line.tax_minor for line in lines)
+        on_top[0].amount_minor += order.tax_minor - sum(tax.amount_minor for tax in on_top)
+    order.total_minor = (
+        order.subtotal_minor - order.discount_minor + order.shipping_minor
+        + order.tax_minor + order.other_minor
+    )  # fmt: skip
+    call.session.flush()
+
+
+def _line(lines: dict[str, OrderLine], line_id: str) -> OrderLine:
+    line = lines.get(line_id)
+    if line is None or line.status == "cancelled":
+        raise NotFound(f"The order has no open line {line_id}.", next="get_order lists its lines.")
+    return line
+
+
+def _no_line_twice(changes: Sequence[Change]) -> None:
+    whole = [change.line_id for change in changes if change.quantity is None]
+    if len(set(whole)) != len(whole):
+        raise InvalidParameters("changes: a line may be named once, or with a quantity each time.")
+
+
+def _settled(difference: int, order: Order) -> str:
+    amount = Money(abs(difference), order.currency)
+    if difference == 0:
+        return "nothing to settle; noted with"
+    return f"{amount} is charged to" if difference > 0 else f"{amount} goes back to"

@@ -1,0 +1,173 @@
+"""Changing an order before it leaves the house: address, payment method, cancellation, notes.
+
+Once its lines were amended an order may neither be amended again, nor cancelled, nor paid
+otherwise: the customer agreed to one new total. Its address may still change.
+"""
+
+from typing import Any
+
+from sqlalchemy import select
+
+from common import paid, reserving
+from common.call import Call, quoted
+from common.errors import InsufficientFunds, RuleViolation
+from common.money import Money
+from common.tables.inventory import Reservation
+from common.tables.orders import Order, OrderLine, OrderNote
+from common.tables.payments import Payment, PaymentMethod
+from common.timeline import happened
+from servers.orders import service
+from servers.orders.customers import one_line
+
+OPEN = ("placed", "confirmed", "on_hold")
+
+
+def require_open(order: Order, what: str, *, untouched: bool = False) -> None:
+    """Raises RuleViolation unless the order is open and unreleased; ``untouched``: nor amended."""
+    if order.status not in OPEN or order.released_at is not None:
+        raise RuleViolation(
+            f"Order {order.id} is {order.status.replace('_', ' ')} and "
+            f"{order.fulfilment_status.replace('_', ' ')}: too late to {what}.",
+            details={"status": order.status, "fulfilment_status": order.fulfilment_status},
+            next="Once it is delivered, a return or an exchange is possible.",
+        )
+    if untouched and order.amended_at is not None:
+        raise RuleViolation(
+            f"The lines of order {order.id} were amended before; it is too late to {what}.",
+            details={"amended": True},
+            next="Tell the person. The shipping address may still be changed.",
+        )
+
+
+def redirect(call: Call, order_id: str, address: dict[str, Any]) -> service.Whole:
+    """Send the order somewhere else. Raises RuleViolation once it has shipped."""
+    order = service.find(call, order_id)
+    shipped = order.fulfilment_status in ("not_fulfilled", "partially_fulfilled", "fulfilled")
+    if order.status in ("cancelled", "completed", "draft") or not shipped:
+        require_open(order, "change the address")
+    if order.released_at is not None:
+        raise RuleViolation(
+            f"Order {order.id} was released to the warehouse: its label has the old address.",
+            next="Ask the warehouse to stop it, or wait for the delivery.",
+        )
+    call.stake(released=False)
+    call.show(f"Send order {order.id} to another address", f"to {quoted(one_line(address))}")
+    order.ship_to = address
+    happened(call, order.id, "address_changed")
+    return service.whole(call, order.id)
+
+
+def cancel(call: Call, order_id: str, reason: str) -> service.Whole:
+    """Cancel the whole order: reservations released, authorizations voided, what was captured
+    refunded to the methods that paid. Raises RuleViolation once released or amended."""
+    order = service.find(call, order_id)
+    require_open(order, "cancel it", untouched=True)
+    captured = sum(paid.net_paid(call.session, order.id, call.now).values())
+    call.stake(amount_minor=captured, currency=order.currency)
+    call.show(
+        f"Cancel order {order.id} of {Money(order.total_minor, order.currency)}",
+        f"reason: {reason.replace('_', ' ')}",
+        f"goes back to the customer: {Money(captured, order.currency)}",
+    )
+    for line in service.lines_of(call, order):
+        release_line(call, line)
+        line.status = "cancelled"
+    for payment in call.all(
+        Payment, Payment.order_id == order.id, Payment.status == "authorized", limit=50
+    ):
+        paid.void(call, payment)
+    if captured:
+        paid.refund_order(call, order.id, None, "cancellation")
+    order.status, order.cancel_reason, order.cancelled_at = "cancelled", reason, call.now
+    happened(call, order.id, "cancelled", reason)
+    return service.whole(call, order.id)
+
+
+def release_line(call: Call, line: OrderLine) -> None:
+    """Let the line's reserved units go, if any are."""
+    if line.reservation_id is None:
+        return
+    reserving.release_if_open(call, call.get(Reservation, line.reservation_id))
+    line.reservation_id = None
+
+
+def pay_otherwise(call: Call, order_id: str, method_id: str) -> service.Whole:
+    """Charge the order's total to another method of the customer and give it back to the first.
+
+    Raises RuleViolation unless exactly one payment stands, to another method; InsufficientFunds.
+    """
+    order = service.find(call, order_id)
+    require_open(order, "pay it otherwise", untouched=True)
+    new = own_method(call, order, method_id)
+    standing = [
+        payment
+        for payment in call.all(Payment, Payment.order_id == order.id, limit=50)
+        if payment.status in ("authorized", "captured", "partially_captured")
+    ]
+    every = call.session.scalars(select(Payment.id).where(Payment.order_id == order.id)).all()
+    if len(standing) != 1 or len(every) != 1:
+        raise RuleViolation("The order was not paid by one single payment.")
+    old = standing[0]
+    if old.method_id == new.id:
+        raise RuleViolation("That is the method it was paid with already.")
+    total = Money(old.amount_minor, old.currency)
+    call.stake(amount_minor=old.amount_minor, currency=old.currency)
+    call.show(
+        f"Pay order {order.id} otherwise: {total}",
+        f"charge {method_words(new)}",
+        f"give back to {method_words(call.get(PaymentMethod, old.method_id))}",
+    )
+    if old.status == "authorized":
+        paid.authorize(
+            call, order_id=order.id, customer_id=order.customer_id, method_id=new.id,
+            amount_minor=old.amount_minor, currency=old.currency,
+        )  # fmt: skip
+        paid.void(call, old)
+    else:
+        paid.charge(
+            call, order_id=order.id, customer_id=order.customer_id, method_id=new.id,
+            amount_minor=old.amount_minor, currency=old.currency,
+        )  # fmt: skip
+        paid.refund(call, old, old.amount_minor, "method_change")
+    order.payment_method_id = new.id
+    happened(call, order.id, "payment_changed", reference=new.id)
+    return service.whole(call, order.id)
+
+
+def own_method(call: Call, order: Order, method_id: str) -> PaymentMethod:
+    """A stored method of the order's customer. Raises RuleViolation for anybody else's."""
+    method = call.get(PaymentMethod, method_id, next="find_customer lists the stored methods.")
+    if method.customer_id != order.customer_id or not method.active:
+        raise RuleViolation(
+            f"{method.id} is not a stored method of this customer.",
+            next="find_customer lists the customer's own methods.",
+        )
+    return method
+
+
+def can_pay(call: Call, method: PaymentMethod, amount_minor: int, currency: str) -> None:
+    """Raises InsufficientFunds for a stored value that has less."""
+    left = paid.stored_value(call, method, currency)
+    if left is not None and left < amount_minor:
+        raise InsufficientFunds(
+            f"The balance of {method.id} does not cover it.",
+            details={"available_minor": left, "needed_minor": amount_minor},
+        )
+
+
+def method_words(method: PaymentMethod) -> str:
+    """``visa ending 1234``: what a person recognises."""
+    name = (method.brand or method.kind).replace("_", " ")
+    return f"{name} ending {method.last4}" if method.last4 else f"{name} {method.id}"
+
+
+def note(call: Call, order_id: str, text: str) -> service.Whole:
+    """Add a note for colleagues. It is shown as text and never acted upon."""
+    order = service.find(call, order_id)
+    call.stake()
+    call.add(
+        OrderNote(
+            id=call.new_id("note"), order_id=order.id, text=text, author=call.actor.id, at=call.now
+        )
+    )
+    return service.whole(call, order.id)

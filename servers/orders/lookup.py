@@ -1,0 +1,83 @@
+"""Small look-ups, and placing an order for a known customer."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, Final
+
+from sqlalchemy import select
+
+from common import placing, stock
+from common.call import Call, quoted
+from common.errors import InvalidParameters
+from common.money import Money
+from common.tables.inventory import Product, Variant, Warehouse
+from common.tables.orders import Customer, Order
+from common.tables.payments import PaymentMethod
+from servers.orders import changing
+from servers.orders.customers import one_line
+
+SHIP_WITHIN: Final = timedelta(days=1)
+PROMISE: Final = timedelta(days=3)
+
+
+def place(
+    call: Call,
+    customer_id: str,
+    lines: Sequence[placing.NewLine],
+    method_id: str,
+    ship_to: dict[str, Any] | None,
+    warehouse: str | None,
+    shipping_minor: int,
+) -> Order:
+    """An order by phone, at today's prices. Raises what placing raises."""
+    customer = call.get(Customer, customer_id, next="Look for the customer with find_customer.")
+    address = ship_to or customer.address
+    if not address:
+        raise InvalidParameters.field("ship_to", None, "needed: the customer has no address")
+    method = call.get(PaymentMethod, method_id, next="find_customer lists the stored methods.")
+    placed = placing.place(
+        call,
+        placing.NewOrder(
+            customer_id=customer.id, lines=lines, ship_to=address, payment_method_id=method.id,
+            warehouse_id=warehouse, shipping_minor=shipping_minor, channel="phone",
+            ship_by=call.now + SHIP_WITHIN, promised_at=call.now + PROMISE,
+        ),
+    )  # fmt: skip
+    changing.own_method(call, placed, method.id)
+    call.stake(amount_minor=placed.total_minor, currency=placed.currency)
+    call.show(
+        f"Place an order of {Money(placed.total_minor, placed.currency)}",
+        *(f"{line.quantity} × {line.sku}" for line in lines),
+        f"to {quoted(one_line(address))}",
+        f"paid with {changing.method_words(method)}",
+    )
+    return placed
+
+
+def variants(call: Call, product_id: str) -> list[tuple[Variant, int]]:
+    """The variants of a product with the units that can be had of each."""
+    call.get(Product, product_id)
+    found = list(
+        call.session.scalars(
+            select(Variant)
+            .where(Variant.product_id == product_id)
+            .order_by(Variant.position, Variant.id)
+            .limit(100)
+        )
+    )
+    left: dict[str, int] = {}
+    for (sku, _), level in stock.levels(call.session, call.now, [v.id for v in found]).items():
+        left[sku] = left.get(sku, 0) + level.available
+    return [(variant, left.get(variant.id, 0)) for variant in found]
+
+
+def order_ids(call: Call, prefix: str) -> list[str]:
+    """The latest order ids that begin so."""
+    query = select(Order.id).where(Order.id.startswith(prefix, autoescape=True))
+    return list(call.session.scalars(query.order_by(Order.id.desc()).limit(101)))
+
+
+def warehouse_ids(call: Call, prefix: str) -> list[str]:
+    """Warehouses whose id begins so."""
+    query = select(Warehouse.id).where(Warehouse.id.startswith(prefix, autoescape=True))
+    return list(call.session.scalars(query.order_by(Warehouse.id).limit(101)))

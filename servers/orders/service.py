@@ -1,0 +1,201 @@
+"""Orders as they stand: one order, searches, the feeds other desks live on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import func, or_, select
+from sqlalchemy.orm import Session
+
+from common.call import Call
+from common.errors import InvalidParameters
+from common.paging import page
+from common.tables.claims import Claim
+from common.tables.logistics import Shipment
+from common.tables.orders import (
+    Customer,
+    Order,
+    OrderAdjustment,
+    OrderEvent,
+    OrderHold,
+    OrderLine,
+    OrderNote,
+)
+from common.tables.payments import Payment
+from common.tables.returns import Return
+
+MOST_LINES = 200
+MOST_EVENTS = 100
+
+
+@dataclass(frozen=True)
+class Whole:
+    """An order with everything that hangs on it."""
+
+    order: Order
+    customer: Customer
+    lines: list[OrderLine]
+    adjustments: list[OrderAdjustment]
+    holds: list[OrderHold]
+    notes: list[OrderNote]
+    events: list[OrderEvent]
+    shipments: list[str]
+    returns: list[str]
+    payments: list[str]
+    claims: list[str]
+
+
+def whole(call: Call, order_id: str) -> Whole:
+    """The order and the ids that lead on. Raises NotFound."""
+    order = find(call, order_id)
+    session = call.session
+    return Whole(
+        order=order,
+        customer=call.get(Customer, order.customer_id),
+        lines=lines_of(call, order),
+        adjustments=_of(session, OrderAdjustment, order.id),
+        holds=[h for h in _of(session, OrderHold, order.id) if h.released_at is None],
+        notes=_of(session, OrderNote, order.id),
+        events=sorted(_of(session, OrderEvent, order.id), key=lambda e: (e.at, e.id)),
+        shipments=_ids(session, Shipment, order.id),
+        returns=_ids(session, Return, order.id),
+        payments=_ids(session, Payment, order.id),
+        claims=_ids(session, Claim, order.id),
+    )
+
+
+def find(call: Call, order_id: str) -> Order:
+    """The order. Raises NotFound and says how to look for it."""
+    return call.get(Order, order_id, next="Look for it with search_orders.")
+
+
+def lines_of(call: Call, order: Order) -> list[OrderLine]:
+    """The order's lines in order of position; each counts among the versions."""
+    rows = call.all(OrderLine, OrderLine.order_id == order.id, limit=MOST_LINES)
+    return sorted(rows, key=lambda line: (line.position, line.id))
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Filters of a search; None leaves one out."""
+
+    customer_id: str | None = None
+    email: str | None = None
+    status: str | None = None
+    payment_status: str | None = None
+    fulfilment_status: str | None = None
+    warehouse: str | None = None
+    sku: str | None = None
+    placed_from: str | None = None
+    placed_to: str | None = None
+    late: bool = False
+
+
+def search(
+    call: Call, wanted: Wanted, cursor: str | None, limit: int
+) -> tuple[list[Order], str | None]:
+    """Orders that fit, the latest first."""
+    query = select(Order).where(Order.placed_at.is_not(None))
+    for column, value in (
+        (Order.customer_id, wanted.customer_id),
+        (Order.status, wanted.status),
+        (Order.payment_status, wanted.payment_status),
+        (Order.fulfilment_status, wanted.fulfilment_status),
+        (Order.warehouse_id, wanted.warehouse),
+    ):
+        if value is not None:
+            query = query.where(column == value)
+    if wanted.email is not None:
+        who = select(Customer.id).where(Customer.email_key == wanted.email.casefold())
+        query = query.where(Order.customer_id.in_(who))
+    if wanted.sku is not None:
+        query = query.where(
+            Order.id.in_(select(OrderLine.order_id).where(OrderLine.sku == wanted.sku))
+        )
+    if wanted.placed_from:
+        query = query.where(Order.placed_at >= midnight(call.now, wanted.placed_from))
+    if wanted.placed_to:
+        query = query.where(
+            Order.placed_at < midnight(call.now, wanted.placed_to) + timedelta(days=1)
+        )
+    if wanted.late:
+        query = query.where(_late(call.now), Order.status != "cancelled")
+    keys: Sequence[Any] = [Order.placed_at, Order.id]
+    return page(call.session, query, keys, cursor, limit, descending=True)
+
+
+def upcoming(
+    call: Call, days: int, warehouse: str | None, cursor: str | None, limit: int
+) -> tuple[list[Order], str | None]:
+    """Orders still to leave the house whose ship-by is within ``days``, overdue ones first."""
+    query = select(Order).where(
+        Order.status.in_(("placed", "confirmed", "in_fulfilment", "on_hold")),
+        Order.fulfilment_status.in_(("not_fulfilled", "partially_fulfilled", "fulfilled")),
+        Order.ship_by.is_not(None),
+        Order.ship_by < call.now + timedelta(days=days),
+    )
+    if warehouse:
+        query = query.where(Order.warehouse_id == warehouse)
+    keys: Sequence[Any] = [Order.ship_by, Order.id]
+    return page(call.session, query, keys, cursor, limit)
+
+
+@dataclass(frozen=True)
+class Demand:
+    sku: str
+    warehouse: str
+    day: date
+    units: int
+
+
+def demand(
+    call: Call, days: int, sku: str | None, warehouse: str | None, limit: int
+) -> list[Demand]:
+    """Units ordered by SKU, warehouse and day (UTC), cancellations taken out, latest day first."""
+    since = midnight(call.now, call.now.date().isoformat()) - timedelta(days=days)
+    day = func.date(OrderLine.placed_at)
+    query = (
+        select(OrderLine.sku, OrderLine.warehouse_id, day, func.sum(OrderLine.quantity))
+        .where(OrderLine.placed_at >= since, OrderLine.status != "cancelled")
+        .group_by(OrderLine.sku, OrderLine.warehouse_id, day)
+        .order_by(day.desc(), OrderLine.sku, OrderLine.warehouse_id)
+        .limit(limit)
+    )
+    if sku:
+        query = query.where(OrderLine.sku == sku)
+    if warehouse:
+        query = query.where(OrderLine.warehouse_id == warehouse)
+    return [
+        Demand(row[0], row[1] or "", date.fromisoformat(str(row[2])), int(row[3]))
+        for row in call.session.execute(query)
+    ]
+
+
+def midnight(now: datetime, day: str) -> datetime:
+    """The start of a day in UTC. Raises InvalidParameters outside the years 1970 to 9998."""
+    found = date.fromisoformat(day)
+    if not 1970 <= found.year <= 9998:
+        raise InvalidParameters.field("date", day, "a date between 1970 and 9998")
+    return datetime(found.year, found.month, found.day, tzinfo=now.tzinfo)
+
+
+def _late(now: datetime) -> Any:
+    """Promised for a moment that has passed undelivered, or delivered after it; or never shipped
+    although its ship-by has passed."""
+    return or_(
+        Order.delivered_at > Order.promised_at,
+        (Order.delivered_at.is_(None)) & (Order.promised_at < now),
+        (Order.shipped_at.is_(None)) & (Order.ship_by < now),
+        Order.shipped_at > Order.promised_at,
+    )
+
+
+def _of(session: Session, kind: Any, order_id: str) -> list[Any]:
+    query = select(kind).where(kind.order_id == order_id).order_by(kind.id).limit(MOST_EVENTS)
+    return list(session.scalars(query))
+
+
+def _ids(session: Session, kind: Any, order_id: str) -> list[str]:
+    query = select(kind.id).where(kind.order_id == order_id).order_by(kind.id).limit(MOST_EVENTS)
+    return list(session.scalars(query))
