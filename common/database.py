@@ -173,6 +173,7 @@ def _sqlite_engine(url: str, read_only: bool) -> Engine:
             cursor.execute("PRAGMA journal_mode=WAL")
             cursor.execute("PRAGMA synchronous=FULL")
         cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute("PRAGMA recursive_triggers=ON")  # REPLACE must meet the delete triggers
         cursor.close()
 
     return engine

@@ -17,7 +17,7 @@ PREFIXES: Final = {
     "label": "lbl", "return": "rma", "return_line": "rml", "inspection": "ins",
     "claim": "clm", "claim_line": "cll", "evidence": "evd", "cart": "crt", "item": "itm",
     "driver": "drv", "vehicle": "veh", "product": "prd", "outbox": "out", "note": "not",
-    "supplier": "sup", "member": "mem", "checkout": "chk", "run": "run", "payout": "pyo",
+    "supplier": "sup", "member": "mem", "checkout": "chk", "run": "run", "payout": "pyo", "settlement": "stl",
 }  # fmt: skip
 
 

@@ -57,7 +57,7 @@ def in_order(call: Call, sku: str, warehouse: str) -> list[tuple[str | None, int
         if level.available > 0
     }
     ids = [lot_id for lot_id in free if lot_id is not None]
-    rows = call.session.scalars(select(Lot).where(Lot.id.in_(ids))) if ids else []
+    rows = list(call.session.scalars(select(Lot).where(Lot.id.in_(ids)))) if ids else []
     today = call.now.date()
     lots = sorted(
         (lot for lot in rows if may_go_out(lot, today)),

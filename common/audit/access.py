@@ -19,7 +19,7 @@ from pydantic_core import to_jsonable_python
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
-from common.audit.redact import masked
+from common.audit.redact import bounded, masked
 from common.call import Actor
 from common.canonical import canonical
 from common.database import Database
@@ -144,5 +144,5 @@ def args_commit(args: Mapping[str, Any], salt: bytes | None = None) -> str:
     """Salt (8 bytes) and the first 24 bytes of SHA-256 over salt and arguments, in hexadecimal:
     whoever knows the arguments can show that they were these; equal ones do not look equal."""
     salt = os.urandom(8) if salt is None else salt
-    plain = masked(to_jsonable_python(dict(args), fallback=str))
+    plain = masked(bounded(to_jsonable_python(dict(args), fallback=str)))
     return salt.hex() + hashlib.sha256(salt + canonical(plain)).hexdigest()[:48]

@@ -16,17 +16,16 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import CursorResult, delete, select, update
+from sqlalchemy import Connection, CursorResult, bindparam, delete, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from common.audit.redact import masked
+from common.audit.redact import bounded, masked
 from common.canonical import canonical
 from common.tables.spine import AuditHead, AuditPayload, AuditRecord
 
 CHAINS: Final = 64
 START: Final = "0" * 64
-MAX_PAYLOAD: Final = 64 * 1024
 OUTCOMES: Final = frozenset(
     {"ok", "denied", "refused", "failed", "replayed", "pending", "cancelled"}
 )
@@ -47,8 +46,8 @@ def append(
     now: datetime,
     record: dict[str, Any],
     payload: dict[str, Any] | None = None,
-) -> AuditRecord:
-    """Add a record to its chain, as the last thing a transaction does.
+) -> Head:
+    """Add a record to its chain, as the last thing a transaction does. Returns where it stands.
 
     ``payload`` holds what may name a person; the record gets a salted commitment to it. Both are
     masked. Raises ValueError for an outcome not in OUTCOMES.
@@ -57,23 +56,18 @@ def append(
         raise ValueError(f"no such outcome: {record.get('outcome')!r}")
     said = masked(record) | {"event_id": audit_id, "ts": moment(now)}
     said.pop("args_commit", None)
+    session.flush()
+    connection = session.connection()
     if payload:
-        said["args_commit"] = _set_aside(session, audit_id, payload)
-    session.flush()
-    stored: dict[str, Any] = json.loads(canonical(said))
+        said["args_commit"] = _set_aside(connection, audit_id, payload)
+    content = canonical(said)
     chain = _chain_of(session, audit_id)
-    head = _locked(session, chain)
-    row = AuditRecord(
-        id=audit_id, chain=chain, seq=head.seq + 1, at=now, record=stored, prev=head.h,
-        h=link(chain, head.seq + 1, head.h, stored),
-    )  # fmt: skip
-    session.add(row)
-    session.execute(
-        update(AuditHead).where(AuditHead.chain == chain).values(seq=row.seq, h=row.h),
-        execution_options={"synchronize_session": False},
-    )
-    session.flush()
-    return row
+    head = _locked(connection, chain)
+    after = Head(chain, head.seq + 1, _hash(chain, head.seq + 1, head.h, content))
+    row = {"id": audit_id, "at": now, "record": json.loads(content), "prev": head.h}
+    connection.execute(_ADD, row | after._asdict())
+    connection.execute(_MOVE, {"of": chain, "to_seq": after.seq, "to_h": after.h})
+    return after
 
 
 def erase(session: Session, audit_ids: Iterable[str]) -> int:
@@ -102,8 +96,7 @@ def heads(session: Session) -> list[Head]:
 def link(chain: int, seq: int, prev: str, record: dict[str, Any]) -> str:
     """The hash of one link, in hexadecimal. Raises ValueError or OverflowError for values that no
     link can have."""
-    fixed = b"\0" + chain.to_bytes(4, "big") + seq.to_bytes(8, "big") + bytes.fromhex(prev)
-    return hashlib.sha256(fixed + canonical(record)).hexdigest()
+    return _hash(chain, seq, prev, canonical(record))
 
 
 def commitment(salt: bytes, payload: Any) -> str:
@@ -116,13 +109,14 @@ def moment(now: datetime) -> str:
     return now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def _set_aside(session: Session, audit_id: str, payload: dict[str, Any]) -> str:
-    kept = masked(payload)
-    size = len(canonical(kept))
-    if size > MAX_PAYLOAD:
-        kept = {"left_out_bytes": size}
-    salt = os.urandom(32)
-    session.add(AuditPayload(audit_id=audit_id, salt=salt, payload=kept))
+def _hash(chain: int, seq: int, prev: str, content: bytes) -> str:
+    fixed = b"\0" + chain.to_bytes(4, "big") + seq.to_bytes(8, "big") + bytes.fromhex(prev)
+    return hashlib.sha256(fixed + content).hexdigest()
+
+
+def _set_aside(connection: Connection, audit_id: str, payload: dict[str, Any]) -> str:
+    kept, salt = masked(bounded(payload)), os.urandom(32)
+    connection.execute(_ASIDE, {"audit_id": audit_id, "salt": salt, "payload": kept})
     return commitment(salt, kept)
 
 
@@ -138,14 +132,25 @@ def _chain_of(session: Session, audit_id: str) -> int:
     return int(chain)
 
 
-def _locked(session: Session, chain: int) -> Head:
+def _locked(connection: Connection, chain: int) -> Head:
     """The chain's head, locked until the transaction ends; begun if the chain is new."""
-    query = select(AuditHead.seq, AuditHead.h).where(AuditHead.chain == chain).with_for_update()
-    found = session.execute(query).one_or_none()
+    found = connection.execute(_HEAD, {"of": chain}).one_or_none()
     if found is None:
-        insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
-        session.execute(
-            insert(AuditHead).values(chain=chain, seq=0, h=START).on_conflict_do_nothing()
-        )
-        found = session.execute(query).one()
+        insert_into = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+        begin = insert_into(AuditHead).on_conflict_do_nothing()
+        connection.execute(begin, {"chain": chain, "seq": 0, "h": START})
+        found = connection.execute(_HEAD, {"of": chain}).one()
     return Head(chain, found.seq, found.h)
+
+
+# Built once: a record is written with every change, and building costs more than running.
+_HEAD: Final = (
+    select(AuditHead.seq, AuditHead.h).where(AuditHead.chain == bindparam("of")).with_for_update()
+)
+_MOVE: Final = (
+    update(AuditHead)
+    .where(AuditHead.chain == bindparam("of"))
+    .values(seq=bindparam("to_seq"), h=bindparam("to_h"))
+)
+_ADD: Final = insert(AuditRecord)
+_ASIDE: Final = insert(AuditPayload)

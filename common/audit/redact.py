@@ -12,6 +12,8 @@ from typing import Any, Final
 
 MAX_TEXT: Final = 4_000
 MAX_DEPTH: Final = 16
+MAX_SIZE: Final = 32_000
+_MARGIN: Final = 80
 _SAFE: Final = 2**53 - 1
 
 # Identifier-like, or a few lower-case words such as an enumeration's "no longer needed". No "@".
@@ -28,6 +30,12 @@ _CREDENTIALS = (
     re.compile(r"\b(?:sk|rk|pk)_(?:live|test)_\w{4,}|\bwhsec_\w{8,}", re.IGNORECASE),
     re.compile(r"\b(?:gh[pousr]_|github_pat_)\w{16,}|\bxox[abpors]-[\w-]{8,}|\bAKIA[0-9A-Z]{12,}"),
     re.compile(r"://[^\s/:@]{1,200}:[^\s/@]{1,200}@"),
+)
+# Without any of these there is nothing to mask: most texts end here.
+_SUSPECT = re.compile(
+    r"\d[\W_]{0,3}\d[\W_]{0,3}\d|eyJ|bearer|dpop|basic|_live_|_test_|whsec_|gh[pousr]_|github_pat_"
+    r"|xox[abpors]-|AKIA|://|-----BEGIN",
+    re.IGNORECASE,
 )
 _CODE = re.compile(
     r"\b(cvc2?|cvv2?|csc|card verification (?:code|value|number)|security code)\b"
@@ -56,6 +64,7 @@ _SECRET_NAME = re.compile(
 
 # Digits in groups, with two separators at most between two digits.
 _RUN = re.compile(r"(?<![0-9])[0-9](?:[ ._\u200b-]{0,2}[0-9]){12,}")
+_DOUBLED: Final = dict(zip("0123456789", (0, 2, 4, 6, 8, 1, 3, 5, 7, 9), strict=True))
 _GROUP = re.compile(r"[0-9]+")
 _HASH = re.compile(
     r"\b(?:[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|(?:[0-9a-f]{32}){1,4}|[0-9a-f]{40})\b",
@@ -102,6 +111,8 @@ def find_pan(text: str) -> tuple[int, int] | None:
 def mask(text: str) -> str:
     """The text with card numbers, security codes, bank accounts and credentials replaced by
     their kind in brackets. Masking twice changes nothing more."""
+    if text.isascii() and not _SUSPECT.search(text):
+        return text
     for pattern in _CREDENTIALS:
         text = pattern.sub("[token]", text)
     if not any(character.isdigit() for character in text):
@@ -133,8 +144,25 @@ def masked(value: Any, depth: int = 0) -> Any:
         }
     if isinstance(value, list | tuple | set | frozenset):
         return [masked(item, depth + 1) for item in value]
-    text = mask(storable(str(value)))
-    return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}…"
+    text = storable(str(value))
+    if len(text) <= MAX_TEXT:
+        return mask(text)
+    # What the cut leaves of a number at the very end is cut off too.
+    return f"{mask(text[: MAX_TEXT + _MARGIN])[:-_MARGIN]}…"
+
+
+def bounded(value: Any, most: int = MAX_SIZE) -> Any:
+    """The value, or how large it is if its texts and items are more than ``most``: masking costs
+    time for each character, and refused calls may send anything."""
+    size, waiting = 0, [value]
+    while waiting and size <= most:
+        item = waiting.pop()
+        size += len(item) if isinstance(item, str | bytes) else 1
+        if isinstance(item, dict):
+            waiting += [*item.keys(), *item.values()]
+        elif isinstance(item, list | tuple | set | frozenset):
+            waiting += item
+    return {"left_out": f"more than {most} characters"} if size > most else value
 
 
 def storable(text: str) -> str:
@@ -184,15 +212,18 @@ def _cards(
     first = 0
     while first < len(groups):
         start, digits = groups[first][0], ""
-        for last in range(first, min(first + 19, len(groups))):
-            stop = groups[last][1]
-            digits += text[groups[last][0] : stop]
+        last = first if text[start] in "017" else len(groups)  # no issuer begins so
+        for place in range(first, min(first + 19, last)):
+            stop = groups[place][1]
+            digits += text[groups[place][0] : stop]
             if len(digits) > 19:
                 break
-            sizes = [high - low for low, high in groups[first : last + 1]]
-            if _written(sizes) and _card(digits) and not _inside(text, start, stop, hashes):
+            if len(digits) < 13 or not _card(digits):
+                continue
+            sizes = [high - low for low, high in groups[first : place + 1]]
+            if _written(sizes) and not _inside(text, start, stop, hashes):
                 yield start, stop
-                first = last
+                first = place
                 break
         first += 1
 
@@ -215,22 +246,16 @@ def _inside(text: str, start: int, stop: int, hashes: list[tuple[int, int]]) -> 
 
 
 def _card(digits: str) -> bool:
-    if len(digits) < 13 or not any(
-        len(digits) in lengths and prefix.match(digits) for prefix, lengths in _ISSUERS
-    ):
+    if not _luhn(digits) or (len(digits) in (13, 14, 18) and _gs1(digits)):
         return False
-    if len(digits) in (13, 14, 18) and _gs1(digits):
-        return False
-    return _luhn(digits)
+    return any(len(digits) in lengths and prefix.match(digits) for prefix, lengths in _ISSUERS)
 
 
 def _luhn(digits: str) -> bool:
     """ISO/IEC 7812-1 annex B."""
-    total = 0
-    for place, digit in enumerate(reversed(digits)):
-        doubled = int(digit) * (1 + place % 2)
-        total += doubled - 9 if doubled > 9 else doubled
-    return total % 10 == 0
+    return (
+        sum(map(int, digits[-1::-2])) + sum(map(_DOUBLED.__getitem__, digits[-2::-2]))
+    ) % 10 == 0
 
 
 def _gs1(digits: str) -> bool:

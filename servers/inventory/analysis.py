@@ -10,7 +10,7 @@ from common import stock
 from common.call import Call
 from common.errors import InvalidParameters
 from common.paging import decoded, encoded
-from common.tables.inventory import ItemCost, Lot
+from common.tables.inventory import ItemCost, Lot, Warehouse
 from common.tables.orders import Order, OrderLine
 from common.tables.spine import Account, Transfer
 from common.tables.stock_documents import CountLine, CycleCount
@@ -69,7 +69,7 @@ def _dead(call: Call, warehouse: str | None, days: int) -> tuple[list[Finding], 
         .where(OrderLine.status != "cancelled", Order.status.not_in(("cancelled", "draft")))
         .group_by(OrderLine.sku)
     )
-    last = {sku: at for sku, at in call.session.execute(sold)}
+    last = dict(call.session.execute(sold).tuples().all())
     limit = call.now - timedelta(days=days)
     dead = []
     for item in findings:
@@ -104,11 +104,8 @@ def _valuation(
                 cost, currency = costs.unit_cost(call, item, site)
             worth += (count * cost + costs.E6 // 2) // costs.E6
         found.append(
-            Finding(
-                sku=sku, name=item.name, units=units, value_minor=worth, currency=currency,
-                average_cost_minor=(worth + units // 2) // units,
-            )
-        )  # fmt: skip
+            Finding(sku=sku, name=item.name, units=units, value_minor=worth, currency=currency)
+        )
     return found, _sums(found)
 
 
@@ -119,9 +116,7 @@ def _expiring(call: Call, warehouse: str | None, days: int) -> tuple[list[Findin
     found: list[Finding] = []
     for lot in call.session.scalars(query.limit(1_000)):
         units = 0
-        for (_, site), _level in stock.levels(
-            call.session, call.now, [lot.sku], warehouse
-        ).items():
+        for _, site in stock.levels(call.session, call.now, [lot.sku], warehouse):
             mine = stock.by_lot(call.session, call.now, lot.sku, site).get(lot.id)
             units += mine.on_hand if mine else 0
         if units and lot.expires_on:
@@ -190,19 +185,18 @@ def _accuracy(call: Call, warehouse: str | None, days: int) -> tuple[list[Findin
         counted.setdefault(sku, []).append(int(variance))
     found = [
         Finding(
-            sku=sku, counted=len(variances), exact=sum(1 for v in variances if not v),
-            units=sum(abs(v) for v in variances),
+            sku=sku, counted=len(variances), units=sum(abs(variance) for variance in variances)
         )
         for sku, variances in counted.items()
-    ]  # fmt: skip
+    ]
     lines = sum(item.counted or 0 for item in found)
-    exact = sum(item.exact or 0 for item in found)
+    exact = sum(1 for variances in counted.values() for variance in variances if not variance)
     return found, {"lines": lines, "exact": exact, "per_mille": exact * 1000 // max(1, lines)}
 
 
 def _held(call: Call, warehouse: str | None) -> Held:
     """Units on hand by SKU and warehouse, where there are any."""
-    sites = [warehouse] if warehouse else [row.id for row in _all_sites(call)]
+    sites = [warehouse] if warehouse else _all_sites(call)
     skus = catalogue.stocked(call.session, sites, MOST_SKUS)
     held: Held = {}
     for (sku, site), level in stock.levels(call.session, call.now, skus, warehouse).items():
@@ -211,9 +205,9 @@ def _held(call: Call, warehouse: str | None) -> Held:
     return held
 
 
-def _all_sites(call: Call) -> list[catalogue.Warehouse]:
-    query = select(catalogue.Warehouse).order_by(catalogue.Warehouse.id)
-    return list(call.session.scalars(query.limit(catalogue.MOST_WAREHOUSES)))
+def _all_sites(call: Call) -> list[str]:
+    query = select(Warehouse.id).order_by(Warehouse.id).limit(catalogue.MOST_WAREHOUSES)
+    return list(call.session.scalars(query))
 
 
 def _aged(call: Call, item: Finding, warehouse: str | None) -> Finding:

@@ -1,6 +1,7 @@
 """Barcodes: GTINs with their check digit, GS1-128 and DataMatrix with lot, expiry and quantity."""
 
 import re
+from datetime import date
 from typing import Final
 
 import biip
@@ -12,7 +13,7 @@ from common.errors import InvalidParameters
 from common.tables.inventory import Lot, Variant
 from servers.inventory.results import Scan
 
-LOT, EXPIRY, BEST_BEFORE, SERIAL, COUNT = "10", "17", "15", "21", "37"
+GTIN, LOT, EXPIRY, BEST_BEFORE, SERIAL, COUNT = "01", "10", "17", "15", "21", "37"
 _NUMBER: Final = re.compile(r"\d{8}|\d{12,14}")
 _BRACKETS: Final = re.compile(r"\((\d{2,4})\)")
 
@@ -30,20 +31,17 @@ def scan_barcode(call: Call, code: str) -> Scan:
         raise _unreadable(code) from None
     gtin = parsed.gtin
     message = parsed.gs1_message
-    if gtin is None and parsed.gtin_error and "check digit" in parsed.gtin_error:
-        if _NUMBER.fullmatch(text) or (message and message.get(ai="01")):
-            raise InvalidParameters.field("code", code, "a GTIN whose check digit is right")
-    if parsed.sscc is None and gtin is None:
-        if _NUMBER.fullmatch(text) or message is None:
-            raise _unreadable(code)
+    meant = _NUMBER.fullmatch(text) is not None or _value(message, GTIN) is not None
+    if gtin is None and meant and "check digit" in (parsed.gtin_error or ""):
+        raise InvalidParameters.field("code", code, "a GTIN whose check digit is right")
+    if parsed.sscc is None and gtin is None and (message is None or _NUMBER.fullmatch(text)):
+        raise _unreadable(code)
     item = _item(call, gtin.as_gtin_14()) if gtin else None
     lot_code = _value(message, LOT)
     lot = _lot(call, item, lot_code)
     expires = lot.expires_on if lot and lot.expires_on else _expiry(message)
     quantity = _value(message, COUNT)
-    symbology = parsed.symbology_identifier
     return Scan(
-        symbology=symbology.iso_symbology.name if symbology else None,
         gtin=gtin.value if gtin else None,
         sku=item.id if item else None,
         name=item.name if item else None,
@@ -64,13 +62,13 @@ def _unreadable(code: str) -> InvalidParameters:
 
 
 def _value(message: GS1Message | None, identifier: str) -> str | None:
-    found = message.get(ai=identifier) if message else None
+    found = message.element_strings.get(ai=identifier) if message else None
     return str(found.value) if found else None
 
 
-def _expiry(message: GS1Message | None):  # type: ignore[no-untyped-def]
+def _expiry(message: GS1Message | None) -> date | None:
     for identifier in (EXPIRY, BEST_BEFORE):
-        found = message.get(ai=identifier) if message else None
+        found = message.element_strings.get(ai=identifier) if message else None
         if found is not None and found.date is not None:
             return found.date
     return None
@@ -78,7 +76,8 @@ def _expiry(message: GS1Message | None):  # type: ignore[no-untyped-def]
 
 def _item(call: Call, gtin14: str) -> Variant | None:
     """Catalogues write the same GTIN with or without leading zeros."""
-    forms = {gtin14} | {gtin14[14 - size :] for size in (8, 12, 13) if int(gtin14[: 14 - size]) == 0}
+    sizes = (size for size in (8, 12, 13) if int(gtin14[: 14 - size]) == 0)
+    forms = {gtin14} | {gtin14[14 - size :] for size in sizes}
     query = select(Variant).where(Variant.gtin.in_(sorted(forms))).order_by(Variant.id)
     return call.session.scalars(query.limit(1)).one_or_none()
 

@@ -9,9 +9,9 @@ from common.call import Call, quoted
 from common.database import lock
 from common.errors import InvalidParameters, RuleViolation
 from common.money import Money
-from common.tables.inventory import Lot, Product, ReceiptLine, Reservation, Variant
+from common.tables.inventory import Lot, Product, Reservation, Variant
 from common.tables.logistics import Shipment, ShipmentLine
-from common.tables.stock_documents import StockAdjustment
+from common.tables.stock_documents import ReceiptLine, StockAdjustment
 from servers.inventory import catalogue, costs, levels
 from servers.inventory.results import Moved, Recall
 

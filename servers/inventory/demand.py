@@ -70,7 +70,7 @@ def compute_forecast(question: Question, progress: Progress) -> DemandForecast:
         high_units=found.high_units, coverage_percent=found.coverage_percent,
         demand_class=found.demand_class.value, method=found.method.value,
         explanation=found.explanation, sold_7d=sum(question.history[-WEEK:]),
-        observed_days=found.observed_days, daily_milliunits=list(found.milliunits[:SHOWN_DAYS]),
+        daily_milliunits=list(found.milliunits[:SHOWN_DAYS]),
     )  # fmt: skip
 
 
@@ -111,8 +111,8 @@ def sums(session: Session, now: datetime, days: int) -> dict[Key, int]:
     found: dict[Key, int] = {}
     query = demand(now, now - timedelta(days=days), func.sum(OrderLine.quantity))
     for sku, site, units in session.execute(query):
-        if site or only:
-            key = (sku, site or only)
+        key = (sku, site or only or "")
+        if key[1]:
             found[key] = found.get(key, 0) + int(units)
     return found
 
@@ -160,7 +160,5 @@ def age_in_days(session: Session, now: datetime) -> Any:
     """Whole days between a line's placing and now, as SQL."""
     seconds = int(now.timestamp())
     if session.get_bind().dialect.name == "sqlite":
-        placed = func.unixepoch(OrderLine.placed_at, type_=Integer)
-        return cast((seconds - placed) / DAY_S, Integer)
-    placed = extract("epoch", OrderLine.placed_at)
-    return cast(func.trunc((seconds - placed) / DAY_S), Integer)
+        return cast((seconds - func.unixepoch(OrderLine.placed_at)) / DAY_S, Integer)
+    return cast(func.trunc((seconds - extract("epoch", OrderLine.placed_at)) / DAY_S), Integer)

@@ -11,7 +11,7 @@ from common.clock import stamp
 from common.paging import page
 from common.tables.inventory import Reservation
 from common.tables.spine import Account, Transfer
-from common.tables.stock_documents import CountLine, CycleCount, StockTransfer
+from common.tables.stock_documents import CountLine, CycleCount, StockTransfer, StockTransferLine
 from servers.inventory import catalogue, counts, transferring
 from servers.inventory.results import Document, Documents, Movement, Movements
 
@@ -131,7 +131,7 @@ def _transfers(
     if only_open:
         query = query.where(row.state.in_(OPEN_TRANSFERS))
     if sku is not None:
-        line = transferring.StockTransferLine
+        line = StockTransferLine
         query = query.where(row.id.in_(select(line.stock_transfer_id).where(line.sku == sku)))
     if warehouse is not None:
         either = or_(row.from_warehouse_id == warehouse, row.to_warehouse_id == warehouse)

@@ -109,7 +109,7 @@ def prepare(call: Call, region: str = "all", **_: Any) -> Review:
 
 
 def compute(review: Review, progress: Progress) -> Reviewed:
-    """Decide on every site that may be low, the emptiest first, so that it is given surplus first."""
+    """Decide on every site that may be low; the emptiest is given surplus first."""
     forecasts: dict[Key, Forecast] = {}
     spare: dict[Key, int] = {}
     for done, key in enumerate(review.low):

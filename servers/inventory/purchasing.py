@@ -15,19 +15,19 @@ from common.paging import page
 from common.tables.inventory import (
     PurchaseLine,
     PurchaseOrder,
-    Receipt,
     ReorderPolicy,
     SupplierItem,
 )
+from common.tables.stock_documents import Receipt
 from servers.inventory import catalogue, levels
 from servers.inventory.results import OrderedLine, PurchaseOrders, PurchaseOrderView, Reorder
 
 # What may follow what. Receiving moves an order on by itself.
 NEXT_STATES: Final[dict[str, dict[str, str]]] = {
     "send": {"approved": "sent"},
-    "acknowledge": {state: "acknowledged" for state in ("approved", "sent", "acknowledged")}
+    "acknowledge": dict.fromkeys(("approved", "sent", "acknowledged"), "acknowledged")
     | {"partially_received": "partially_received"},
-    "cancel": {state: "cancelled" for state in ("approved", "sent", "acknowledged")},
+    "cancel": dict.fromkeys(("approved", "sent", "acknowledged"), "cancelled"),
     "close": {"partially_received": "closed", "received": "closed"},
 }
 MOST_LINES: Final = 200
@@ -159,7 +159,6 @@ def list_purchase_orders(
 
 def view(call: Call, order: PurchaseOrder, *, whole: bool = False) -> PurchaseOrderView:
     """The order with its lines; ``whole`` adds its receipts."""
-    coming = order.state in levels.COMING
     receipts = select(Receipt.id).where(Receipt.purchase_order_id == order.id)
     return PurchaseOrderView(
         purchase_order_id=order.id,
@@ -170,7 +169,6 @@ def view(call: Call, order: PurchaseOrder, *, whole: bool = False) -> PurchaseOr
         currency=order.currency,
         created_at=stamp(order.created_at),
         expected_on=order.expected_at.date().isoformat() if order.expected_at else None,
-        late=True if coming and order.expected_at and order.expected_at < call.now else None,
         lines=[_line(line) for line in lines_of(call, order)],
         receipts=list(call.session.scalars(receipts.order_by(Receipt.id).limit(50)))
         if whole

@@ -17,11 +17,10 @@ from common.tables.inventory import (
     Lot,
     PurchaseLine,
     PurchaseOrder,
-    Receipt,
-    ReceiptLine,
     Variant,
 )
 from common.tables.orders import Order, OrderLine
+from common.tables.stock_documents import Receipt, ReceiptLine
 from common.wire import Args, Count, Day, Identifier, Sku
 from servers.inventory import catalogue, costs, levels, purchasing
 from servers.inventory.results import Discrepancy, Received
@@ -187,11 +186,11 @@ def _refuse_known_note(call: Call, order: PurchaseOrder, note: str | None) -> No
 
 
 def _lock_stock(call: Call, order: PurchaseOrder, arrivals: list[_Arrival]) -> None:
-    keys = [
-        (stock.units(a.item.id), stock.place(order.warehouse_id, status, a.lot and a.lot.id))
-        for a in arrivals
-        for status in (a.status, "damaged")
-    ]
+    keys = []
+    for a in arrivals:
+        for status in (a.status, "damaged"):
+            code = stock.place(order.warehouse_id, status, a.lot.id if a.lot else None)
+            keys.append((stock.units(a.item.id), code))
     lock_accounts(call.session, [*keys, *((name, stock.SUPPLIER) for name, _ in keys)])
 
 
@@ -226,7 +225,7 @@ def _book(call: Call, order: PurchaseOrder, receipt: Receipt, a: _Arrival) -> li
 
 
 def _differences(order: PurchaseOrder, a: _Arrival) -> list[Discrepancy]:
-    """Count the arrival on its line, and say what differs. Raises RuleViolation beyond tolerance."""
+    """Count the arrival on its line, say what differs. Raises RuleViolation beyond tolerance."""
     given, line, sku = a.given, a.line, a.item.id
     if line is None:
         return [Discrepancy(sku=sku, kind="wrong_item", units=given.received + given.damaged)]

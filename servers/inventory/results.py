@@ -6,8 +6,7 @@ from common.wire import Result
 
 
 class Shelf(Result):
-    """Units in one warehouse. ``available`` can be promised now; ``incoming`` is bought."""
-
+    # Units in one warehouse. ``available`` can be promised now; ``incoming`` is bought.
     warehouse: str
     on_hand: int
     reserved: int
@@ -56,16 +55,14 @@ class StockList(Result):
 
 
 class Incoming(Result):
-    """``source`` is a purchase order or stock transfer; no date: not known."""
-
+    # ``source`` is a purchase order or stock transfer; no date: not known.
     source: str
     units: int
     on: str | None = None
 
 
 class Promise(Result):
-    """``by_date`` is what can be promised for the day asked about, incoming units included."""
-
+    # ``by_date`` is what can be promised for the day asked about, incoming units included.
     warehouse: str
     available: int
     by_date: int
@@ -84,8 +81,7 @@ class Availability(Result):
 
 
 class LowItem(Result):
-    """``quantity`` is what the action moves; ``order_quantity`` what to buy in any case."""
-
+    # ``quantity`` is what the action moves; ``order_quantity`` what to buy in any case.
     sku: str
     name: str
     warehouse: str
@@ -129,7 +125,6 @@ class DemandForecast(Result):
     method: str
     explanation: str
     sold_7d: int
-    observed_days: int
     daily_milliunits: list[int]
 
 
@@ -168,7 +163,6 @@ class PurchaseOrderView(Result):
     currency: str
     created_at: str
     expected_on: str | None = None
-    late: bool | None = None
     lines: list[OrderedLine]
     receipts: list[str] | None = None
 
@@ -232,7 +226,6 @@ class Sent(Result):
     from_warehouse: str
     to_warehouse: str
     units: int
-    lots: list[str] | None = None
     expected_on: str
 
 
@@ -284,14 +277,12 @@ class Movements(Result):
 
 
 class Finding(Result):
-    """One item of a report; which fields are there depends on the report."""
-
+    # One item of a report; which fields are there depends on the report.
     sku: str
     name: str | None = None
     units: int | None = None
     value_minor: int | None = None
     currency: str | None = None
-    average_cost_minor: int | None = None
     last_sold_on: str | None = None
     ages: dict[str, int] | None = None
     lot: str | None = None
@@ -300,7 +291,6 @@ class Finding(Result):
     xyz: str | None = None
     revenue_minor: int | None = None
     counted: int | None = None
-    exact: int | None = None
 
 
 class Analysis(Result):
@@ -315,7 +305,6 @@ class Analysis(Result):
 class Scan(Result):
     """What a barcode says, and which item and lot it names here."""
 
-    symbology: str | None = None
     gtin: str | None = None
     sku: str | None = None
     name: str | None = None

@@ -8,8 +8,8 @@ from common.call import Call
 from common.database import lock
 from common.errors import InvalidParameters, RuleViolation
 from common.money import Money
-from common.tables.inventory import Lot, Receipt, ReceiptLine, Variant
-from common.tables.stock_documents import StockTransfer, StockTransferLine
+from common.tables.inventory import Lot, Variant
+from common.tables.stock_documents import Receipt, ReceiptLine, StockTransfer, StockTransferLine
 from common.wire import Args, Count, Identifier, Sku, Units
 from servers.inventory import catalogue, costs
 from servers.inventory.receiving import refuse_nothing
@@ -47,7 +47,9 @@ def transfer_stock(
     items = {line.sku: catalogue.variant(call, line.sku) for line in lines}
     if len({(line.sku, line.lot) for line in lines}) < len(lines):
         raise InvalidParameters.field("lines", len(lines), "each SKU (and lot) once")
-    moves = [move for line in lines for move in _chosen(call, items[line.sku], from_warehouse, line)]
+    moves = [
+        move for line in lines for move in _chosen(call, items[line.sku], from_warehouse, line)
+    ]
     _lock_accounts(call, from_warehouse, to_warehouse, moves)
     row = call.add(
         StockTransfer(
@@ -80,7 +82,6 @@ def transfer_stock(
     return Sent(
         transfer_id=row.id, state=row.state, from_warehouse=from_warehouse,
         to_warehouse=to_warehouse, units=total,
-        lots=[f"{units} of {sku}: {lot}" for sku, lot, units in moves if lot] or None,
         expected_on=row.expected_at.date().isoformat(),
     )  # fmt: skip
 

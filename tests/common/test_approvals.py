@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from common.approvals import TERMINAL, approvers, decisions, person, requests
+from common.approvals import TERMINAL, approvers, decisions, move, person, requests
 from common.call import Actor, quoted
 from common.errors import (
     ApprovalInvalid,
@@ -385,6 +385,19 @@ def test_i11_terminal_states_are_final(desk: Desk, people: dict[str, Person], st
         )
         assert settled is None
     assert desk.spine.do(lambda s: requests.expire_due(s, after(days=9), 10)) == []
+    assert desk.state(asked.id) == state
+
+
+@pytest.mark.parametrize("state", TERMINAL)
+def test_i11_the_update_itself_refuses_to_leave_a_terminal_state(desk: Desk, state: str) -> None:
+    """The wall behind every check: even code that forgot to look changes nothing."""
+    asked = desk.ask()
+    desk.spine.do(lambda s: s.execute(update(ApprovalRequest).values(state=state)))
+
+    def forgetful(session: Session) -> bool:
+        return move(session, requests.get(session, asked.id), "approved", START)
+
+    assert not desk.spine.do(forgetful)
     assert desk.state(asked.id) == state
 
 

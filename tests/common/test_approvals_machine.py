@@ -116,9 +116,9 @@ class Approvals(RuleBasedStateMachine):
         for item, (who, level) in enumerate([(ANA, 1), (BEN, 2), (ANA, 3)]):
             self.ask(who=who, level=level, item=item, version=0)
 
-    @rule(pick=PICK)
-    def everybody_approves(self, pick: Pick) -> None:
-        for name in DECIDERS:
+    @rule(pick=PICK, names=st.lists(st.sampled_from(DECIDERS), min_size=1, max_size=3))
+    def several_approve(self, pick: Pick, names: list[str]) -> None:
+        for name in names:
             self.decide(pick=pick, name=name, decision="approve", wrong_key=False)
 
     @rule(

@@ -315,4 +315,4 @@ def play(desk: Desk, examples: int, steps: int) -> None:
 
 @pytest.mark.slow
 def test_any_order_of_calls(desk: Desk) -> None:
-    play(desk, 60 if desk.database.sqlite else 20, 40)
+    play(desk, 40 if desk.database.sqlite else 15, 40)

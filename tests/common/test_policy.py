@@ -190,6 +190,7 @@ def test_a_currency_may_have_steps_of_its_own(
     )
     assert verdict(spine, policy, "payments.pay", money("1.000", "KWD")).level == 0
     assert verdict(spine, policy, "payments.pay", money("1.001", "KWD")).level == 1
+    assert verdict(spine, policy, "payments.pay", money("-1.001", "KWD")).level == 1
     assert "≤ 1.000 KWD alone" in policy.explain("payments.pay")
 
 

@@ -1,10 +1,11 @@
 """Four processes of four tasks each want the same units, the same money, the same transfer.
 
-Run as a program (``python -m tests.common.test_race scenario url``) this file is one of them.
+Run as a program (``python -m tests.common.test_race url number scenario=tries``) this file is one of them.
 """
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -43,8 +44,8 @@ def swap(call: Call, number: int) -> None:
     there = number % 2 == 0
     first, second = ("available", "quarantine") if there else ("quarantine", "available")
     code, back = ("quarantine", "unquarantine") if there else ("unquarantine", "quarantine")
-    stock.move(call, SKU, SHELF, first, second, 1, code, "x")
-    stock.move(call, SKU, SHELF, second, first, 1, back, "x")
+    stock.move(call, "SWAP", SHELF, first, second, 1, code, "x")
+    stock.move(call, "SWAP", SHELF, second, first, 1, back, "x")
 
 
 def refund(call: Call, number: int) -> None:
@@ -57,8 +58,8 @@ def resolve(call: Call, number: int) -> None:
 
 def repeat(call: Call, number: int) -> None:
     """The last unit, by everybody, under one id: for the others nothing changes."""
-    stock.receive(call, SKU, SHELF, 1, "po", id="tra_same")
-    stock.reserve(call, SKU, SHELF, 1, "ord", LATER + timedelta(hours=1), id="tra_last")
+    stock.receive(call, "SAME", SHELF, 1, "po", id="tra_one")
+    stock.reserve(call, "SAME", SHELF, 1, "ord", LATER + timedelta(hours=1), id="tra_last")
 
 
 SCENARIOS: dict[str, tuple[str, Callable[[Call, int], None]]] = {
@@ -71,47 +72,52 @@ SCENARIOS: dict[str, tuple[str, Callable[[Call, int], None]]] = {
 
 
 async def take_part(scenario: str, url: str, number: int, tries: int) -> Counter[str]:
+    """One process's share of the tries, by its tasks."""
     domain, rule = SCENARIOS[scenario]
     database = Database(url)
     outcomes: Counter[str] = Counter()
 
+    async def one_try(turn: int) -> str:
+        audit_id = new_audit_id()
+
+        def work(session: Session) -> None:
+            rule(call_of(session, domain, LATER, audit_id), turn)
+
+        try:
+            await database.run(domain, work, audit_id=audit_id)
+        except (InsufficientStock, InsufficientFunds) as error:
+            left = error.details["available"]
+            return "short" if left == 0 else f"short_with_{left}"
+        except RuleViolation as error:
+            return str(error.details["state"])
+        return "done"
+
     async def one_task(task: int) -> None:
         for turn in range(tries // PROCESSES // TASKS):
-            audit_id = new_audit_id()
-            try:
-                await database.run(
-                    domain,
-                    lambda s: rule(call_of(s, domain, LATER, audit_id), number + task + turn),  # noqa: B023
-                    audit_id=audit_id,
-                )
-                outcomes["done"] += 1
-            except (InsufficientStock, InsufficientFunds) as error:
-                left = error.details["available"]
-                outcomes["short" if left == 0 else f"short_with_{left}"] += 1
-            except RuleViolation as error:
-                outcomes[error.details["state"]] += 1
+            outcomes[f"{scenario}:{await one_try(number + task + turn)}"] += 1
 
     await asyncio.gather(*(one_task(task) for task in range(TASKS)))
     await database.close()
     return outcomes
 
 
-def race(scenario: str, url: str, tries: int = TRIES) -> Counter[str]:
-    """All four start together; what became of every try."""
+def race(url: str, **scenarios: int) -> dict[str, Counter[str]]:
+    """All four start together; what became of every try, by scenario."""
+    wanted = [f"{name}={tries}" for name, tries in scenarios.items()]
     runners = [
         subprocess.Popen(
-            [sys.executable, "-m", "tests.common.test_race", scenario, url, str(n), str(tries)],
+            [sys.executable, "-m", "tests.common.test_race", url, str(number), *wanted],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             cwd=Path(__file__).parent.parent.parent,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         )
-        for n in range(PROCESSES)
+        for number in range(PROCESSES)
     ]  # fmt: skip
+    total: dict[str, Counter[str]] = {name: Counter() for name in scenarios}
     try:
         for runner in runners:
             assert runner.stdout is not None
             assert runner.stdout.readline() == "ready\n"
-        total: Counter[str] = Counter()
         for runner in runners:
             assert runner.stdin is not None
             runner.stdin.write("go\n")
@@ -120,13 +126,13 @@ def race(scenario: str, url: str, tries: int = TRIES) -> Counter[str]:
             said, _ = runner.communicate(timeout=120)
             assert runner.returncode == 0
             for line in said.splitlines():
-                outcome, count = line.split()
-                total[outcome] += int(count)
+                scenario, outcome, count = re.split("[: ]", line)
+                total[scenario][outcome] += int(count)
     finally:
         for runner in runners:
             runner.kill()
             runner.wait()
-    assert sum(total.values()) == tries
+    assert {name: sum(found.values()) for name, found in total.items()} == scenarios
     return total
 
 
@@ -144,8 +150,8 @@ def test_two_hundred_units_are_sold_once(
                 stock.reserve(call, SKU, SHELF, 4, "cart", call.now + timedelta(minutes=1))
 
     desk.do("inventory", prepare)
-    outcomes = race("sell", ledger_url)
-    assert outcomes == {"done": UNITS, "short": TRIES - UNITS}
+    outcomes = race(ledger_url, sell=TRIES)
+    assert outcomes == {"sell": {"done": UNITS, "short": TRIES - UNITS}}
     desk.now = LATER
     level = desk.look(lambda s: stock.level(s, desk.now, SKU))
     assert level.available == 0
@@ -156,44 +162,27 @@ def test_two_hundred_units_are_sold_once(
 
 
 @pytest.mark.slow
-def test_a_payment_is_refunded_once(desk: Desk, ledger_url: str) -> None:
-    desk.do("payments", lambda c: funds.charge(c, "pay_1", 30, "EUR", funds.clearing("card")))
-    assert race("refund", ledger_url, 80) == {"done": 30, "short": 50}
-    assert desk.look(broken_promises) == []
+def test_everybody_wants_the_same(desk: Desk, ledger_url: str) -> None:
+    """Opposite moves, one payment refunded, one reservation resolved, one id used by all."""
 
-
-@pytest.mark.slow
-def test_a_reservation_is_resolved_once(desk: Desk, ledger_url: str) -> None:
     def prepare(call: Call) -> None:
+        stock.receive(call, "SWAP", SHELF, 50, "po")
+        stock.receive(call, "SWAP", SHELF, 50, "po", status="quarantine")
         stock.receive(call, SKU, SHELF, 5, "po")
         stock.reserve(call, SKU, SHELF, 5, "ord", None, id="tra_pending")
 
     desk.do("inventory", prepare)
-    outcomes = race("resolve", ledger_url, 48)
-    assert outcomes.pop("done") == 1
-    assert len(outcomes) == 1, "all others were told what became of it"
+    desk.do("payments", lambda c: funds.charge(c, "pay_1", 30, "EUR", funds.clearing("card")))
+    outcomes = race(ledger_url, swap=48, refund=80, resolve=48, repeat=48)
+    assert outcomes["swap"] == {"done": 48}
+    assert outcomes["refund"] == {"done": 30, "short": 50}
+    assert outcomes["resolve"].pop("done") == 1
+    assert len(outcomes["resolve"]) == 1, "all others were told the same"
+    assert outcomes["repeat"] == {"done": 48}
     assert desk.look(broken_promises) == []
-
-
-@pytest.mark.slow
-def test_one_id_is_one_transfer(desk: Desk, ledger_url: str) -> None:
-    assert race("repeat", ledger_url, 48) == {"done": 48}
-    rows = desk.look(lambda s: rows_of(s, Transfer))
-    assert [row["id"] for row in rows] == ["tra_last", "tra_same"]
-    assert desk.look(broken_promises) == []
-
-
-@pytest.mark.slow
-def test_opposite_moves_lose_nothing(desk: Desk, ledger_url: str) -> None:
-    def prepare(call: Call) -> None:
-        stock.receive(call, SKU, SHELF, 50, "po")
-        stock.receive(call, SKU, SHELF, 50, "po", status="quarantine")
-
-    desk.do("inventory", prepare)
-    assert race("swap", ledger_url, 80) == {"done": 80}
-    level = desk.look(lambda s: stock.level(s, desk.now, SKU))
+    level = desk.look(lambda s: stock.level(s, LATER, "SWAP"))
     assert (level.available, level.quarantine) == (50, 50)
-    assert desk.look(broken_promises) == []
+    assert desk.look(lambda s: stock.level(s, LATER, "SAME")).reserved == 1
 
 
 def overlap(url: str, early: Callable[[Call], Any], late: Callable[[Call], Any]) -> Any:
@@ -312,10 +301,15 @@ def test_an_account_made_meanwhile_is_found(busy_desk: Desk) -> None:
     assert busy_desk.look(lambda s: stock.level(s, START, "SKU-9")).available == 2
 
 
+async def all_parts(url: str, number: int, wanted: list[str]) -> Counter[str]:
+    total: Counter[str] = Counter()
+    for scenario, _, tries in (part.partition("=") for part in wanted):
+        total += await take_part(scenario, url, number, int(tries))
+    return total
+
+
 if __name__ == "__main__":
     print("ready", flush=True)
     sys.stdin.readline()
-    for name, many in asyncio.run(
-        take_part(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
-    ).items():
+    for name, many in asyncio.run(all_parts(sys.argv[1], int(sys.argv[2]), sys.argv[3:])).items():
         print(name, many)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.audit import chain
-from common.audit.redact import find_pan, loggable, mask, masked
+from common.audit.redact import bounded, find_pan, loggable, mask, masked
 from common.canonical import canonical
 from common.ids import PREFIXES, new_id
 from tests.common.auditing import Log
@@ -184,6 +184,20 @@ def test_masked_is_json_that_stays(value: Any) -> None:
     assert masked(clean) == clean
     assert json.loads(canonical(clean)) == clean
     assert b"\\u0000" not in canonical(clean)
+
+
+@pytest.mark.parametrize("before", range(3_900, 4_100))
+def test_no_rest_of_a_card_where_text_is_cut(before: int) -> None:
+    cut = masked("x" * before + " 4111 1111 1111 1111 " + "y" * 200)
+    assert len(cut) <= 4_001
+    assert "4111" not in cut
+
+
+def test_bounded() -> None:
+    small = {"a": ["x" * 100] * 50, "b": {"c": None}}
+    assert bounded(small) is small
+    for large in ({"a": "x" * 40_000}, {"a": [0] * 40_000}, {"x" * 40_000: 1}):
+        assert bounded(large) == {"left_out": "more than 32000 characters"}
 
 
 LOGGED = frozenset({"sku", "ids", "reason", "cursor", "lines", "when"})

@@ -1,0 +1,222 @@
+"""From the desk to the shelf: authorize, reject, receive, inspect, decide what becomes of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from common import reserving, stock
+from common.call import Call, quoted
+from common.errors import InvalidParameters, NotFound, RuleViolation
+from common.tables.inventory import Product, Reservation, Variant
+from common.tables.orders import OrderLine
+from common.tables.returns import Inspection, Return, ReturnLine
+from common.timeline import happened
+from servers.returns import service
+
+WAITING: Final = ("requested", "needs_review")
+EXPECTED: Final = ("authorized", "label_issued", "in_transit", "partially_received")
+
+# disposition: (where the units go, the ledger's code)
+_WAYS: Final[dict[str, tuple[str, str]]] = {
+    "restock": ("available", "restock"),
+    "open_box": ("available", "restock"),
+    "repackage": ("refurbish", "refurbish"),
+    "refurbish": ("refurbish", "refurbish"),
+    "quarantine": ("quarantine", "quarantine"),
+    "rtv": ("supplier", "supplier_return"),
+    "liquidate": ("scrap", "dispose"),
+    "donate": ("scrap", "dispose"),
+    "recycle": ("scrap", "dispose"),
+    "scrap": ("scrap", "dispose"),
+}
+
+
+@dataclass(frozen=True)
+class Arrived:
+    line_id: str
+    quantity: int
+    damaged: int = 0
+
+
+@dataclass(frozen=True)
+class Inspected:
+    line_id: str
+    quantity: int
+    grade: str
+    condition: str
+    disposition: str
+    note: str = ""
+
+
+def authorize(call: Call, return_id: str, returnless: bool) -> service.Whole:
+    """Let the customer send it back, or keep it (``returnless``) where the policy allows that.
+
+    Raises RuleViolation for a return that does not wait for a decision.
+    """
+    rma = call.get(Return, return_id)
+    _require(call, rma, WAITING, "be authorized")
+    call.stake(returnless=returnless)
+    policy = service.policy_of(call, rma)
+    if returnless:
+        limit = policy.returnless_up_to_minor if policy else 0
+        if rma.kind != "return" or rma.refund_minor > limit:
+            raise RuleViolation(
+                f"The policy lets customers keep goods up to {limit} minor units.",
+                details={"refund_minor": rma.refund_minor, "limit_minor": limit},
+            )
+    call.show(
+        f"Authorize return {rma.id} of order {rma.order_id}",
+        "the customer keeps the goods" if returnless else "a label is issued",
+    )
+    rma.state = "returnless" if returnless else "label_issued"
+    rma.authorized_at = call.now
+    happened(call, rma.order_id, "return_authorized", reference=rma.id)
+    return service.whole(call, rma.id)
+
+
+def reject(call: Call, return_id: str, reason: str, note: str) -> service.Whole:
+    """Turn the return down, for good; what was set aside for an exchange is let go."""
+    rma = call.get(Return, return_id)
+    _require(call, rma, (*WAITING, *EXPECTED), "be rejected")
+    call.stake()
+    call.show(
+        f"Reject return {rma.id} of order {rma.order_id}",
+        f"reason: {reason.replace('_', ' ')}",
+        f"note: {quoted(note)}",
+    )
+    if any(line.received for line in service.lines_of(call, rma)):
+        raise RuleViolation("Some of it was received already: inspect and settle it.")
+    _let_go(call, rma)
+    rma.state, rma.reject_reason, rma.reject_note = "rejected", reason, note
+    rma.closed_at = call.now
+    happened(call, rma.order_id, "return_rejected", reason, reference=rma.id)
+    return service.whole(call, rma.id)
+
+
+def cancel(call: Call, return_id: str) -> service.Whole:
+    """The customer changed their mind before anything was sent back."""
+    rma = call.get(Return, return_id)
+    _require(call, rma, (*WAITING, "authorized", "label_issued"), "be cancelled")
+    call.stake()
+    _let_go(call, rma)
+    rma.state, rma.closed_at = "cancelled", call.now
+    happened(call, rma.order_id, "return_cancelled", reference=rma.id)
+    return service.whole(call, rma.id)
+
+
+def receive(
+    call: Call, return_id: str, arrived: Sequence[Arrived], warehouse_id: str | None
+) -> service.Whole:
+    """Units are back: they wait in inspection, in no way for sale.
+
+    Raises RuleViolation for more than was announced, or a return nobody authorized.
+    """
+    rma = call.get(Return, return_id)
+    _require(call, rma, EXPECTED, "be received")
+    call.stake(units=sum(each.quantity for each in arrived))
+    place = warehouse_id or rma.warehouse_id
+    if place is None:
+        raise InvalidParameters.field("warehouse", None, "needed: the order names none")
+    lines = {line.id: line for line in service.lines_of(call, rma)}
+    for each in arrived:
+        line = _line(lines, each.line_id)
+        if line.received + each.quantity > line.quantity:
+            raise RuleViolation(
+                f"Only {line.quantity - line.received} more units of it were announced.",
+                details={"line_id": line.id, "announced": line.quantity, "here": line.received},
+                next="Receive what was announced; request another return for the rest.",
+            )
+        if each.damaged > each.quantity:
+            raise InvalidParameters.field("damaged", each.damaged, "at most the quantity")
+        stock.move(
+            call, line.sku, place, "customer", "inspection", each.quantity, "return_in", rma.id
+        )
+        line.received += each.quantity
+        line.damaged += each.damaged
+    rma.warehouse_id = place
+    everything = all(line.received == line.quantity for line in lines.values())
+    rma.state = "received" if everything else "partially_received"
+    rma.received_at = call.now
+    happened(call, rma.order_id, "return_received", rma.state, reference=rma.id)
+    return service.whole(call, rma.id)
+
+
+def inspect(call: Call, return_id: str, found: Sequence[Inspected]) -> service.Whole:
+    """Grade received units and carry out what becomes of them: only now may they be sold again.
+
+    Raises RuleViolation for more units than wait, or goods that may not be sold again.
+    """
+    rma = call.get(Return, return_id)
+    _require(call, rma, ("received", "partially_received", "inspected"), "be inspected")
+    call.stake(units=sum(each.quantity for each in found))
+    now = service.whole(call, rma.id)
+    lines = {line.id: line for line in now.lines}
+    seen = {id: sum(i.quantity for i in each) for id, each in now.inspections.items()}
+    policy = service.policy_of(call, rma)
+    for each in found:
+        line = _line(lines, each.line_id)
+        if seen[line.id] + each.quantity > line.received:
+            raise RuleViolation(
+                f"Only {line.received - seen[line.id]} units of it wait for inspection.",
+                details={"line_id": line.id},
+            )
+        target, code = _WAYS[each.disposition]
+        sellable = _product(call, line).restockable and (policy is None or policy.restockable)
+        if target == "available" and (not sellable or each.grade in ("C", "D")):
+            raise RuleViolation(
+                "Such goods may not be sold again."
+                if not sellable
+                else f"Grade {each.grade} is not sold as new.",
+                details={"line_id": line.id, "grade": each.grade},
+                next="Choose refurbish, quarantine, rtv, donate, recycle or scrap.",
+            )
+        seen[line.id] += each.quantity
+        transfer = stock.move(
+            call, line.sku, rma.warehouse_id or "", "inspection", target,  # type: ignore[arg-type]
+            each.quantity, code, rma.id,
+        )  # fmt: skip
+        call.add(
+            Inspection(
+                id=call.new_id("inspection"), return_line_id=line.id, quantity=each.quantity,
+                grade=each.grade, condition=each.condition, disposition=each.disposition,
+                note=each.note, transfer_id=transfer, inspected_at=call.now,
+                inspected_by=call.actor.id,
+            )
+        )  # fmt: skip
+        line.condition = each.condition
+    done = all(seen[line.id] == line.quantity for line in lines.values())
+    rma.state = "dispositioned" if done else "inspected"
+    happened(call, rma.order_id, "return_inspected", reference=rma.id)
+    return service.whole(call, rma.id)
+
+
+def _require(call: Call, rma: Return, states: Sequence[str], what: str) -> None:
+    late = rma.state in (*WAITING, "authorized", "label_issued")
+    if late and rma.expires_at is not None and rma.expires_at <= call.now:
+        raise RuleViolation(
+            f"Return {rma.id} has expired: nothing was sent back in time.",
+            next="Request a new return if the window is still open.",
+        )
+    if rma.state not in states:
+        raise RuleViolation(
+            f"Return {rma.id} is {rma.state.replace('_', ' ')} and cannot {what}.",
+            details={"state": rma.state, "needed": list(states)},
+        )
+
+
+def _line(lines: dict[str, ReturnLine], line_id: str) -> ReturnLine:
+    if line_id not in lines:
+        raise NotFound(f"The return has no line {line_id}.", next="get_return lists its lines.")
+    return lines[line_id]
+
+
+def _let_go(call: Call, rma: Return) -> None:
+    for line in service.lines_of(call, rma):
+        if line.reservation_id is not None:
+            reserving.release_if_open(call, call.get(Reservation, line.reservation_id))
+
+
+def _product(call: Call, line: ReturnLine) -> Product:
+    order_line = call.get(OrderLine, line.order_line_id)
+    call.get(Variant, line.sku)
+    return call.get(Product, order_line.product_id)

@@ -1,0 +1,264 @@
+"""Returns as they stand, and asking for one: a return, or an exchange."""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+from sqlalchemy import select
+
+from common import paid, reserving
+from common.call import Call, quoted
+from common.errors import InsufficientFunds, InvalidParameters, NotFound, RuleViolation
+from common.money import Money
+from common.paging import page
+from common.tables.inventory import Reservation, Variant
+from common.tables.orders import Order
+from common.tables.payments import Payment, PaymentMethod
+from common.tables.returns import Inspection, Return, ReturnLine, ReturnPolicy, Settlement
+from common.timeline import happened
+from servers.returns import eligibility
+from servers.returns.eligibility import Asked, Verdict
+
+SEND_WITHIN: Final = timedelta(days=14)
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A return with its lines, what was found in them and how they were settled."""
+
+    rma: Return
+    lines: list[ReturnLine]
+    inspections: dict[str, list[Inspection]]
+    settlements: dict[str, Settlement]
+
+
+def whole(call: Call, return_id: str) -> Whole:
+    """The return and everything under it. Raises NotFound."""
+    rma = call.get(Return, return_id, next="list_returns shows the open ones.")
+    lines = lines_of(call, rma)
+    ids = [line.id for line in lines]
+    inspections: dict[str, list[Inspection]] = {id: [] for id in ids}
+    for found in call.all(Inspection, Inspection.return_line_id.in_(ids)):
+        inspections[found.return_line_id].append(found)
+    settlements = call.all(Settlement, Settlement.return_line_id.in_(ids))
+    return Whole(rma, lines, inspections, {each.return_line_id: each for each in settlements})
+
+
+def lines_of(call: Call, rma: Return) -> list[ReturnLine]:
+    """The return's lines by position."""
+    rows = call.all(ReturnLine, ReturnLine.return_id == rma.id, limit=200)
+    return sorted(rows, key=lambda line: line.position)
+
+
+def listed(
+    call: Call, state: str | None, order_id: str | None, open_only: bool, cursor: str | None,
+    limit: int,
+) -> tuple[list[Return], str | None]:  # fmt: skip
+    """Returns, the oldest first: what waits longest comes first."""
+    query = select(Return)
+    if state:
+        query = query.where(Return.state == state)
+    if order_id:
+        query = query.where(Return.order_id == order_id)
+    if open_only:
+        query = query.where(Return.state.not_in(eligibility.OVER))
+    keys: Sequence[Any] = [Return.requested_at, Return.id]
+    return page(call.session, query, keys, cursor, limit)
+
+
+def request_return(
+    call: Call, order_id: str, asked: Sequence[Asked], refund_to: str, method_id: str | None,
+    note: str,
+) -> Whole:  # fmt: skip
+    """Ask for a refund of delivered units. No money moves and no stock: that comes after receipt.
+
+    Raises RuleViolation naming the rule that forbids it; NotFound.
+    """
+    order, verdicts = _eligible(call, order_id, asked)
+    _refundable_to(call, order, refund_to, method_id)
+    refund = sum(verdict.refund_minor for verdict in verdicts)
+    refund, fee = _less_shipping(verdicts, asked, refund)
+    call.stake()
+    call.show(
+        f"Return of {len(verdicts)} lines of order {order.id}",
+        *(f"{v.quantity} × {quoted(v.line.name)}: {v.rule}" for v in verdicts),
+        f"refund once received: {Money(refund, order.currency)}",
+    )
+    rma = _rma(call, order, verdicts, "return", refund_to, method_id, note)
+    rma.refund_minor, rma.fee_minor = refund, fee
+    for position, verdict in enumerate(verdicts):
+        _line(call, rma, position, verdict, _reason(asked, verdict))
+    happened(call, order.id, "return_requested", reference=rma.id)
+    return whole(call, rma.id)
+
+
+def request_exchange(
+    call: Call, order_id: str, asked: Sequence[Asked], method_id: str, note: str
+) -> Whole:
+    """Ask for other variants of delivered units. What will be sent is reserved now; the price
+    difference is settled with ``method_id`` once the goods are back.
+
+    Raises RuleViolation, NotFound, InsufficientStock, InsufficientFunds.
+    """
+    order, verdicts = _eligible(call, order_id, asked)
+    method = own_method(call, order, method_id)
+    rma = _rma(call, order, verdicts, "exchange", "method", method.id, note)
+    difference = 0
+    for position, (verdict, each) in enumerate(zip(verdicts, asked, strict=True)):
+        variant = _exchangeable(call, order, verdict, each)
+        line = _line(call, rma, position, verdict, each.reason)
+        value = verdict.refund_minor + verdict.fee_minor
+        line.exchange_sku, line.exchange_price_minor = variant.id, variant.price_minor
+        line.price_difference_minor = variant.price_minor * verdict.quantity - value
+        difference += line.price_difference_minor
+        line.reservation_id = _set_aside(call, rma, order, variant, verdict.quantity).id
+        call.show("", f"{quoted(verdict.line.name)} → {quoted(variant.name)}")
+    rma.price_difference_minor = difference
+    left = paid.stored_value(call, method, order.currency)
+    if left is not None and left < difference:
+        raise InsufficientFunds(
+            f"The balance of {method.id} does not cover the difference.",
+            details={"available_minor": left, "needed_minor": difference},
+        )
+    call.stake()
+    call.show(
+        f"Exchange on order {order.id}",
+        f"difference: {Money(difference, order.currency)}, settled with {method.id} after receipt",
+    )
+    happened(call, order.id, "exchange_requested", reference=rma.id)
+    return whole(call, rma.id)
+
+
+def own_method(call: Call, order: Order, method_id: str) -> PaymentMethod:
+    """A stored method of the order's customer. Raises RuleViolation for anybody else's."""
+    method = call.get(PaymentMethod, method_id)
+    if method.customer_id != order.customer_id or not method.active:
+        raise RuleViolation(
+            f"{method.id} is not a stored method of this customer.",
+            next="orders.find_customer lists the customer's own methods.",
+        )
+    return method
+
+
+def _eligible(call: Call, order_id: str, asked: Sequence[Asked]) -> tuple[Order, list[Verdict]]:
+    order = call.get(Order, order_id, next="Look for it with orders.search_orders.")
+    if order.fulfilment_status not in ("delivered", "partially_delivered"):
+        raise RuleViolation(
+            f"Order {order.id} is not delivered.",
+            details={"fulfilment_status": order.fulfilment_status},
+            next="Before it has left, orders.cancel_order or amend_order_lines may do.",
+        )
+    verdicts = eligibility.check(call, order, asked)
+    eligibility.require(verdicts)
+    most = min((v.policy.most_open_per_order for v in verdicts
+                if v.policy and v.policy.most_open_per_order), default=None)  # fmt: skip
+    if most is not None:
+        before = eligibility.open_returns(call, order.id)
+        if len(before) >= most:
+            raise RuleViolation(
+                f"Order {order.id} has an open return already.",
+                details={"return_ids": [each.id for each in before]},
+            )
+    return order, verdicts
+
+
+def _refundable_to(call: Call, order: Order, refund_to: str, method_id: str | None) -> None:
+    """Original, store credit, or a gift card of the customer's own; nothing else by default."""
+    if (refund_to == "method") != (method_id is not None):
+        raise InvalidParameters.field(
+            "method_id", method_id, "needed for refund_to=method, and only then"
+        )
+    if method_id is None:
+        return
+    method = own_method(call, order, method_id)
+    first = call.session.scalar(
+        select(Payment.method_id)
+        .where(Payment.order_id == order.id)
+        .order_by(Payment.position, Payment.id)
+        .limit(1)
+    )
+    if method.kind not in ("gift_card", "store_credit") and method.id != first:
+        raise RuleViolation(
+            f"{method.id} did not pay order {order.id}, and is no gift card.",
+            next="Refund to the original method, a gift card or store credit.",
+        )
+
+
+def _less_shipping(
+    verdicts: Sequence[Verdict], asked: Sequence[Asked], refund: int
+) -> tuple[int, int]:
+    """The label is the customer's to pay where the policy says so and it is not our fault."""
+    fee = sum(verdict.fee_minor for verdict in verdicts)
+    ours = asked and all(each.reason in eligibility.OUR_FAULT for each in asked)
+    label = 0 if ours else max(
+        (v.policy.return_shipping_minor for v in verdicts if v.policy), default=0
+    )  # fmt: skip
+    label = min(label, refund)
+    return refund - label, fee + label
+
+
+def _rma(
+    call: Call, order: Order, verdicts: Sequence[Verdict], kind: str, refund_to: str,
+    method_id: str | None, note: str,
+) -> Return:  # fmt: skip
+    policies = [verdict.policy for verdict in verdicts if verdict.policy]
+    value = sum(verdict.refund_minor for verdict in verdicts)
+    review = any(p.review_from_minor is not None and value >= p.review_from_minor for p in policies)
+    strictest = min(policies, key=lambda policy: policy.send_within_days)
+    return call.add(
+        Return(
+            id=call.new_id("return"), kind=kind, state="needs_review" if review else "requested",
+            order_id=order.id, customer_id=order.customer_id, refund_to=refund_to,
+            method_id=method_id, policy_id=strictest.id, policy_rule=verdicts[0].rule[:200],
+            note=note, currency=order.currency, warehouse_id=order.warehouse_id,
+            instant=all(policy.instant_refund for policy in policies),
+            requested_at=call.now, label_code=f"R{secrets.token_hex(8).upper()}",
+            window_ends_at=min(v.window_ends_at for v in verdicts if v.window_ends_at),
+            expires_at=call.now + timedelta(days=strictest.send_within_days),
+        )
+    )  # fmt: skip
+
+
+def _line(call: Call, rma: Return, position: int, verdict: Verdict, reason: str) -> ReturnLine:
+    return call.add(
+        ReturnLine(
+            id=call.new_id("return_line"), return_id=rma.id, position=position,
+            order_line_id=verdict.line.id, sku=verdict.line.sku, quantity=verdict.quantity,
+            reason=reason, refund_minor=verdict.refund_minor, fee_minor=verdict.fee_minor,
+        )
+    )  # fmt: skip
+
+
+def _exchangeable(call: Call, order: Order, verdict: Verdict, asked: Asked) -> Variant:
+    variant = call.find(Variant, asked.exchange_sku or "")
+    if variant is None:
+        raise NotFound(f"No SKU {asked.exchange_sku}.", next="orders.list_variants shows them.")
+    if variant.product_id != verdict.line.product_id:
+        raise RuleViolation(
+            f"{variant.id} is another product than {verdict.line.sku}.",
+            next="Exchange within one product; otherwise return it and place a new order.",
+        )
+    if not variant.sellable or variant.currency != order.currency:
+        raise RuleViolation(f"{variant.id} is not sold at present.")
+    return variant
+
+
+def _set_aside(
+    call: Call, rma: Return, order: Order, variant: Variant, quantity: int
+) -> Reservation:
+    if order.warehouse_id is None:
+        raise RuleViolation(f"Order {order.id} has no warehouse to send it from.")
+    return reserving.reserve(
+        call, variant.id, order.warehouse_id, quantity, source="exchange", source_id=rma.id
+    )
+
+
+def _reason(asked: Sequence[Asked], verdict: Verdict) -> str:
+    return next((each.reason for each in asked if each.line_id == verdict.line.id), "unwanted")
+
+
+def policy_of(call: Call, rma: Return) -> ReturnPolicy | None:
+    """The policy the return was accepted under."""
+    return None if rma.policy_id is None else call.find(ReturnPolicy, rma.policy_id)
