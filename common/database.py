@@ -135,6 +135,8 @@ def _transact(session: Session, domain: str, work: Work[T], write: bool, audit_i
         session.flush()
         if write:
             session.commit()
+        else:
+            session.expunge_all()  # the rollback below would expire what the caller was given
         return result
     except Rollback as done:
         value: T = done.value

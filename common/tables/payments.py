@@ -69,7 +69,8 @@ class PaymentMethod(Record):
 
     __tablename__ = "payment_method"
     owner = "payments"
-    also_written_by = frozenset({"storefront"})  # Checkout with a new method, through common.
+    # Checkout with a new method, store credit for a customer who has none: through common.
+    also_written_by = _SELLERS
 
     customer_id: Mapped[str] = to("customer")
     kind: Mapped[Word]

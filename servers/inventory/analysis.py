@@ -69,7 +69,7 @@ def _dead(call: Call, warehouse: str | None, days: int) -> tuple[list[Finding], 
         .where(OrderLine.status != "cancelled", Order.status.not_in(("cancelled", "draft")))
         .group_by(OrderLine.sku)
     )
-    last = dict(call.session.execute(sold).tuples().all())
+    last = dict(call.session.execute(sold).all())
     limit = call.now - timedelta(days=days)
     dead = []
     for item in findings:
@@ -184,9 +184,7 @@ def _accuracy(call: Call, warehouse: str | None, days: int) -> tuple[list[Findin
     for sku, variance in call.session.execute(query.limit(50_000)):
         counted.setdefault(sku, []).append(int(variance))
     found = [
-        Finding(
-            sku=sku, counted=len(variances), units=sum(abs(variance) for variance in variances)
-        )
+        Finding(sku=sku, counted=len(variances), units=sum(abs(variance) for variance in variances))
         for sku, variances in counted.items()
     ]
     lines = sum(item.counted or 0 for item in found)

@@ -33,7 +33,7 @@ def scan_barcode(call: Call, code: str) -> Scan:
     message = parsed.gs1_message
     meant = _NUMBER.fullmatch(text) is not None or _value(message, GTIN) is not None
     if gtin is None and meant and "check digit" in (parsed.gtin_error or ""):
-        raise InvalidParameters.field("code", code, "a GTIN whose check digit is right")
+        raise InvalidParameters.field("barcode", code, "a GTIN whose check digit is right")
     if parsed.sscc is None and gtin is None and (message is None or _NUMBER.fullmatch(text)):
         raise _unreadable(code)
     item = _item(call, gtin.as_gtin_14()) if gtin else None
@@ -57,7 +57,7 @@ def scan_barcode(call: Call, code: str) -> Scan:
 
 def _unreadable(code: str) -> InvalidParameters:
     return InvalidParameters.field(
-        "code", code, "a GTIN of 8, 12, 13 or 14 digits, an SSCC or a GS1 message"
+        "barcode", code, "a GTIN of 8, 12, 13 or 14 digits, an SSCC or a GS1 message"
     )
 
 

@@ -192,7 +192,7 @@ def _sheet(
 ) -> CountSheet:
     ids = [line.lot_id for line in lines if line.lot_id]
     query = select(Lot.id, Lot.code).where(Lot.id.in_(ids))
-    codes = dict(call.session.execute(query).tuples().all()) if ids else {}
+    codes = dict(call.session.execute(query).all()) if ids else {}
     return CountSheet(
         count_id=count.id,
         state=count.state,
@@ -255,7 +255,7 @@ def _due(call: Call, warehouse: str, most: int) -> list[str]:
         .where(CycleCount.warehouse_id == warehouse, CycleCount.state == "posted")
         .group_by(CountLine.sku)
     )
-    last = dict(call.session.execute(query).tuples().all())
+    last = dict(call.session.execute(query).all())
     due = []
     for sku in skus:
         cadence = CADENCE[(items[sku].abc_class if sku in items else None) or "C"]

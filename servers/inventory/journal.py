@@ -42,9 +42,7 @@ def get_stock_ledger(
     )
     others = {id for row in rows for id in (row.debit_id, row.credit_id)}
     codes = dict(
-        call.session.execute(select(Account.id, Account.code).where(Account.id.in_(others)))
-        .tuples()
-        .all()
+        call.session.execute(select(Account.id, Account.code).where(Account.id.in_(others))).all()
     )
     balances = totals(call.session, name, prefix=code, now=call.now)
     return Movements(
@@ -185,5 +183,3 @@ def _counts(
             )
         )  # fmt: skip
     return documents, following
-
-

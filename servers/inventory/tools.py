@@ -129,10 +129,10 @@ def analyse_stock(
 
 
 @tools.tool(scope=READ, effect=Effect.READS)
-def scan_barcode(call: Call, code: ScanText) -> Scan:
+def scan_barcode(call: Call, barcode: ScanText) -> Scan:
     """Read a scanned GTIN, SSCC, GS1-128 or DataMatrix text, check its digits, and find the SKU and
     lot. Use it before receiving or counting scanned goods."""
-    return barcodes.scan_barcode(call, code)
+    return barcodes.scan_barcode(call, barcode)
 
 
 @tools.prompt()

@@ -1,6 +1,7 @@
 """Four processes of four tasks each want the same units, the same money, the same transfer.
 
-Run as a program (``python -m tests.common.test_race url number scenario=tries``) this file is one of them.
+Run as a program (``python -m tests.common.test_race url number scenario=tries``), this file is
+one of them.
 """
 
 import asyncio

@@ -186,11 +186,11 @@ def test_masked_is_json_that_stays(value: Any) -> None:
     assert b"\\u0000" not in canonical(clean)
 
 
-@pytest.mark.parametrize("before", range(3_900, 4_100))
-def test_no_rest_of_a_card_where_text_is_cut(before: int) -> None:
-    cut = masked("x" * before + " 4111 1111 1111 1111 " + "y" * 200)
-    assert len(cut) <= 4_001
-    assert "4111" not in cut
+def test_no_rest_of_a_card_where_text_is_cut() -> None:
+    for before in range(3_900, 4_100):
+        cut = masked("x" * before + " 4111 1111 1111 1111 " + "y" * 200)
+        assert len(cut) <= 4_001
+        assert "4111" not in cut
 
 
 def test_bounded() -> None:
