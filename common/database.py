@@ -24,7 +24,10 @@ Work = Callable[[Session], T]
 
 ATTEMPTS: Final = 6
 SQLITE_WAIT_MS: Final = 10_000
-_WRITE = re.compile(r"\s*(?:INSERT(?:\s+OR\s+\w+)?\s+INTO|UPDATE|DELETE\s+FROM)\s+\"?(\w+)", re.I)
+_WRITE = re.compile(
+    r"(?:^\s*|\bWITH\b.*\b)(?:INSERT(?:\s+OR\s+\w+)?\s+INTO|(?<!FOR )UPDATE|DELETE\s+FROM)\s+\"?(\w+)",
+    re.I | re.S,
+)
 _RETRY_STATES = {"40001", "40P01", "55P03"}
 
 

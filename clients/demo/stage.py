@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mcp import Client, StdioServerParameters
-from mcp.types import CallToolResult, ElicitResult
+from mcp.types import ElicitResult
 from rich.console import Console
 from rich.markup import escape
 
@@ -55,9 +55,7 @@ class Stage:
     async def ask(self, server: str, tool: str, **arguments: Any) -> dict[str, Any]:
         """Call a tool; whatever it answers, structured."""
         result = await self.clients[server].call_tool(tool, arguments)
-        if not isinstance(result, CallToolResult) or not isinstance(
-            result.structured_content, dict
-        ):
+        if not isinstance(result.structured_content, dict):
             raise DemoFailed(f"{server}.{tool} answered nothing structured")
         return result.structured_content
 
