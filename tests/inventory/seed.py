@@ -63,10 +63,10 @@ class Desk:
 
 @asynccontextmanager
 async def a_desk(folder: Path, *, answer: str = "yes", **changes: Any) -> AsyncIterator[Desk]:
+    """On a database that has the world in it."""
     clock = MovingClock()
     person = Person(answer, [])
     async with a_shop(folder, clock=clock, **changes) as shop:
-        await do(shop, "inventory", world)
         async with connected(shop, tools, person=person) as client:
             yield Desk(shop, client, clock, person)
 

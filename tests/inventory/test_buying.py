@@ -1,6 +1,7 @@
 """Purchase orders: proposed, decided by a person, received in every way, closed."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -50,8 +51,8 @@ async def test_rounded_up_and_the_person_sees_why(either: Desk):
         assert words in question
 
 
-async def test_the_agent_cannot_commit_it(tmp_path):
-    async with a_desk(tmp_path, answer="no") as desk:
+async def test_the_agent_cannot_commit_it(sqlite_url: str, tmp_path: Path):
+    async with a_desk(tmp_path, answer="no", database_url=sqlite_url) as desk:
         ask = {"sku": CUPS, "quantity": 30, "warehouse": NORTH}
         await refused(desk.client, "create_reorder", "approval_invalid", **ask, **desk.key())
         async with connected(desk.shop, tools) as alone:

@@ -52,8 +52,10 @@ async def test_reorder_now_with_arithmetic_and_supplier_terms(either: Desk):
     assert item["demand_7d"] == 28, "cancelled orders are no demand"
     # 20 on the shelf at 4 a day last 5 days; day 6 is the first that cannot be served.
     assert item["stock_out_on"] == (START + timedelta(days=6)).date().isoformat()
-    assert item["order_quantity"] == 30, "at least 24, in packs of 10"
-    assert (item["supplier"], item["cost_minor"]) == ("sup_1", 30 * 300)
+    # 5 days to come and 1 to the next look sell 24; 7 days' worth, 28, is ordered as 30. Target 54.
+    assert item["reorder_point"] == 24
+    assert item["order_quantity"] == 40, "54 - 20 = 34 in packs of 10"
+    assert (item["supplier"], item["cost_minor"]) == ("sup_1", 40 * 300)
     assert any(line.startswith("reorder point") for line in item["arithmetic"])
     assert any("packs of 10" in line for line in item["arithmetic"])
 
@@ -106,7 +108,7 @@ async def test_reorder_levels_decide_without_orders(either: Desk):
     assert "No orders yet" in found["notes"][0]
     assert "demand_as_of" not in found
     items = {item["sku"]: item for item in found["items"]}
-    assert (items[CUPS]["action"], items[CUPS]["order_quantity"]) == ("reorder_now", 40)
+    assert (items[CUPS]["action"], items[CUPS]["order_quantity"]) == ("reorder_now", 50)
     assert "reorder point 25, set by hand" in items[CUPS]["arithmetic"]
     assert (items[BOX]["action"], items[BOX]["quantity"]) == ("expedite", 40)
     # Dated and enough: nothing to do.

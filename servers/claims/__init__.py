@@ -1,0 +1,1 @@
+"""Claims: customers made whole, and money recovered from carriers, insurers and suppliers."""
