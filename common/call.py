@@ -64,12 +64,14 @@ class Call:
     preview: Preview = field(default_factory=Preview)
     versions: dict[str, int] = field(default_factory=dict)
     effects: list[dict[str, Any]] = field(default_factory=list)
+    _made: set[str] = field(default_factory=set)
 
     def find(self, kind: type[R], id: str) -> R | None:
-        """The row, or None. A row found counts among the versions an approval is bound to."""
+        """The row, or None. A row found counts among the versions an approval is bound to, unless
+        this call made it: its id would be another one when the call is repeated."""
         row = self.session.get(kind, id)
         if row is not None:
-            self.versions.setdefault(f"{row.__tablename__}:{row.id}", row.version)
+            self._count(row)
         return row
 
     def get(self, kind: type[R], id: str, *, next: str | None = None) -> R:
@@ -85,15 +87,21 @@ class Call:
         query = select(kind).where(*where).order_by(kind.id).limit(limit)
         rows = list(self.session.scalars(query))
         for row in rows:
-            self.versions.setdefault(f"{row.__tablename__}:{row.id}", row.version)
+            self._count(row)
         return rows
 
     def add(self, row: R) -> R:
         """A new row, flushed so that its constraints speak now."""
         self.session.add(row)
         self.session.flush()
+        self._made.add(f"{row.__tablename__}:{row.id}")
         self.effect("create", row.__tablename__, row.id)
         return row
+
+    def _count(self, row: Record) -> None:
+        key = f"{row.__tablename__}:{row.id}"
+        if key not in self._made:
+            self.versions.setdefault(key, row.version)
 
     def new_id(self, kind: str) -> str:
         """A fresh id of a kind named in common.ids."""

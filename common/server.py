@@ -87,7 +87,7 @@ class ShopServer(MCPServer[Any]):
         self.toolset = toolset
         self.guard = guard
         self.identity = identity
-        self._tools = [_tool(spec) for spec in toolset.tools.values()]
+        self._tools = [listing(spec) for spec in toolset.tools.values()]
         if toolset.completers:
             self.completion()(self._complete)  # type: ignore[no-untyped-call]
 
@@ -276,7 +276,6 @@ class ShopServer(MCPServer[Any]):
 def annotations(spec: ToolSpec) -> ToolAnnotations:
     """All four hints, from the declared effect."""
     return ToolAnnotations(
-        title=spec.title,
         read_only_hint=spec.effect is Effect.READS,
         destructive_hint=spec.effect is Effect.CHANGES,
         idempotent_hint=spec.effect is Effect.READS,
@@ -284,10 +283,9 @@ def annotations(spec: ToolSpec) -> ToolAnnotations:
     )
 
 
-def _tool(spec: ToolSpec) -> Tool:
-    meta = {"shop/scope": str(spec.scope), "shop/effect": spec.effect.value}
-    if spec.policy:
-        meta["shop/policy"] = spec.policy
+def listing(spec: ToolSpec) -> Tool:
+    """The tool as it stands in tools/list."""
+    meta = {"shop/scope": str(spec.scope)}
     return Tool(
         name=spec.name, title=spec.title, description=spec.description,
         input_schema=spec.input_schema, output_schema=spec.output_schema,

@@ -177,17 +177,29 @@ def input_schema(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def output_schema(model: type[BaseModel], *, waiting: bool) -> dict[str, Any]:
-    """JSON Schema of the result; a changing tool may also answer that it waits for a person."""
+    """JSON Schema of the result. A changing tool may also answer that it waits for a person, and
+    what is nested in its result is told in short: the reading tool beside it tells it in full."""
     schema: dict[str, Any] = slim(model.model_json_schema(mode="serialization"), nullable=True)
     schema.pop("description", None)
     if not waiting:
         return schema
-    definitions = schema.pop("$defs", None)
+    schema = _in_short(schema, schema.pop("$defs", {}))
     schema.get("properties", {}).setdefault("replayed", {"type": "boolean"})
-    combined: dict[str, Any] = {"type": "object", "anyOf": [schema, WAITING_SCHEMA]}
-    if definitions:
-        combined["$defs"] = definitions
-    return combined
+    return {"type": "object", "anyOf": [schema, WAITING_SCHEMA]}
+
+
+def _in_short(schema: Any, definitions: dict[str, Any]) -> Any:
+    """The schema with references to objects cut down to ``object``, others written out."""
+    if isinstance(schema, list):
+        return [_in_short(item, definitions) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        target = definitions[schema["$ref"].rpartition("/")[2]]
+        if target.get("type") == "object":
+            return {"type": "object"}
+        return _in_short(target, definitions)
+    return {key: _in_short(value, definitions) for key, value in schema.items()}
 
 
 WAITING_SCHEMA: Final[dict[str, Any]] = {

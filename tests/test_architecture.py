@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from common.approvals.tools import offered_by
+from common.canonical import compact
 from common.policy import Policy
 from common.scopes import Scope
-from common.server import annotations
+from common.server import annotations, listing
 from common.toolset import Effect, Toolset, ToolSpec
 from servers.run import DOMAINS
 
@@ -220,11 +221,10 @@ def test_loose_types_are_refused(spec: ToolSpec) -> None:
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_token_budget(domain: str) -> None:
     """Four characters a token: what a host shows its model, and the whole list."""
-    from common.canonical import compact
-
     specs = toolset(domain).tools.values()
     shown = sum(len(s.name) + len(s.description) + len(compact(s.input_schema)) for s in specs) // 4
-    whole = shown + sum(len(compact(s.output_schema)) + 160 for s in specs) // 4
+    listed = [listing(s).model_dump(mode="json", by_alias=True, exclude_none=True) for s in specs]
+    whole = len(compact(listed)) // 4
     assert shown <= MODEL_TOKENS, shown
     assert whole <= LIST_TOKENS, whole
 

@@ -62,7 +62,7 @@ async def test_lists(client: Client) -> None:
     assert peek.annotations.read_only_hint is True
     assert take.annotations
     assert (take.annotations.destructive_hint, take.annotations.idempotent_hint) == (True, False)
-    assert (take.meta or {})["shop/policy"] == "inventory.take"
+    assert (take.meta or {})["shop/scope"] == "inventory:write"
     assert [r.uri for r in (await client.list_resources()).resources] == ["inventory://shelf"]
     templates = (await client.list_resource_templates()).resource_templates
     assert [t.uri_template for t in templates] == ["inventory://shelf/{name}{?days}"]

@@ -1,0 +1,98 @@
+"""Parcels leave the house: units go, money is taken, the order says so."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from common import paid, reserving
+from common.call import Call
+from common.errors import RuleViolation
+from common.money import Money
+from common.tables.inventory import Reservation
+from common.tables.logistics import Shipment, ShipmentLine
+from common.tables.orders import Order, OrderLine
+from common.timeline import happened
+
+
+def leave(call: Call, shipment: Shipment) -> list[str]:
+    """Consume what is reserved for the shipment's lines and capture the order's authorized
+    payments; nothing if it has left before. Returns lines for a preview.
+
+    Raises RuleViolation when a reservation lapsed, the order is on hold, or is not paid.
+    """
+    if shipment.shipped_at is not None:
+        return []
+    shipment.shipped_at = call.now
+    if shipment.order_id is None or shipment.kind == "return":
+        return []
+    order = call.get(Order, shipment.order_id)
+    if order.status != "in_fulfilment":
+        raise RuleViolation(
+            f"Order {order.id} is {order.status}: shipment {shipment.id} may not leave.",
+            details={"order_id": order.id, "shipment_id": shipment.id},
+            next="Release the order's hold, or cancel the shipment.",
+        )
+    for line in _lines(call, shipment):
+        reservation = call.get(Reservation, line.reservation_id or "")
+        reserving.consume(call, reservation)
+        line.status = "shipped"
+    taken = _capture(call, order)
+    set_fulfilment(call, order)
+    happened(call, order.id, "shipped", reference=shipment.id)
+    return [f"order {order.id}: {Money(taken, order.currency)} captured"] if taken else []
+
+
+def arrive(call: Call, shipment: Shipment, at: datetime) -> None:
+    """The shipment's lines are with the customer: from here return windows run."""
+    if shipment.order_id is None or shipment.kind == "return":
+        return
+    for line in _lines(call, shipment):
+        line.status, line.delivered_at = "delivered", at
+    order = call.get(Order, shipment.order_id)
+    set_fulfilment(call, order, at)
+    happened(call, order.id, "delivered", reference=shipment.id)
+
+
+def set_fulfilment(call: Call, order: Order, at: datetime | None = None) -> None:
+    """The order's fulfilment axis from its lines; ``at`` is when the last of them arrived."""
+    call.session.flush()
+    lines = call.all(OrderLine, OrderLine.order_id == order.id, limit=200)
+    states = [line.status for line in lines if line.status != "cancelled"]
+    there = [state in ("delivered", "returned") for state in states]
+    gone = [state in ("shipped", "delivered", "returned") for state in states]
+    if any(gone) and order.shipped_at is None:
+        order.shipped_at = call.now
+    if all(there):
+        order.fulfilment_status, order.delivered_at = "delivered", at
+        if order.status == "in_fulfilment":
+            order.status = "completed"
+    elif any(there):
+        order.fulfilment_status = "partially_delivered"
+    elif any(gone):
+        order.fulfilment_status = "shipped" if all(gone) else "partially_shipped"
+    call.session.flush()
+
+
+def _lines(call: Call, shipment: Shipment) -> list[OrderLine]:
+    inside = call.all(ShipmentLine, ShipmentLine.shipment_id == shipment.id, limit=200)
+    ids = [line.order_line_id for line in inside if line.order_line_id is not None]
+    return call.all(OrderLine, OrderLine.id.in_(ids), limit=200)
+
+
+def _capture(call: Call, order: Order) -> int:
+    payments = paid.payments_of(call.session, order.id)
+    taken = 0
+    for payment in payments:
+        if paid.standing(payment, call.now) == "authorized":
+            taken += paid.capture(call, payment)
+    _require_paid(call, order, [paid.standing(payment, call.now) for payment in payments])
+    return taken
+
+
+def _require_paid(call: Call, order: Order, standings: Sequence[str]) -> None:
+    if standings and not any("captured" in each or "refunded" in each for each in standings):
+        raise RuleViolation(
+            f"Order {order.id} is not paid: its payments are {', '.join(sorted(set(standings)))}.",
+            details={"order_id": order.id, "payment_status": order.payment_status},
+            next="Have the payment authorized anew (orders.change_payment_method), or wait for "
+            "the provider's answer.",
+        )

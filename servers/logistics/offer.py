@@ -1,0 +1,48 @@
+"""The toolset of the logistics server, and the argument types its tools share."""
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from common.toolset import Toolset
+from common.wire import Logged
+
+tools = Toolset(
+    "logistics",
+    title="Logistics",
+    instructions=(
+        "From the shop's door to the customer's. create_shipment for an order released to "
+        "fulfilment (by a carrier: quote_rates first; without a carrier the shop's own vans bring "
+        "it). Own vans: plan_routes, get_route, dispatch_route, then record_delivery or "
+        "record_failed_attempt at each stop. Carriers: close_manifest, record_tracking_event, "
+        "record_delivery. list_shipments shows what is late, stuck or without a van. A call may "
+        "answer approval_required: show the preview to your person, and repeat the same call with "
+        "approval_id once they have agreed."
+    ),
+)
+
+
+def _moment(text: str) -> str:
+    datetime.fromisoformat(text)
+    return text
+
+
+Moment = Annotated[
+    str,
+    Field(
+        pattern=r"^20\d{2}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2})?(Z|[+-]\d{2}:\d{2})$",
+        description="RFC 3339: 2026-11-21T08:30:00Z",
+    ),
+    AfterValidator(_moment),
+    Logged(),
+]
+LatE6 = Annotated[int, Field(ge=-90_000_000, le=90_000_000, description="Millionths of a degree")]
+LonE6 = Annotated[int, Field(ge=-180_000_000, le=180_000_000)]
+Seed = Annotated[int, Field(ge=0, le=2**31)]
+Iterations = Annotated[int, Field(ge=1, le=20_000)]
+
+
+def moment(text: str | None) -> datetime | None:
+    """A validated Moment as an aware datetime."""
+    return None if text is None else datetime.fromisoformat(text)

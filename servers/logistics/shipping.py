@@ -1,0 +1,255 @@
+"""An order's lines become a parcel."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+
+from common import reserving
+from common.call import Call, quoted
+from common.errors import InvalidParameters, RuleViolation
+from common.money import Money
+from common.tables.inventory import Reservation, Variant, Warehouse
+from common.tables.logistics import Carrier, Label, Parcel, Shipment, ShipmentLine
+from common.tables.orders import Order, OrderLine
+from common.timeline import happened
+from servers.logistics import moving
+from servers.logistics.rates import Load, Quote, quotes
+
+SHIPPABLE = ("allocated", "picked", "packed")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """How an order is to go. Without a carrier it goes with the shop's own vans."""
+
+    carrier_id: str | None = None
+    service: str | None = None
+    tracking_number: str | None = None
+    lat_e6: int | None = None
+    lon_e6: int | None = None
+    weight_g: int | None = None
+    size_mm: tuple[int, int, int] | None = None
+    opens_at: datetime | None = None
+    closes_at: datetime | None = None
+    delivery_code: str | None = None
+
+
+def create(call: Call, order_id: str, wanted: Wanted) -> Shipment:
+    """One parcel with every line of the order that can go from one warehouse.
+
+    Raises NotFound, RuleViolation (not released, on hold, nothing left to ship, no service),
+    InvalidParameters (no coordinates or weight).
+    """
+    order = call.get(Order, order_id)
+    lines = _going(call, order)
+    variants = {line.sku: call.get(Variant, line.sku) for line in lines}
+    load = _load(lines, variants, wanted)
+    warehouse = call.find(Warehouse, lines[0].warehouse_id or order.warehouse_id or "")
+    quote = _chosen(call, order, load, warehouse, wanted)
+    place = _place(order.ship_to, wanted, by_van=quote is None)
+    _check_window(call, wanted)
+    call.stake(amount_minor=quote.price_minor if quote else 0, currency=order.currency)
+    call.show(
+        f"Ship order {order.id}",
+        f"{len(lines)} lines, {load.weight_g} g, to {quoted(str(order.ship_to.get('city', '')))}",
+        f"by {quote.carrier.id} {quote.card.service}: {Money(quote.price_minor, order.currency)}"
+        if quote
+        else "by the shop's own vans",
+    )
+    shipment = _shipment(call, order, lines, variants, load, place, warehouse, quote, wanted)
+    _contents(call, order, shipment, lines, load, quote, wanted)
+    happened(call, order.id, "shipment_created", f"{len(lines)} lines", reference=shipment.id)
+    return shipment
+
+
+def code_digest(shipment_id: str, code: str) -> str:
+    """Bound to the shipment, so that equal codes do not look alike."""
+    return hashlib.sha256(f"{shipment_id}:{code}".encode()).hexdigest()
+
+
+def order_load(call: Call, order: Order) -> Load:
+    """What the order's open lines weigh and measure, for a quote."""
+    lines = call.all(OrderLine, OrderLine.order_id == order.id, limit=200)
+    going = [line for line in lines if line.status not in ("cancelled", "returned")]
+    if not going:
+        raise RuleViolation(f"Order {order.id} has no lines to ship.")
+    variants = {line.sku: call.get(Variant, line.sku) for line in going}
+    return _load(going, variants, Wanted())
+
+
+def _going(call: Call, order: Order) -> list[OrderLine]:
+    """The lines that can go now, from the first warehouse that has some."""
+    if order.released_at is None or order.status != "in_fulfilment":
+        raise RuleViolation(
+            f"Order {order.id} is {order.status} and not released to fulfilment.",
+            next="orders.release_to_fulfilment comes first; a hold has to be released before.",
+        )
+    lines = call.all(OrderLine, OrderLine.order_id == order.id, limit=200)
+    query = (
+        select(ShipmentLine.order_line_id, Shipment.id)
+        .join(Shipment, Shipment.id == ShipmentLine.shipment_id)
+        .where(Shipment.order_id == order.id, Shipment.kind != "return")
+        .where(Shipment.status != "cancelled")
+    )
+    packed = {row[0]: str(row[1]) for row in call.session.execute(query.limit(1_000))}
+    going = [line for line in lines if line.id not in packed and line.status in SHIPPABLE]
+    if not going:
+        behind = sum(line.status == "backordered" for line in lines)
+        raise RuleViolation(
+            f"Order {order.id} has nothing left to ship.",
+            details={"shipment_ids": sorted(set(packed.values())), "backordered": behind},
+        )
+    for line in going:
+        _require_reserved(call, line)
+    going.sort(key=lambda line: line.position)
+    first = going[0].warehouse_id or order.warehouse_id
+    return [line for line in going if (line.warehouse_id or order.warehouse_id) == first]
+
+
+def _require_reserved(call: Call, line: OrderLine) -> None:
+    reservation = call.find(Reservation, line.reservation_id or "")
+    if reservation is None or reserving.standing(call, reservation) not in reserving.OPEN:
+        raise RuleViolation(
+            f"Line {line.id} has no units reserved.",
+            details={"line_id": line.id, "sku": line.sku},
+            next="Look at the order's stock: orders.get_order, inventory.check_availability.",
+        )
+
+
+def _load(lines: Sequence[OrderLine], variants: dict[str, Variant], wanted: Wanted) -> Load:
+    weight = wanted.weight_g
+    if weight is None:
+        unknown = sorted({sku for sku, variant in variants.items() if variant.weight_g is None})
+        if unknown:
+            raise InvalidParameters(
+                f"The weight of {', '.join(unknown[:5])} is not known.",
+                details={"skus": unknown[:50]},
+                next="Weigh the parcel and give weight_g.",
+            )
+        weight = sum((variants[line.sku].weight_g or 0) * line.quantity for line in lines)
+    if wanted.size_mm is not None:
+        length, width, height = wanted.size_mm
+        return Load(weight, -(-length * width * height // 1_000))
+    cubic_mm = 0
+    for line in lines:
+        v = variants[line.sku]
+        cubic_mm += (v.length_mm or 0) * (v.width_mm or 0) * (v.height_mm or 0) * line.quantity
+    return Load(weight, -(-cubic_mm // 1_000))
+
+
+def _chosen(
+    call: Call, order: Order, load: Load, warehouse: Warehouse | None, wanted: Wanted
+) -> Quote | None:
+    """The cheapest quote of the carrier (and service), or None for the own vans."""
+    if wanted.carrier_id is None:
+        return None
+    carrier = call.get(Carrier, wanted.carrier_id, next="quote_rates lists carriers and services.")
+    if carrier.own_fleet:
+        return None
+    for quote in quotes(call, load, order.ship_to, warehouse):
+        same = quote.carrier.id == carrier.id and quote.card.currency == order.currency
+        if same and wanted.service in (None, quote.card.service):
+            return quote
+    raise RuleViolation(
+        f"{carrier.id} does not take this parcel there with that service.",
+        next="quote_rates lists the services that do.",
+    )
+
+
+def _place(ship_to: dict[str, Any], wanted: Wanted, *, by_van: bool) -> tuple[int, int] | None:
+    if wanted.lat_e6 is not None and wanted.lon_e6 is not None:
+        return wanted.lat_e6, wanted.lon_e6
+    lat, lon = ship_to.get("lat_e6"), ship_to.get("lon_e6")
+    if isinstance(lat, int) and isinstance(lon, int):
+        return lat, lon
+    if by_van:
+        raise InvalidParameters.field(
+            "lat_e6, lon_e6", None,
+            "the address has no coordinates: give both, in millionths of a degree",
+        )  # fmt: skip
+    return None
+
+
+def _check_window(call: Call, wanted: Wanted) -> None:
+    opens, closes = wanted.opens_at, wanted.closes_at
+    if closes is not None and (closes <= call.now or (opens is not None and opens > closes)):
+        raise InvalidParameters.field("window_closes_at", str(closes), "later, after it opens")
+
+
+def _shipment(
+    call: Call,
+    order: Order,
+    lines: Sequence[OrderLine],
+    variants: dict[str, Variant],
+    load: Load,
+    place: tuple[int, int] | None,
+    warehouse: Warehouse | None,
+    quote: Quote | None,
+    wanted: Wanted,
+) -> Shipment:
+    value = sum(line.unit_price_minor * line.quantity - line.discount_minor for line in lines)
+    id = call.new_id("shipment")
+    shipment = Shipment(
+        id=id, kind="replacement" if order.replaces_order_id else "outbound", order_id=order.id,
+        warehouse_id=warehouse.id if warehouse else None, status="created", status_at=call.now,
+        ship_to=order.ship_to, lat_e6=place[0] if place else None,
+        lon_e6=place[1] if place else None, carrier_id=quote.carrier.id if quote else None,
+        service=quote.card.service if quote else None,
+        tracking_number=wanted.tracking_number if quote else None,
+        weight_g=load.weight_g, volume_cm3=load.volume_cm3,
+        skills=["hazmat"] if any(v.hazmat for v in variants.values()) else [],
+        priority=order.priority, currency=order.currency,
+        cost_minor=quote.price_minor if quote else None, declared_value_minor=value,
+        delivery_code_sha256=(
+            code_digest(id, wanted.delivery_code) if wanted.delivery_code else None
+        ),
+        window_opens_at=wanted.opens_at, window_closes_at=wanted.closes_at,
+        ship_by=order.ship_by, promised_at=order.promised_at, created_at=call.now,
+    )  # fmt: skip
+    call.add(shipment)
+    moving.advance(call, shipment, "label_created" if quote else "created")
+    return shipment
+
+
+def _contents(
+    call: Call,
+    order: Order,
+    shipment: Shipment,
+    lines: Sequence[OrderLine],
+    load: Load,
+    quote: Quote | None,
+    wanted: Wanted,
+) -> None:
+    length, width, height = wanted.size_mm or (None, None, None)
+    parcel = call.add(
+        Parcel(
+            id=call.new_id("parcel"), shipment_id=shipment.id, position=0, weight_g=load.weight_g,
+            length_mm=length, width_mm=width, height_mm=height,
+            dim_weight_g=quote.dim_weight_g if quote else 0,
+            billed_weight_g=quote.billed_weight_g if quote else load.weight_g,
+            tracking_number=shipment.tracking_number,
+        )
+    )  # fmt: skip
+    for line in lines:
+        reservation = call.find(Reservation, line.reservation_id or "")
+        line.status = "packed"
+        call.add(
+            ShipmentLine(
+                id=call.new_id("line"), shipment_id=shipment.id, order_line_id=line.id,
+                parcel_id=parcel.id, sku=line.sku, quantity=line.quantity,
+                lot_id=reservation.lot_id if reservation else None,
+            )
+        )  # fmt: skip
+    if quote is not None:
+        call.add(
+            Label(
+                id=call.new_id("label"), shipment_id=shipment.id, parcel_id=parcel.id,
+                carrier_id=quote.carrier.id, service=quote.card.service, state="purchased",
+                tracking_number=shipment.tracking_number, cost_minor=quote.price_minor,
+                currency=order.currency, created_at=call.now,
+            )
+        )  # fmt: skip
