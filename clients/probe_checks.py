@@ -106,6 +106,8 @@ async def reads(target: Target, client: Client) -> str:
         if tool.input_schema.get("required"):
             continue
         result: Any = await client.call_tool(tool.name, {})
+        if result.is_error and result.structured_content["code"] == "invalid_parameters":
+            continue  # it needs one argument or another
         expect(not result.is_error, f"{tool.name}: {result.structured_content}")
         expect(isinstance(result.structured_content, dict), f"{tool.name}: not structured")
         expect(result.content and result.content[0].text, f"{tool.name}: no text")

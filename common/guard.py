@@ -10,7 +10,8 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from datetime import datetime
+from typing import Any
 
 from pydantic_core import to_jsonable_python
 from sqlalchemy.orm import Session
@@ -19,7 +20,7 @@ from common import idempotency
 from common.approvals import decisions, requests
 from common.audit import chain
 from common.audit.access import AccessWriter
-from common.audit.records import Attempt, transition
+from common.audit.records import Attempt, Ration, refused_answer, transition
 from common.call import Actor, Call
 from common.canonical import digest
 from common.clock import Clock
@@ -44,8 +45,6 @@ from common.wire import dump, parse, parse_text
 
 log = logging.getLogger(__name__)
 
-REFUSALS_A_MINUTE: Final = 120
-
 
 @dataclass(frozen=True)
 class _Proposal:
@@ -57,7 +56,7 @@ class _Proposal:
 
 
 class Guard:
-    """Holds what every call needs; has no state of its own but the refusal counter."""
+    """Holds what every call needs; has no state of its own but the ration of records."""
 
     def __init__(
         self,
@@ -75,7 +74,7 @@ class Guard:
         self.access = access
         self.version = version
         self.read_only = read_only
-        self._refused: dict[str, tuple[int, int]] = {}
+        self._ration = Ration()
 
     async def call(self, request: Request) -> Done | Waiting:
         """Run a tool. Raises ShopError; anything unexpected is recorded and becomes Internal."""
@@ -132,6 +131,8 @@ class Guard:
 
     async def confirm(self, approval_id: str, actor: Actor, accepted: bool) -> None:
         """The requester's own person answered in the client: counts for level 1 only."""
+        if self.read_only:
+            raise PolicyDenied("This server was started read-only.")
         now, audit_id = self.clock(), new_audit_id()
 
         def work(session: Session) -> None:
@@ -141,7 +142,14 @@ class Guard:
                 record=transition(moved, actor, self.version),
             )  # fmt: skip
 
-        await self.database.run("approvals", work, audit_id=audit_id)
+        try:
+            await self.database.run("approvals", work, audit_id=audit_id)
+        except ShopError as error:
+            left_out = self._ration.take(actor.id, time.monotonic())
+            if left_out is not None:
+                said = refused_answer(approval_id, actor, self.version, error, left_out)
+                await self._append(audit_id, now, said)
+            raise
 
     # -- reading -------------------------------------------------------------------------------
 
@@ -224,8 +232,10 @@ class Guard:
 
     async def _record(self, attempt: Attempt, outcome: str, error: ShopError | None) -> None:
         """Refusals, crashes, replays and cancelled calls leave a record of their own."""
-        if not self._may_record(attempt):
+        left_out = self._ration.take(attempt.request.actor.id, attempt.started)
+        if self.read_only or left_out is None:
             return
+        attempt.suppressed = left_out
         if outcome == "cancelled":
             attempt.audit_id = new_audit_id()  # the effect may have been committed under the first
 
@@ -240,20 +250,14 @@ class Guard:
         except Exception:
             log.exception("the record of a %s call could not be written", outcome)
 
-    def _may_record(self, attempt: Attempt) -> bool:
-        """At most REFUSALS_A_MINUTE records a caller and minute; the next one tells how many
-        were left out, so that a flood cannot fill the log and cannot hide in it either."""
-        if self.read_only:
-            return False
-        minute, actor = int(attempt.started // 60), attempt.request.actor.id
-        seen_minute, count = self._refused.get(actor, (minute, 0))
-        if seen_minute != minute:
-            attempt.suppressed = max(0, count - REFUSALS_A_MINUTE)
-            seen_minute, count = minute, 0
-        if len(self._refused) > 10_000:
-            self._refused.clear()
-        self._refused[actor] = (seen_minute, count + 1)
-        return count < REFUSALS_A_MINUTE
+    async def _append(self, audit_id: str, now: datetime, record: dict[str, Any]) -> None:
+        def work(session: Session) -> None:
+            chain.append(session, audit_id=audit_id, now=now, record=record)
+
+        try:
+            await self.database.run("approvals", work, audit_id=audit_id)
+        except Exception:
+            log.exception("the record of a refused answer could not be written")
 
     def _check_scope(self, actor: Actor, scope: str) -> None:
         if not actor.subject:

@@ -13,7 +13,7 @@ PREFIXES: Final = {
     "method": "pmt", "payment": "pay", "refund": "ref", "hold": "hld", "dispute": "dsp",
     "purchase_order": "po", "purchase_line": "pol", "receipt": "rcp", "reservation": "rsv",
     "stock_transfer": "stt", "count": "cnt", "lot": "lot", "adjustment": "adj",
-    "shipment": "shp", "parcel": "pcl", "route": "rte", "stop": "stp", "event": "evt",
+    "shipment": "shp", "parcel": "pcl", "route": "rte", "stop": "stp", "event": "evt", "plan": "pln",
     "label": "lbl", "return": "rma", "return_line": "rml", "inspection": "ins",
     "claim": "clm", "claim_line": "cll", "evidence": "evd", "cart": "crt", "item": "itm",
     "driver": "drv", "vehicle": "veh", "product": "prd", "outbox": "out", "note": "not",

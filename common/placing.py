@@ -31,7 +31,10 @@ class NewLine:
 
 @dataclass
 class NewOrder:
-    """What is to be placed. ``discount_minor`` is spread over the lines by largest remainder."""
+    """What is to be placed. ``discount_minor`` is spread over the lines by largest remainder.
+    ``credit_minor`` is what was paid already, with the goods an exchange brings back: it is taken
+    off the total, tax included, at most all of it. ``agreed``: promised before, so that what is
+    no longer sold may still go."""
 
     customer_id: str
     lines: Sequence[NewLine]
@@ -40,6 +43,9 @@ class NewOrder:
     warehouse_id: str | None = None
     discount_minor: int = 0
     discount_code: str = ""
+    credit_minor: int = 0
+    credit_code: str = ""
+    agreed: bool = False
     shipping_minor: int = 0
     shipping_service: str | None = None
     ship_by: datetime | None = None
@@ -106,7 +112,7 @@ def _price(call: Call, new: NewOrder) -> list[_Priced]:
         variant = call.find(Variant, line.sku)
         if variant is None:
             raise NotFound(f"No SKU {line.sku}.", details={"sku": line.sku})
-        if not variant.sellable:
+        if not (variant.sellable or new.agreed):
             raise RuleViolation(f"{line.sku} is not sold at present.", details={"sku": line.sku})
         price = variant.price_minor if line.unit_price_minor is None else line.unit_price_minor
         if not 0 <= line.discount_minor <= price * line.quantity:
@@ -122,22 +128,22 @@ def _price(call: Call, new: NewOrder) -> list[_Priced]:
             "discount_minor", new.discount_minor, "not more than the lines"
         )
     shares = allocate(new.discount_minor, nets)
-    rates = _rates(call, new.ship_to)
+    rates = rates_at(call, new.ship_to, call.now)
     return [
         _taxed(_Priced(line, variant, product, price, line.discount_minor + share, 0, None), rates)
         for (line, variant, product, price), share in zip(found, shares, strict=True)
     ]
 
 
-def _rates(call: Call, ship_to: dict[str, Any]) -> dict[str, TaxRate]:
-    """The rate of each tax class at the destination today; a region's own before its country's."""
+def rates_at(call: Call, ship_to: dict[str, Any], moment: datetime) -> dict[str, TaxRate]:
+    """The rate of each tax class at the destination then; a region's own before its country's."""
     country, region = str(ship_to.get("country", "")), str(ship_to.get("region", ""))
     query = (
         select(TaxRate)
         .where(
             TaxRate.country == country,
             TaxRate.region.in_(("", region)),
-            TaxRate.valid_from <= call.now.date(),
+            TaxRate.valid_from <= moment.date(),
         )
         .order_by(TaxRate.region, TaxRate.valid_from)
         .limit(200)
@@ -149,9 +155,14 @@ def _taxed(item: _Priced, rates: dict[str, TaxRate]) -> _Priced:
     rate = rates.get(item.product.tax_class)
     if rate is None or rate.rate_bps == 0:
         return item
-    base = 10_000 + rate.rate_bps if rate.included else 10_000
-    tax = (2 * item.net * rate.rate_bps + base) // (2 * base)  # half up
+    tax = tax_of(item.net, rate)
     return _Priced(item.line, item.variant, item.product, item.price, item.discount, tax, rate)
+
+
+def tax_of(net: int, rate: TaxRate) -> int:
+    """Tax on, or inside, an amount in minor units, half up."""
+    base = 10_000 + rate.rate_bps if rate.included else 10_000
+    return (2 * net * rate.rate_bps + base) // (2 * base)
 
 
 def _warehouse(call: Call, lines: Sequence[NewLine]) -> str:
@@ -186,6 +197,8 @@ def _order(
     subtotal = sum(item.price * item.line.quantity for item in priced)
     discount = sum(item.discount for item in priced)
     tax = sum(item.tax for item in priced if item.rate is not None and not item.rate.included)
+    gross = subtotal - discount + new.shipping_minor + tax
+    credit = max(0, min(new.credit_minor, gross))
     return call.add(
         Order(
             id=new.order_id or call.new_id("order"),
@@ -196,7 +209,8 @@ def _order(
             discount_minor=discount,
             shipping_minor=new.shipping_minor,
             tax_minor=tax,
-            total_minor=subtotal - discount + new.shipping_minor + tax,
+            other_minor=-credit,
+            total_minor=gross - credit,
             ship_to=new.ship_to,
             warehouse_id=where,
             payment_method_id=new.payment_method_id,
@@ -243,6 +257,8 @@ def _adjustments(call: Call, order: Order, new: NewOrder, priced: list[_Priced])
         _adjust(
             call, order, "shipping", new.shipping_minor, label=new.shipping_service or "Shipping"
         )
+    if order.other_minor:
+        _adjust(call, order, "other", order.other_minor, code=new.credit_code, label="Exchange")
     taxes: dict[str, tuple[TaxRate, int]] = {}
     for item in priced:
         if item.rate is not None:

@@ -143,7 +143,12 @@ class ShopServer(MCPServer[Any]):
                 details={"approval_id": approval_id, "reason": "pending"},
                 next="Ask the person what they want before you call again.",
             )
-        await self.guard.confirm(approval_id, request.actor, agreed)
+        try:
+            await self.guard.confirm(approval_id, request.actor, agreed)
+        except ApprovalInvalid as error:
+            # Said before, and the reply was lost: the guard finds out what became of it.
+            if not agreed or error.details.get("reason") not in ("approved", "used"):
+                raise
         if not agreed:
             raise ApprovalInvalid(
                 "The person declined; nothing was changed.",

@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from pydantic_core import to_jsonable_python
 from sqlalchemy.orm import Session
@@ -16,6 +16,8 @@ from common.errors import ShopError
 from common.incoming import Request
 
 FORM = 1
+REFUSALS_A_MINUTE: Final = 120
+_MOST_CALLERS: Final = 10_000
 
 
 @dataclass
@@ -93,3 +95,44 @@ def transition(moved: Transition, actor: Actor, version: str) -> dict[str, Any]:
         "approval": {"id": moved.request_id, "from": moved.from_state, "to": moved.to_state},
         "channel": moved.channel,
     }
+
+
+def refused_answer(
+    approval_id: str, actor: Actor, version: str, error: ShopError, suppressed: int
+) -> dict[str, Any]:
+    """The record of an answer in the client that was not taken."""
+    record: dict[str, Any] = {
+        "v": FORM,
+        "server": "approvals",
+        "version": version,
+        "tool": "approval_confirm",
+        "outcome": "refused",
+        "error": error.code,
+        "actor": who(actor),
+        "args": {},
+        "approval": {"id": approval_id, "reason": error.details.get("reason", "")},
+    }
+    return record | ({"suppressed": suppressed} if suppressed else {})
+
+
+class Ration:
+    """At most REFUSALS_A_MINUTE records a caller and minute; the next one tells how many were left
+    out, so that a flood cannot fill the log and cannot hide in it either."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, tuple[int, int]] = {}
+
+    def take(self, caller: str, at: float) -> int | None:
+        """How many records of an earlier minute were left out; None: leave this one out too.
+
+        ``at`` is in seconds of a clock that only goes forward.
+        """
+        minute, left_out = int(at // 60), 0
+        seen, count = self._seen.get(caller, (minute, 0))
+        if seen != minute:
+            left_out = max(0, count - REFUSALS_A_MINUTE)
+            count = 0
+        if len(self._seen) > _MOST_CALLERS:
+            self._seen.clear()
+        self._seen[caller] = (minute, count + 1)
+        return left_out if count < REFUSALS_A_MINUTE else None

@@ -6,8 +6,8 @@
 ``tok_async``                  pending until ``advance``; ``tok_async_declined`` is then declined
 ``tok_timeout_done``           the first answer to authorize is lost, although it happened
 ``tok_timeout_lost``           the first request to authorize is lost: nothing happened
-``tok_capture_timeout_done``   the same of capture, void and refund, each with ``_done``, ``_lost``
-``tok_refund_async``           refunds are pending until ``advance``; ``tok_refund_failed`` then fail
+``tok_capture_timeout_done``   the same of capture, void and refund; each with ``_lost`` too
+``tok_refund_async``           refunds pend until ``advance``; with ``tok_refund_failed`` they fail
 ``tok_dispute``                disputed as fraudulent once captured, won after evidence
 ``tok_dispute_lost``           disputed as not received, lost after evidence
 ``tok_inquiry``                a question before a dispute: no money moves

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
-from typing import Any, Final, Generic, Literal, Protocol, TypeVar
+from typing import Any, Final, Generic, Literal, Protocol, TypeVar, get_args
 
 from common.clock import stamp
 from common.errors import InvalidParameters
@@ -259,8 +259,8 @@ def check_texts(**texts: Mapping[Any, str] | str) -> None:
 
 def check_evidence(evidence: Mapping[EvidenceKind, str]) -> None:
     """Raise InvalidParameters for none, an unknown kind, an empty text or card numbers."""
-    unknown = set(evidence) - set(EvidenceKind.__args__)  # type: ignore[attr-defined]
+    kinds = get_args(EvidenceKind)
+    unknown = set(evidence) - set(kinds)
     if unknown or not evidence or not all(text.strip() for text in evidence.values()):
-        kinds = ", ".join(EvidenceKind.__args__)  # type: ignore[attr-defined]
-        raise InvalidParameters.field("evidence", None, f"texts by kind, of: {kinds}")
+        raise InvalidParameters.field("evidence", None, f"texts by kind, of: {', '.join(kinds)}")
     check_texts(evidence=evidence)

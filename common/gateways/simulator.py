@@ -34,6 +34,7 @@ from common.gateways.port import (
 )
 from common.gateways.simulator_books import (
     SCHEMA,
+    amend,
     authorization,
     book,
     capture_refusal,
@@ -133,6 +134,8 @@ class Simulator:
                 return failed("no_such_payment", "No such payment.")
             if payment["state"] not in {"authorized", "pending"}:
                 return closed(payment)
+            if payment["state"] == "pending":
+                amend(db, payment["op_id"], failed("already_voided", "Voided before it settled."))
             db.execute("update payment set state = 'voided' where ref = ?", (provider_ref,))
             return Outcome(State.DONE, provider_ref)
 
@@ -214,9 +217,7 @@ class Simulator:
         with self._transaction() as db:
             waiting = db.execute("select * from payment where state = 'pending'").fetchall()
             for payment in waiting:
-                state = "declined" if behaviour_of(payment["method"]).decline else "authorized"
-                db.execute("update payment set state = ? where ref = ?", (state, payment["ref"]))
-                amend(db, payment["op_id"], authorization(db, payment["ref"]))
+                settle_payment(db, payment)
             refunds = db.execute("select * from refund where state = 'pending'").fetchall()
             for refund in refunds:
                 settle_refund(db, refund)

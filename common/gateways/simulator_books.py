@@ -15,8 +15,8 @@ create table if not exists operation (
 create table if not exists dropped (op_id text primary key);
 create table if not exists payment (
     ref text primary key, op_id text not null, method text not null, amount integer not null,
-    currency text not null, captured integer not null default 0, refunded integer not null default 0,
-    state text not null, capture_before text not null,
+    currency text not null, captured integer not null default 0,
+    refunded integer not null default 0, state text not null, capture_before text not null,
     check (refunded between 0 and captured and captured <= amount));
 create table if not exists refund (
     ref text primary key, op_id text not null, payment text not null, amount integer not null,
@@ -129,7 +129,7 @@ def settle_refund(db: sqlite3.Connection, refund: sqlite3.Row) -> None:
 
 
 def decide(db: sqlite3.Connection, dispute: sqlite3.Row) -> None:
-    """The bank's verdict on a dispute under review. A question that was answered goes no further."""
+    """The bank's verdict on a dispute under review. An answered inquiry goes no further."""
     method = db.execute(
         "select method from payment where ref = ?", (dispute["payment"],)
     ).fetchone()["method"]

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from common import paid, reserving
+from common import paid, placing, reserving
 from common.call import Call, quoted
 from common.errors import InvalidParameters, NotFound, RuleViolation
 from common.money import Money, allocate
-from common.tables.inventory import Variant
+from common.tables.inventory import Product, Variant
 from common.tables.orders import Order, OrderAdjustment, OrderLine
 from common.timeline import happened
 from servers.orders import changing, service
@@ -28,27 +28,27 @@ def amend(call: Call, order_id: str, changes: Sequence[Change], method_id: str) 
     Raises RuleViolation (released, amended before, another product, the same variant, not sold),
     InsufficientStock, InsufficientFunds, NotFound. Then nothing is changed.
     """
-    order = service.find(call, order_id)
+    order = service.changing(call, order_id)
     changing.require_open(order, "amend its lines", untouched=True)
     method = changing.own_method(call, order, method_id)
     lines = {line.id: line for line in service.lines_of(call, order)}
-    _no_line_twice(changes)
+    _not_more_than_there_is(lines, changes)
     before = order.total_minor
-    for change in changes:
-        _one(call, order, lines, change)
-    _total(call, order)
+    on_top = sum(_one(call, order, lines, change) for change in changes)
+    _total(call, order, on_top)
     difference = order.total_minor - before
     call.stake(amount_minor=abs(difference), currency=order.currency)
     call.show(
         f"Amend order {order.id}",
         f"total {Money(before, order.currency)} → {Money(order.total_minor, order.currency)}",
-        f"{_settled(difference, order)} {changing.method_words(method)}",
+        f"{_settled(difference, order)} {paid.method_words(method)}",
     )
     if difference > 0:
         changing.can_pay(call, method, difference, order.currency)
     paid.settle_difference(
-        call, order.id, order.customer_id, method.id, difference, order.currency, "amendment"
-    )
+        call, order.id, order.customer_id, method.id, difference, order.currency, "amendment",
+        allow_unlinked=method.kind in ("gift_card", "store_credit"),
+    )  # fmt: skip
     order.amended_at = call.now
     happened(call, order.id, "amended", f"{len(changes)} lines")
     return service.whole(call, order.id)
@@ -56,7 +56,7 @@ def amend(call: Call, order_id: str, changes: Sequence[Change], method_id: str) 
 
 def split(call: Call, order_id: str, line_id: str, quantity: int) -> service.Whole:
     """Divide a line in two, so that its units can go different ways. Totals stay the same."""
-    order = service.find(call, order_id)
+    order = service.changing(call, order_id)
     call.stake()
     changing.require_open(order, "split its lines")
     lines = {line.id: line for line in service.lines_of(call, order)}
@@ -65,7 +65,8 @@ def split(call: Call, order_id: str, line_id: str, quantity: int) -> service.Who
     return service.whole(call, order.id)
 
 
-def _one(call: Call, order: Order, lines: dict[str, OrderLine], change: Change) -> None:
+def _one(call: Call, order: Order, lines: dict[str, OrderLine], change: Change) -> int:
+    """Carry out one change of a line. Returns by how much tax on top of the prices changes."""
     line = _line(lines, change.line_id)
     variant = call.find(Variant, change.new_sku)
     if variant is None:
@@ -83,8 +84,6 @@ def _one(call: Call, order: Order, lines: dict[str, OrderLine], change: Change) 
         raise RuleViolation(f"{variant.id} is not sold in {order.currency}.")
     if change.quantity is not None and change.quantity < line.quantity:
         line = _part(call, order, line, change.quantity)
-    elif change.quantity is not None and change.quantity > line.quantity:
-        raise InvalidParameters.field("quantity", change.quantity, f"at most {line.quantity}")
     call.show("", f"{quoted(line.name)} → {quoted(variant.name)}, {line.quantity} units")
     changing.release_line(call, line)
     net = line.unit_price_minor * line.quantity - line.discount_minor
@@ -92,7 +91,9 @@ def _one(call: Call, order: Order, lines: dict[str, OrderLine], change: Change) 
     line.unit_price_minor = variant.price_minor
     line.discount_minor = min(line.discount_minor, line.unit_price_minor * line.quantity)
     new_net = line.unit_price_minor * line.quantity - line.discount_minor
+    before = line.tax_minor
     line.tax_minor = (2 * line.tax_minor * new_net + net) // (2 * net) if net else 0
+    on_top = _tax(call, order, line, line.tax_minor - before)
     if order.warehouse_id is None:
         raise RuleViolation(f"Order {order.id} has no warehouse to take it from.")
     reservation = reserving.reserve(
@@ -101,6 +102,7 @@ def _one(call: Call, order: Order, lines: dict[str, OrderLine], change: Change) 
     )  # fmt: skip
     line.reservation_id, line.status = reservation.id, "allocated"
     call.session.flush()
+    return on_top
 
 
 def _part(call: Call, order: Order, line: OrderLine, quantity: int) -> OrderLine:
@@ -132,20 +134,40 @@ def _part(call: Call, order: Order, line: OrderLine, quantity: int) -> OrderLine
     return part
 
 
-def _total(call: Call, order: Order) -> None:
-    """Sums of the lines again; tax on top changes by what the lines' tax changed."""
-    lines = [line for line in service.lines_of(call, order) if line.status != "cancelled"]
-    order.subtotal_minor = sum(line.unit_price_minor * line.quantity for line in lines)
-    order.discount_minor = sum(line.discount_minor for line in lines)
-    taxes = [
-        adjustment
-        for adjustment in call.all(OrderAdjustment, OrderAdjustment.order_id == order.id)
-        if adjustment.kind == "tax"
+def _tax(call: Call, order: Order, line: OrderLine, difference: int) -> int:
+    """Bring the order's tax lines in line with the tax of one line, by the rate its product had
+    where and when the order was placed. Returns the part that is on top of the prices."""
+    if not difference:
+        return 0
+    taxes = call.all(
+        OrderAdjustment, OrderAdjustment.order_id == order.id, OrderAdjustment.kind == "tax"
+    )
+    rates = placing.rates_at(call, order.ship_to, order.placed_at or call.now)
+    rate = rates.get(call.get(Product, line.product_id).tax_class)
+    fitting = [
+        tax
+        for tax in taxes
+        if rate is None or (tax.rate_bps, tax.included) == (rate.rate_bps, rate.included)
     ]
-    on_top = [tax for tax in taxes if not tax.included]
-    if on_top and sum(line.tax_minor for line in lines):
-        order.tax_minor = sum(line.tax_minor for line in lines)
-        on_top[0].amount_minor += order.tax_minor - sum(tax.amount_minor for tax in on_top)
+    for tax in (fitting or taxes)[:1]:
+        difference = max(difference, -tax.amount_minor)
+        tax.amount_minor += difference
+        return 0 if tax.included else difference
+    return 0
+
+
+def _total(call: Call, order: Order, tax_on_top: int) -> None:
+    """Sums of the lines again, and what was taken off them."""
+    lines = [line for line in service.lines_of(call, order) if line.status != "cancelled"]
+    less = sum(line.discount_minor for line in lines) - order.discount_minor
+    for discount in call.all(
+        OrderAdjustment, OrderAdjustment.order_id == order.id, OrderAdjustment.kind == "discount"
+    )[:1]:
+        discount.amount_minor = min(0, discount.amount_minor - less)
+    # All at once: the database checks that they add up.
+    order.subtotal_minor = sum(line.unit_price_minor * line.quantity for line in lines)
+    order.discount_minor += less
+    order.tax_minor += tax_on_top
     order.total_minor = (
         order.subtotal_minor - order.discount_minor + order.shipping_minor
         + order.tax_minor + order.other_minor
@@ -160,10 +182,17 @@ def _line(lines: dict[str, OrderLine], line_id: str) -> OrderLine:
     return line
 
 
-def _no_line_twice(changes: Sequence[Change]) -> None:
-    whole = [change.line_id for change in changes if change.quantity is None]
-    if len(set(whole)) != len(whole):
-        raise InvalidParameters("changes: a line may be named once, or with a quantity each time.")
+def _not_more_than_there_is(lines: dict[str, OrderLine], changes: Sequence[Change]) -> None:
+    """Nothing may be changed twice: a line is named once, or with a quantity each time."""
+    taken: dict[str, int] = {}
+    for change in changes:
+        line = _line(lines, change.line_id)
+        units = line.quantity if change.quantity is None else change.quantity
+        taken[line.id] = taken.get(line.id, 0) + units
+        if taken[line.id] > line.quantity:
+            raise InvalidParameters.field(
+                "changes", line.id, f"at most its {line.quantity} units in all"
+            )
 
 
 def _settled(difference: int, order: Order) -> str:

@@ -13,7 +13,8 @@ from common.call import Call, quoted
 from common.errors import InsufficientFunds, RuleViolation
 from common.money import Money
 from common.tables.inventory import Reservation
-from common.tables.orders import Order, OrderLine, OrderNote
+from common.tables.logistics import Shipment
+from common.tables.orders import Order, OrderHold, OrderLine, OrderNote
 from common.tables.payments import Payment, PaymentMethod
 from common.timeline import happened
 from servers.orders import service
@@ -40,17 +41,21 @@ def require_open(order: Order, what: str, *, untouched: bool = False) -> None:
 
 
 def redirect(call: Call, order_id: str, address: dict[str, Any]) -> service.Whole:
-    """Send the order somewhere else. Raises RuleViolation once it has shipped."""
-    order = service.find(call, order_id)
-    shipped = order.fulfilment_status in ("not_fulfilled", "partially_fulfilled", "fulfilled")
-    if order.status in ("cancelled", "completed", "draft") or not shipped:
+    """Send the order somewhere else. Raises RuleViolation once it has a shipment. Prices, tax and
+    shipping stay as they were agreed."""
+    order = service.changing(call, order_id)
+    released = order.released_at is not None
+    inside = order.fulfilment_status in ("not_fulfilled", "partially_fulfilled", "fulfilled")
+    if not released or order.status not in ("in_fulfilment", "on_hold") or not inside:
         require_open(order, "change the address")
-    if order.released_at is not None:
+    if released and call.session.scalar(
+        select(Shipment.id).where(Shipment.order_id == order.id).limit(1)
+    ):
         raise RuleViolation(
-            f"Order {order.id} was released to the warehouse: its label has the old address.",
+            f"Order {order.id} has a shipment: its label has the old address.",
             next="Ask the warehouse to stop it, or wait for the delivery.",
         )
-    call.stake(released=False)
+    call.stake(released=released)
     call.show(f"Send order {order.id} to another address", f"to {quoted(one_line(address))}")
     order.ship_to = address
     happened(call, order.id, "address_changed")
@@ -60,7 +65,7 @@ def redirect(call: Call, order_id: str, address: dict[str, Any]) -> service.Whol
 def cancel(call: Call, order_id: str, reason: str) -> service.Whole:
     """Cancel the whole order: reservations released, authorizations voided, what was captured
     refunded to the methods that paid. Raises RuleViolation once released or amended."""
-    order = service.find(call, order_id)
+    order = service.changing(call, order_id)
     require_open(order, "cancel it", untouched=True)
     captured = sum(paid.net_paid(call.session, order.id, call.now).values())
     call.stake(amount_minor=captured, currency=order.currency)
@@ -72,12 +77,18 @@ def cancel(call: Call, order_id: str, reason: str) -> service.Whole:
     for line in service.lines_of(call, order):
         release_line(call, line)
         line.status = "cancelled"
+    waiting = ("authorized", "created", "requires_action")
     for payment in call.all(
-        Payment, Payment.order_id == order.id, Payment.status == "authorized", limit=50
+        Payment, Payment.order_id == order.id, Payment.status.in_(waiting), limit=50
     ):
         paid.void(call, payment)
     if captured:
         paid.refund_order(call, order.id, None, "cancellation")
+    for held in call.all(
+        OrderHold, OrderHold.order_id == order.id, OrderHold.released_at.is_(None)
+    ):
+        held.released_at, held.released_by = call.now, call.actor.id
+        held.release_reason = "The order was cancelled."
     order.status, order.cancel_reason, order.cancelled_at = "cancelled", reason, call.now
     happened(call, order.id, "cancelled", reason)
     return service.whole(call, order.id)
@@ -94,28 +105,28 @@ def release_line(call: Call, line: OrderLine) -> None:
 def pay_otherwise(call: Call, order_id: str, method_id: str) -> service.Whole:
     """Charge the order's total to another method of the customer and give it back to the first.
 
-    Raises RuleViolation unless exactly one payment stands, to another method; InsufficientFunds.
+    Raises RuleViolation unless it was paid once and by another method (by the same one, when its
+    authorization has lapsed); InsufficientFunds.
     """
-    order = service.find(call, order_id)
+    order = service.changing(call, order_id)
     require_open(order, "pay it otherwise", untouched=True)
     new = own_method(call, order, method_id)
-    standing = [
-        payment
-        for payment in call.all(Payment, Payment.order_id == order.id, limit=50)
-        if payment.status in ("authorized", "captured", "partially_captured")
-    ]
-    every = call.session.scalars(select(Payment.id).where(Payment.order_id == order.id)).all()
-    if len(standing) != 1 or len(every) != 1:
-        raise RuleViolation("The order was not paid by one single payment.")
-    old = standing[0]
-    if old.method_id == new.id:
-        raise RuleViolation("That is the method it was paid with already.")
+    every = call.all(Payment, Payment.order_id == order.id, limit=50)
+    if len(every) != 1 or every[0].status not in ("authorized", "captured"):
+        raise RuleViolation(
+            f"Order {order.id} was not paid by one single payment that still stands.",
+            details={"payments": {payment.id: payment.status for payment in every}},
+        )
+    old = every[0]
+    lapsed = paid.standing(old, call.now) == "expired"
+    if old.method_id == new.id and not lapsed:
+        raise RuleViolation(f"{new.id} is the method it was paid with already.")
     total = Money(old.amount_minor, old.currency)
     call.stake(amount_minor=old.amount_minor, currency=old.currency)
     call.show(
         f"Pay order {order.id} otherwise: {total}",
-        f"charge {method_words(new)}",
-        f"give back to {method_words(call.get(PaymentMethod, old.method_id))}",
+        f"charge {paid.method_words(new)}",
+        f"give back to {paid.method_words(call.get(PaymentMethod, old.method_id))}",
     )
     if old.status == "authorized":
         paid.authorize(
@@ -153,12 +164,6 @@ def can_pay(call: Call, method: PaymentMethod, amount_minor: int, currency: str)
             f"The balance of {method.id} does not cover it.",
             details={"available_minor": left, "needed_minor": amount_minor},
         )
-
-
-def method_words(method: PaymentMethod) -> str:
-    """``visa ending 1234``: what a person recognises."""
-    name = (method.brand or method.kind).replace("_", " ")
-    return f"{name} ending {method.last4}" if method.last4 else f"{name} {method.id}"
 
 
 def note(call: Call, order_id: str, text: str) -> service.Whole:

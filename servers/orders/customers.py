@@ -5,8 +5,10 @@ from typing import Any
 
 from sqlalchemy import select
 
+from common import paid
 from common.call import Call, quoted
 from common.errors import InvalidParameters, NotFound
+from common.money import Money
 from common.tables.orders import Customer, Order
 from common.tables.payments import PaymentMethod
 
@@ -18,6 +20,7 @@ class Found:
     customer: Customer
     methods: list[PaymentMethod]
     orders: list[str]
+    balances: dict[str, Money]
 
 
 def find(
@@ -34,7 +37,8 @@ def find(
     Raises NotFound when there is none; InvalidParameters when too little is given.
     """
     if customer_id:
-        return _with_links(call, call.get(Customer, customer_id))
+        known = call.get(Customer, customer_id, next="Look by email, or by name and postal code.")
+        return _with_links(call, known)
     query = select(Customer)
     if email:
         query = query.where(Customer.email_key == email.casefold())
@@ -95,4 +99,10 @@ def _with_links(call: Call, customer: Customer) -> Found:
         .order_by(Order.placed_at.desc(), Order.id.desc())
         .limit(20)
     )
-    return Found(customer, list(methods), list(orders))
+    mine = list(methods)
+    balances = {}
+    for method in mine:
+        left = paid.stored_value(call, method, method.currency or "")
+        if left is not None and method.currency is not None:
+            balances[method.id] = Money(left, method.currency)
+    return Found(customer, mine, list(orders), balances)

@@ -1,6 +1,6 @@
 """Holds, and the hand-over to the warehouse."""
 
-from common import reserving
+from common import paid, reserving
 from common.call import Call, quoted
 from common.errors import InsufficientStock, RuleViolation
 from common.tables.inventory import Reservation
@@ -12,7 +12,7 @@ from servers.orders import service
 
 def hold(call: Call, order_id: str, kind: str, reason: str) -> service.Whole:
     """Stop the order. Raises RuleViolation for one that has left, or is held for this already."""
-    order = service.find(call, order_id)
+    order = service.changing(call, order_id)
     call.stake()
     if order.status not in ("placed", "confirmed", "on_hold", "in_fulfilment"):
         raise RuleViolation(f"Order {order.id} is {order.status}: there is nothing to stop.")
@@ -35,7 +35,7 @@ def hold(call: Call, order_id: str, kind: str, reason: str) -> service.Whole:
 
 def release_hold(call: Call, order_id: str, kind: str, reason: str) -> service.Whole:
     """End one hold; the order goes on when no other is left."""
-    order = service.find(call, order_id)
+    order = service.changing(call, order_id)
     holds = open_holds(call, order)
     ended = next((each for each in holds if each.kind == kind), None)
     if ended is None:
@@ -50,7 +50,7 @@ def release_hold(call: Call, order_id: str, kind: str, reason: str) -> service.W
         f"reason given now: {quoted(reason)}",
     )
     ended.released_at, ended.released_by, ended.release_reason = call.now, call.actor.id, reason
-    if len(holds) == 1:
+    if len(holds) == 1 and order.status == "on_hold":
         order.status = ended.status_before
     happened(call, order.id, "hold_released", kind)
     return service.whole(call, order.id)
@@ -65,24 +65,30 @@ def open_holds(call: Call, order: Order) -> list[OrderHold]:
 def release(call: Call, order_id: str) -> service.Whole:
     """Hand the order to the warehouse: everything allocated and paid for, nothing held.
 
-    Lines without stock are backordered and stay behind. Raises RuleViolation; InsufficientStock
-    when no line can go.
+    Lines without stock are backordered and stay behind; releasing it again sends them after.
+    Raises RuleViolation; InsufficientStock when no line can go.
     """
-    order = service.find(call, order_id)
+    order = service.changing(call, order_id)
     call.stake()
     if order.status == "on_hold":
         kinds = ", ".join(each.kind for each in open_holds(call, order))
         raise RuleViolation(f"Order {order.id} is on hold ({kinds}).", next="Release the hold.")
-    if order.status not in ("placed", "confirmed") or order.released_at is not None:
-        raise RuleViolation(f"Order {order.id} is {order.status} and cannot be released.")
-    _require_paid(call, order)
     lines = service.lines_of(call, order)
-    going = [line for line in lines if line.status != "cancelled" and _allocated(call, order, line)]
+    late = order.released_at is not None and any(line.status == "backordered" for line in lines)
+    if order.status != "in_fulfilment" if late else order.status not in ("placed", "confirmed"):
+        raise RuleViolation(
+            f"Order {order.id} is {order.status.replace('_', ' ')} and cannot be released.",
+            details={"status": order.status},
+        )
+    _require_paid(call, order)
+    wanted = ("backordered",) if late else ("open", "allocated", "backordered")
+    going = [line for line in lines if line.status in wanted and _allocated(call, order, line)]
     if not going:
         raise InsufficientStock(f"No line of order {order.id} can be had from stock.")
     behind = sum(line.status == "backordered" for line in lines)
-    order.status, order.released_at = "in_fulfilment", call.now
-    order.fulfilment_status = "partially_fulfilled" if behind else "fulfilled"
+    order.status, order.released_at = "in_fulfilment", order.released_at or call.now
+    if order.fulfilment_status in ("not_fulfilled", "partially_fulfilled"):
+        order.fulfilment_status = "partially_fulfilled" if behind else "fulfilled"
     detail = f"{len(going)} lines" + (f", {behind} backordered" if behind else "")
     happened(call, order.id, "released", detail)
     return service.whole(call, order.id)
@@ -90,12 +96,21 @@ def release(call: Call, order_id: str) -> service.Whole:
 
 def _require_paid(call: Call, order: Order) -> None:
     payments = call.all(Payment, Payment.order_id == order.id, limit=100)
-    good = [p for p in payments if p.status in ("authorized", "captured", "partially_captured")]
-    if sum(payment.amount_minor for payment in good) < order.total_minor:
+    authorized = sum(
+        payment.amount_minor
+        for payment in payments
+        if paid.standing(payment, call.now) == "authorized"
+    )
+    captured = sum(paid.net_paid(call.session, order.id, call.now).values())
+    if authorized + captured < order.total_minor:
         raise RuleViolation(
-            f"Order {order.id} is not authorized for its total.",
-            details={"payment_status": order.payment_status},
-            next="Have the payment authorized, or hold the order for payment.",
+            f"Order {order.id} is not paid or authorized for its total.",
+            details={
+                "total_minor": order.total_minor,
+                "authorized_minor": authorized,
+                "captured_minor": captured,
+            },
+            next="change_payment_method authorizes it anew; or hold_order for payment.",
         )
 
 

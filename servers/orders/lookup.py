@@ -6,10 +6,11 @@ from typing import Any, Final
 
 from sqlalchemy import select
 
-from common import placing, stock
+from common import paid, placing, stock
 from common.call import Call, quoted
 from common.errors import InvalidParameters
 from common.money import Money
+from common.paging import page
 from common.tables.inventory import Product, Variant, Warehouse
 from common.tables.orders import Customer, Order
 from common.tables.payments import PaymentMethod
@@ -49,26 +50,23 @@ def place(
         f"Place an order of {Money(placed.total_minor, placed.currency)}",
         *(f"{line.quantity} × {line.sku}" for line in lines),
         f"to {quoted(one_line(address))}",
-        f"paid with {changing.method_words(method)}",
+        f"paid with {paid.method_words(method)}",
     )
     return placed
 
 
-def variants(call: Call, product_id: str) -> list[tuple[Variant, int]]:
+def variants(
+    call: Call, product_id: str, cursor: str | None, limit: int
+) -> tuple[list[tuple[Variant, int]], str | None]:
     """The variants of a product with the units that can be had of each."""
-    call.get(Product, product_id)
-    found = list(
-        call.session.scalars(
-            select(Variant)
-            .where(Variant.product_id == product_id)
-            .order_by(Variant.position, Variant.id)
-            .limit(100)
-        )
-    )
+    call.get(Product, product_id, next="get_order names the product of each line.")
+    query = select(Variant).where(Variant.product_id == product_id)
+    keys: Sequence[Any] = [Variant.position, Variant.id]
+    found, more = page(call.session, query, keys, cursor, limit)
     left: dict[str, int] = {}
     for (sku, _), level in stock.levels(call.session, call.now, [v.id for v in found]).items():
         left[sku] = left.get(sku, 0) + level.available
-    return [(variant, left.get(variant.id, 0)) for variant in found]
+    return [(variant, left.get(variant.id, 0)) for variant in found], more
 
 
 def order_ids(call: Call, prefix: str) -> list[str]:

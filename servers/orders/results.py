@@ -92,6 +92,7 @@ class OrderView(OrderRow):
     discount_minor: int
     shipping_minor: int
     tax_minor: int
+    other_minor: int | None = None
     ship_to: AddressView
     payment_method_id: str | None = None
     promised_at: str | None = None
@@ -116,6 +117,7 @@ class OrderView(OrderRow):
             discount_minor=order.discount_minor,
             shipping_minor=order.shipping_minor,
             tax_minor=order.tax_minor,
+            other_minor=order.other_minor or None,
             ship_to=AddressView.of(order.ship_to),
             payment_method_id=order.payment_method_id,
             promised_at=stamp(order.promised_at) if order.promised_at else None,
@@ -153,10 +155,19 @@ class MethodView(Result):
     kind: str
     brand: str | None = None
     last4: str | None = None
+    balance: str | None = None
+    balance_minor: int | None = None
 
     @classmethod
-    def of(cls, method: PaymentMethod) -> "MethodView":
-        return cls(method_id=method.id, kind=method.kind, brand=method.brand, last4=method.last4)
+    def of(cls, method: PaymentMethod, balance: Money | None) -> "MethodView":
+        return cls(
+            method_id=method.id,
+            kind=method.kind,
+            brand=method.brand,
+            last4=method.last4,
+            balance=str(balance) if balance else None,
+            balance_minor=balance.minor if balance else None,
+        )
 
 
 class CustomerView(Result):
@@ -177,7 +188,9 @@ class CustomerView(Result):
             last_name=customer.last_name,
             email=customer.email,
             address=AddressView.of(customer.address),
-            methods=[MethodView.of(method) for method in found.methods],
+            methods=[
+                MethodView.of(method, found.balances.get(method.id)) for method in found.methods
+            ],
             order_ids=found.orders,
         )
 
@@ -196,7 +209,7 @@ class DemandFeed(Result):
     days: int
     count: int
     rows: list[DemandRow]
-    complete: bool
+    next_cursor: str | None = None
 
 
 class VariantView(Result):
@@ -225,6 +238,7 @@ class VariantList(Result):
     product_id: str
     count: int
     variants: list[VariantView]
+    next_cursor: str | None = None
 
 
 def _row(order: Order) -> dict[str, Any]:

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from common.call import Call
+from common.database import lock
 from common.errors import InvalidParameters
-from common.paging import page
+from common.paging import decoded, encoded, page
 from common.tables.claims import Claim
 from common.tables.logistics import Shipment
 from common.tables.orders import (
@@ -68,6 +69,12 @@ def whole(call: Call, order_id: str) -> Whole:
 def find(call: Call, order_id: str) -> Order:
     """The order. Raises NotFound and says how to look for it."""
     return call.get(Order, order_id, next="Look for it with search_orders.")
+
+
+def changing(call: Call, order_id: str) -> Order:
+    """The order, locked: changes of one order wait for each other. Raises NotFound."""
+    lock(call.session, Order, [order_id])
+    return find(call, order_id)
 
 
 def lines_of(call: Call, order: Order) -> list[OrderLine]:
@@ -150,26 +157,52 @@ class Demand:
 
 
 def demand(
-    call: Call, days: int, sku: str | None, warehouse: str | None, limit: int
-) -> list[Demand]:
+    call: Call, days: int, sku: str | None, warehouse: str | None, cursor: str | None, limit: int
+) -> tuple[list[Demand], str | None]:
     """Units ordered by SKU, warehouse and day (UTC), cancellations taken out, latest day first."""
     since = midnight(call.now, call.now.date().isoformat()) - timedelta(days=days)
-    day = func.date(OrderLine.placed_at)
+    day = _day(call.session)
+    where = func.coalesce(OrderLine.warehouse_id, "")
     query = (
-        select(OrderLine.sku, OrderLine.warehouse_id, day, func.sum(OrderLine.quantity))
+        select(OrderLine.sku, where, day, func.sum(OrderLine.quantity))
         .where(OrderLine.placed_at >= since, OrderLine.status != "cancelled")
-        .group_by(OrderLine.sku, OrderLine.warehouse_id, day)
-        .order_by(day.desc(), OrderLine.sku, OrderLine.warehouse_id)
-        .limit(limit)
+        .group_by(OrderLine.sku, where, day)
+        .order_by(day.desc(), OrderLine.sku, where)
+        .limit(limit + 1)
     )
     if sku:
         query = query.where(OrderLine.sku == sku)
     if warehouse:
         query = query.where(OrderLine.warehouse_id == warehouse)
-    return [
-        Demand(row[0], row[1] or "", date.fromisoformat(str(row[2])), int(row[3]))
+    if cursor:
+        query = query.where(_after(cursor, day, where))
+    found = [
+        Demand(row[0], row[1], date.fromisoformat(str(row[2])), int(row[3]))
         for row in call.session.execute(query)
     ]
+    if len(found) <= limit:
+        return found, None
+    last = found[limit - 1]
+    return found[:limit], encoded([last.day.isoformat(), last.sku, last.warehouse])
+
+
+def _day(session: Session) -> Any:
+    # PostgreSQL would take the day of the session's time zone.
+    if session.get_bind().dialect.name == "postgresql":
+        return func.to_char(func.timezone("UTC", OrderLine.placed_at), "YYYY-MM-DD")
+    return func.date(OrderLine.placed_at)
+
+
+def _after(cursor: str, day: Any, where: Any) -> Any:
+    last_day, last_sku, last_where = decoded(cursor, 3)
+    if not all(isinstance(value, str) for value in (last_day, last_sku, last_where)):
+        raise InvalidParameters.field("cursor", cursor, "a cursor from an earlier page")
+    same_day = day == last_day
+    return or_(
+        day < last_day,
+        and_(same_day, OrderLine.sku > last_sku),
+        and_(same_day, OrderLine.sku == last_sku, where > last_where),
+    )
 
 
 def midnight(now: datetime, day: str) -> datetime:

@@ -129,18 +129,19 @@ def get_demand_feed(
     sku: Sku | None = None,
     warehouse: Identifier | None = None,
     limit: Limit = 100,
+    cursor: Cursor | None = None,
 ) -> DemandFeed:
     """Units ordered by SKU, warehouse and day, net of cancellations. For planning stock."""
-    rows = service.demand(call, days, sku, warehouse, limit + 1)
+    rows, more = service.demand(call, days, sku, warehouse, cursor, limit)
     return DemandFeed(
         as_of=stamp(call.now),
         days=days,
-        count=min(len(rows), limit),
+        count=len(rows),
         rows=[
             DemandRow(sku=r.sku, warehouse=r.warehouse, day=r.day.isoformat(), units=r.units)
-            for r in rows[:limit]
+            for r in rows
         ],
-        complete=len(rows) <= limit,
+        next_cursor=more,
     )
 
 
@@ -164,13 +165,16 @@ def find_customer(
 
 
 @tools.tool(scope=Scope.ORDERS_READ, effect=Effect.READS)
-def list_variants(call: Call, product_id: Identifier) -> VariantList:
+def list_variants(
+    call: Call, product_id: Identifier, limit: Limit = 50, cursor: Cursor | None = None
+) -> VariantList:
     """List the variants of a product with price and availability. Use it before amending lines."""
-    found = lookup.variants(call, product_id)
+    found, more = lookup.variants(call, product_id, cursor, limit)
     return VariantList(
         product_id=product_id,
         count=len(found),
         variants=[VariantView.of(variant, available) for variant, available in found],
+        next_cursor=more,
     )
 
 
@@ -205,7 +209,7 @@ def update_customer_address(call: Call, customer_id: Identifier, address: Addres
 
 @tools.tool(scope=Scope.ORDERS_WRITE, effect=Effect.CHANGES)
 def update_shipping_address(call: Call, order_id: Identifier, address: Address) -> OrderView:
-    """Send an order that was not yet released to another address, replaced whole."""
+    """Send an order that has no shipment yet to another address, replaced whole."""
     return OrderView.whole(changing.redirect(call, order_id, address.model_dump()))
 
 

@@ -189,16 +189,13 @@ def _check(
         raise InvalidParameters.field("amount_minor", amount, f"at most the captured {captured}")
     if respond_by is not None and respond_by <= call.now:
         raise InvalidParameters.field("respond_by", stamp(respond_by), "a day ahead")
-    standing = select(Dispute.id).where(Dispute.payment_id == payment.id, Dispute.status.in_(OPEN))
+    known = (Dispute.payment_id == payment.id) & Dispute.status.in_(OPEN)
     if reference is not None:
-        standing = standing.union(
-            select(Dispute.id).where(Dispute.provider_reference == reference)
-        )
+        known |= Dispute.provider_reference == reference
+    standing = select(Dispute.id).where(known).order_by(Dispute.id).limit(1)
     found = call.session.scalars(standing).first()
     if found is not None:
-        raise RuleViolation(
-            f"Dispute {found} is there already.", details={"dispute_id": found}
-        )
+        raise RuleViolation(f"Dispute {found} is there already.", details={"dispute_id": found})
 
 
 def _locked(call: Call, dispute_id: str) -> Dispute:
@@ -277,6 +274,4 @@ def _move(call: Call, dispute: Dispute, status: str) -> None:
 
 
 def _evidence(call: Call, dispute: Dispute) -> list[DisputeEvidence]:
-    return call.all(
-        DisputeEvidence, DisputeEvidence.dispute_id == dispute.id, limit=MOST_EVIDENCE
-    )
+    return call.all(DisputeEvidence, DisputeEvidence.dispute_id == dispute.id, limit=MOST_EVIDENCE)

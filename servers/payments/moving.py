@@ -117,7 +117,12 @@ def refund(
 
 
 def issue_credit(
-    call: Call, customer_id: str, amount_minor: int, currency: str, reason: str, order_id: str | None
+    call: Call,
+    customer_id: str,
+    amount_minor: int,
+    currency: str,
+    reason: str,
+    order_id: str | None,
 ) -> tuple[PaymentMethod, int]:
     """Store credit out of goodwill, and what the customer then has. Raises NotFound,
     InvalidParameters (no such currency), RuleViolation (another customer's order)."""
@@ -158,4 +163,6 @@ def _same_currency(payment: Payment, currency: str) -> None:
 
 def _whose(payment: Payment) -> str:
     order = f"order {payment.order_id}" if payment.order_id else "no order"
-    return f"{order}, customer {payment.customer_id or 'unknown'}, paid {payment.created_at:%Y-%m-%d}"
+    return (
+        f"{order}, customer {payment.customer_id or 'unknown'}, paid {payment.created_at:%Y-%m-%d}"
+    )

@@ -87,8 +87,7 @@ def reconcile(call: Call, header: Header, lines: Sequence[Line]) -> Whole:
     call.session.flush()
     call.show(
         f"Book payout {quoted(header.reference)} of {Money(header.amount_minor, header.currency)}",
-        f"{len(rows)} lines, {len(exceptions)} exceptions,"
-        f" fees {Money(fees, header.currency)}",
+        f"{len(rows)} lines, {len(exceptions)} exceptions, fees {Money(fees, header.currency)}",
     )
     return Whole(payout, rows)
 

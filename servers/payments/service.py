@@ -95,9 +95,7 @@ def figures(call: Call, payments: Sequence[Payment]) -> list[Figures]:
         ids = [payment.id for payment in payments if payment.currency == currency]
         moved |= funds.moved(call.session, ids, currency)
         balances |= funds.balances(call.session, call.now, ids, currency)
-    return [
-        Figures(p, paid.standing(p, call.now), moved[p.id], balances[p.id]) for p in payments
-    ]
+    return [Figures(p, paid.standing(p, call.now), moved[p.id], balances[p.id]) for p in payments]
 
 
 def of_order(call: Call, order_id: str) -> OrderMoney:
@@ -140,7 +138,9 @@ def unsettled(call: Call, cursor: str | None, limit: int) -> tuple[list[Outbox],
     return page(call.session, query, [Outbox.created_at, Outbox.id], cursor, limit)
 
 
-def ids_like(call: Call, kind: type[Payment] | type[Order] | type[Dispute], prefix: str) -> list[str]:
+def ids_like(
+    call: Call, kind: type[Payment] | type[Order] | type[Dispute], prefix: str
+) -> list[str]:
     """At most twenty ids that begin so, for completion."""
     query = select(kind.id).where(kind.id >= prefix, kind.id < f"{prefix}\x7f")
     return list(call.session.scalars(query.order_by(kind.id).limit(20)))

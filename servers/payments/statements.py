@@ -24,9 +24,7 @@ def trial(call: Call, currency: str) -> list[TrialLine]:
     return funds.trial_balance(call.session, currency)
 
 
-def statement(
-    call: Call, currency: str, account: str, cursor: str | None, limit: int
-) -> Statement:
+def statement(call: Call, currency: str, account: str, cursor: str | None, limit: int) -> Statement:
     """What went through an account, the latest first. Raises InvalidParameters for an account that
     no book knows."""
     exponent(currency)

@@ -1,0 +1,1 @@
+"""Shops from elsewhere: each module reads one format, ``loader`` takes it in."""
