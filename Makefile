@@ -14,7 +14,7 @@ export PIP_ROOT_USER_ACTION = ignore
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo serve test lint format bench faults docs snapshot lock clean
+.PHONY: help demo test lint format faults docs snapshot lock clean
 MAKEFLAGS += --no-print-directory
 
 help: ## Say what there is
@@ -22,9 +22,6 @@ help: ## Say what there is
 
 demo: .venv/.runtime ## Create a demo shop, play a day in it over stdio, verify the record
 	@$(BIN)/python -m clients.demo
-
-serve: .venv/.runtime ## Every server, the authorization server and the console on loopback HTTP
-	@$(BIN)/python -m servers --http
 
 test: lint ## Lint, types and the whole test suite (TESTS=tests/orders for a part)
 	@echo "Testing"
@@ -39,10 +36,7 @@ lint: .venv/.dev ## Style, formatting and types
 format: .venv/.dev ## Format the code and mend what ruff can mend
 	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format .
 
-bench: .venv/.dev ## Measure, against a bare server in the same run
-	@$(BIN)/python -m benchmarks
-
-faults: .venv/.dev ## Break the code on purpose, one line at a time, and see a test fail for each
+faults: .venv/.dev ## Seven processes on one database, killed at random, and what must hold after it
 	@$(BIN)/python -m tests.faults
 
 docs: .venv/.runtime ## Write the reference from the servers themselves

@@ -1,13 +1,12 @@
 """Put a money effect in the outbox, for the worker that talks to the provider."""
 
-from typing import Final, Literal
+from typing import Final
 
 from sqlalchemy import select
 
 from common.call import Call
-from common.tables.payments import Outbox, Payment, PaymentMethod, Refund
-
-Kind = Literal["authorize", "capture", "void", "refund"]
+from common.gateways.port import Kind
+from common.tables.payments import Dispute, Outbox, Payment, PaymentMethod, Refund
 
 GATEWAY: Final = "gateway"
 PROVIDER_KINDS: Final = ("card", "wallet")
@@ -35,6 +34,7 @@ def enqueue(
     amount_minor: int,
     *,
     refund: Refund | None = None,
+    dispute: Dispute | None = None,
     capture: bool = False,
 ) -> Outbox:
     """One row in the transaction of the effect. Every row's target is the payment, so that a
@@ -43,12 +43,15 @@ def enqueue(
     payload: dict[str, object] = {"amount_minor": amount_minor, "currency": payment.currency}
     if refund is not None:
         payload["refund_id"] = refund.id
+    if dispute is not None:
+        payload["dispute_id"] = dispute.id
     if capture:
         payload["capture"] = True
+    about = f"{(dispute or payment).id}.{kind}" if refund is None else refund.id
     return call.add(
         Outbox(
             id=call.new_id("outbox"),
-            operation_id=refund.id if refund is not None else f"{payment.id}.{kind}",
+            operation_id=about,
             port=GATEWAY,
             kind=kind,
             target_type="payment",

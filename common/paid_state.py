@@ -82,7 +82,7 @@ def net_paid(session: Session, order_id: str, now: datetime) -> dict[str, int]:
 def payment_status(session: Session, order_id: str, now: datetime) -> str:
     """The word for ``Order.payment_status``, from the ledger and the order's total."""
     order = session.get(Order, order_id)
-    payments = payments_of(session, order_id)
+    payments = [p for p in payments_of(session, order_id) if p.status != "failed"]
     if order is None or not payments:
         return "not_paid"
     moved = funds.moved(session, [p.id for p in payments], payments[0].currency).values()
@@ -103,7 +103,7 @@ def refresh(call: Call, payment: Payment) -> None:
     """Bring the payment's status and its order's in line with the ledger. The only writer of
     ``Order.payment_status``."""
     moved = funds.moved(call.session, [payment.id], payment.currency)[payment.id]
-    if moved.captured:
+    if moved.captured and payment.status != "failed":
         before = payment.status
         if moved.refunded >= moved.captured:
             payment.status = "refunded"

@@ -11,7 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import unicodedata
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -30,7 +30,7 @@ from clients.seeding import seed_demo
 from common import stock
 from common.approvals import approvers, decisions
 from common.audit.verify import verify
-from common.call import Actor, Call, quoted
+from common.call import Call, quoted
 from common.errors import ApprovalInvalid, ShopError
 from common.incoming import Done, Request
 from common.keys import anchor_key
@@ -282,6 +282,9 @@ async def test_an_approval_is_for_one_call_of_one_person_from_one_program(shop: 
             client, "spend", "approval_invalid", amount_minor=90_000, approval_id=id
         )
         assert answer["details"]["reason"] == "other_arguments"
+    async with connected(shop, other_server) as elsewhere:
+        answer = await refused(elsewhere, "take", "approval_invalid", quantity=100, approval_id=id)
+        assert answer["details"]["reason"] == "other_arguments"
     for other in (
         actor("mallory@example.com"), actor(client="other program"),
         replace(actor(), issuer="https://id.example.com"),
@@ -308,7 +311,7 @@ async def test_an_approval_is_for_one_call_of_one_person_from_one_program(shop: 
 
 
 async def test_a_key_cannot_stand_for_an_approval(shop: Shop) -> None:
-    """A caller's key that is an approval's id, and a stored answer of a small call, open nothing."""
+    """Neither a key that is an approval's id nor the stored answer of a small call opens anything."""
     async with connected(shop, hostile) as client:
         id, _ = await granted(shop, client, quantity=100)
         answer = await call(client, "take", quantity=100, idempotency_key=id)
@@ -608,9 +611,17 @@ async def test_one_approval_by_many_calls_at_once(shop: Shop) -> None:
 async def test_one_approval_by_two_processes(shop: Shop) -> None:
     async with connected(shop, hostile) as client:
         id, _ = await granted(shop, client, quantity=100)
+    answers = await asyncio.to_thread(raced, shop.settings.home, id)
+    assert sorted(answer["replayed"] for answer in answers) == [False, True], answers
+    assert await left(shop) == 900
+    await sound(shop)
+
+
+def raced(home: Path, id: str) -> list[dict[str, Any]]:
+    """Two processes, both ready before either begins; what each was told."""
     racers = [
         subprocess.Popen(
-            [sys.executable, "-m", "tests.test_hostile", str(shop.settings.home), id],
+            [sys.executable, "-m", "tests.test_hostile", str(home), id],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
         )
         for _ in range(2)
@@ -618,18 +629,16 @@ async def test_one_approval_by_two_processes(shop: Shop) -> None:
     try:
         for racer in racers:
             assert racer.stdout is not None
-            assert await asyncio.to_thread(racer.stdout.readline) == "ready\n"
-        answers = [
-            json.loads((await asyncio.to_thread(racer.communicate, "go\n", 60))[0])
-            for racer in racers
-        ]
+            assert racer.stdout.readline() == "ready\n"
+        for racer in racers:
+            assert racer.stdin is not None
+            racer.stdin.write("go\n")
+            racer.stdin.flush()
+        return [json.loads(racer.communicate(timeout=60)[0]) for racer in racers]
     finally:
         for racer in racers:
             racer.kill()
             racer.wait()
-    assert sorted(answer["replayed"] for answer in answers) == [False, True], answers
-    assert await left(shop) == 900
-    await sound(shop)
 
 
 async def race(home: Path, id: str) -> None:

@@ -66,7 +66,7 @@ async def hold_and_release(stage: Stage, shipped: dict[str, Any]) -> None:
     )  # fmt: skip
     hold_id = hold["hold_id"]
     stage.server(f"{hold_id}: {hold['amount']} cannot be refunded")
-    wanted = {"hold_id": hold_id, "reason": "The address was confirmed by phone."}
+    wanted = {"hold_id": hold_id, "note": "The address was confirmed by phone."}
     asked = await stage.propose("payments", "release_hold", **wanted)
     await approve(stage, asked["approval_id"])
     released = await stage.do(
@@ -83,7 +83,8 @@ async def hostile(stage: Stage) -> None:
     order = await stage.do("orders", "get_order", order_id=found["orders"][0]["order_id"])
     wanted = {
         "payment_id": order["payment_ids"][0], "amount_minor": order["total_minor"],
-        "reason": "goodwill", "approval_id": "apr_01jzzzzzzzzzzzzzzzzzzzzzzz",
+        "currency": order["currency"], "reason": "goodwill",
+        "approval_id": "apr_01jzzzzzzzzzzzzzzzzzzzzzzz",
     }  # fmt: skip
     await stage.refused("payments", "refund_payment", **wanted)
     stage.say("No tool decides an approval, and an invented one is worth nothing.")

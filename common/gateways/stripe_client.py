@@ -16,8 +16,8 @@ _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 def is_live(key: str, allow_live: bool) -> bool:
-    """Whether the key is live. Raises GatewayMisconfigured for a key that is no secret or restricted
-    key, and for a live one unless allowed. The key is never repeated in an error."""
+    """Whether the key is live. Raises GatewayMisconfigured for what is no secret or restricted key,
+    and for a live one unless allowed. The key is never repeated in an error."""
     parts = _KEY.fullmatch(key)
     if parts is None:
         raise GatewayMisconfigured("This is no secret or restricted key of Stripe.", next=NEXT_KEY)

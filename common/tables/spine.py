@@ -53,8 +53,8 @@ class Transfer(Base):
 
     id: Mapped[str] = mapped_column(Id, primary_key=True)
     ledger: Mapped[str] = mapped_column(String(96))
-    debit_id: Mapped[str] = mapped_column(Id, ForeignKey("account.id"), index=True)
-    credit_id: Mapped[str] = mapped_column(Id, ForeignKey("account.id"), index=True)
+    debit_id: Mapped[str] = mapped_column(Id, ForeignKey("account.id"))
+    credit_id: Mapped[str] = mapped_column(Id, ForeignKey("account.id"))
     amount: Mapped[int]
     kind: Mapped[str] = mapped_column(String(8))
     code: Mapped[str] = mapped_column(Code)
@@ -74,6 +74,9 @@ class Transfer(Base):
         CheckConstraint(
             "(pending_id is null) = (kind in ('posted','pending'))", name="resolves"
         ),
+        # The history of an account is read by these.
+        Index("ix_transfer_debit", "debit_id", "at", "id"),
+        Index("ix_transfer_credit", "credit_id", "at", "id"),
         # A pending transfer resolves once: the wall behind the conditional update.
         UniqueConstraint("pending_id"),
     )

@@ -1,34 +1,16 @@
 """Deliveries after the promised moment, and whether the carrier has an excuse."""
 
-from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from common.call import Call
 from common.clock import stamp
 from common.errors import RuleViolation
-from common.paging import page
-from common.tables.claims import Claim
 from common.tables.logistics import DeliveryException, Shipment
-from servers.claims import deadlines, opening, valuing
 
 # Causes that are not the carrier's: weather, customs, and what the receiver did.
 EXCUSES: Final = ("weather", "customs", "address", "refused")
-MOST_DRAFTS: Final = 20
-
-
-@dataclass(frozen=True)
-class Late:
-    """``excuse`` None: the carrier's own fault. ``claim_id``: the open late claim against it."""
-
-    shipment: Shipment
-    minutes: int
-    excuse: str | None
-    freight_minor: int
-    file_by: datetime | None
-    claim_id: str | None
 
 
 def require(call: Call, shipment: Shipment, *, excusable: bool) -> None:
@@ -41,7 +23,7 @@ def require(call: Call, shipment: Shipment, *, excusable: bool) -> None:
             f"Shipment {shipment.id} is not late: promised by {stamp(shipment.promised_at)}.",
             details={"promised_at": stamp(shipment.promised_at)},
         )
-    excuse = _excuse(call, shipment)
+    excuse = excuse_of(call, shipment)
     if excusable and excuse:
         raise RuleViolation(
             f"Shipment {shipment.id} was late because of {excuse}; no carrier pays for that.",
@@ -49,69 +31,9 @@ def require(call: Call, shipment: Shipment, *, excusable: bool) -> None:
         )
 
 
-def detect(
-    call: Call, days: int, carrier_id: str | None, cursor: str | None, limit: int
-) -> tuple[list[Late], str | None]:
-    """Shipments with a carrier promised in the last ``days`` and late, oldest promise first."""
-    query = select(Shipment).where(
-        Shipment.carrier_id.is_not(None),
-        Shipment.promised_at >= call.now - timedelta(days=days),
-        Shipment.promised_at < func.coalesce(Shipment.delivered_at, call.now),
-        Shipment.status.not_in(opening.NOT_SENT),
-    )
-    if carrier_id is not None:
-        query = query.where(Shipment.carrier_id == carrier_id)
-    rows, more = page(
-        call.session, query, [Shipment.promised_at, Shipment.id], cursor, limit
-    )
-    return [_late(call, shipment) for shipment in rows], more
-
-
-def draft(call: Call, days: int, carrier_id: str | None) -> list[Claim]:
-    """Open a late claim for each late shipment that has none, has no excuse, was not free, and
-    may still be filed: the 20 with the oldest promise."""
-    drafts: list[Claim] = []
-    cursor = None
-    for _ in range(50):
-        found, cursor = detect(call, days, carrier_id, cursor, 100)
-        for late in found:
-            if len(drafts) < MOST_DRAFTS and _worth(call, late):
-                new = opening.NewClaim("carrier", "late", shipment_id=late.shipment.id)
-                drafts.append(opening.open_claim(call, new))
-        if cursor is None or len(drafts) == MOST_DRAFTS:
-            break
-    call.stake()
-    return drafts
-
-
-def _worth(call: Call, late: Late) -> bool:
-    in_time = late.file_by is None or call.now <= late.file_by
-    return not late.excuse and not late.claim_id and late.freight_minor > 0 and in_time
-
-
-def _late(call: Call, shipment: Shipment) -> Late:
-    assert shipment.promised_at is not None
-    rule = deadlines.rule(call, "file_by", "late", shipment.carrier_id)
-    claim = select(Claim.id).where(
-        Claim.shipment_id == shipment.id, Claim.kind == "carrier", Claim.type == "late",
-        Claim.state.not_in(("withdrawn", "expired")),
-    )  # fmt: skip
-    end = shipment.delivered_at or call.now
-    probe = Claim(kind="carrier", type="late")
-    return Late(
-        shipment=shipment,
-        minutes=int((end - shipment.promised_at).total_seconds()) // 60,
-        excuse=_excuse(call, shipment),
-        freight_minor=valuing.freight_charge(call, shipment),
-        file_by=deadlines.moment(rule, probe, shipment),
-        claim_id=call.session.scalar(claim.limit(1)),
-    )
-
-
-def _excuse(call: Call, shipment: Shipment) -> str | None:
+def excuse_of(call: Call, shipment: Shipment) -> str | None:
+    """The first cause on record that is not the carrier's."""
     query = select(DeliveryException.kind).where(
         DeliveryException.shipment_id == shipment.id, DeliveryException.kind.in_(EXCUSES)
     )
     return call.session.scalar(query.order_by(DeliveryException.opened_at).limit(1))
-
-

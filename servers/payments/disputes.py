@@ -13,8 +13,10 @@ from common import funds, ledger, paid
 from common.call import Call
 from common.clock import stamp
 from common.errors import InvalidParameters, RuleViolation
+from common.gateways.port import Kind
 from common.money import Money
 from common.paging import page
+from common.paid_queue import enqueue
 from common.paid_state import OPEN_DISPUTES
 from common.tables.payments import Dispute, DisputeEvidence, Payment, PaymentMethod
 from common.timeline import happened
@@ -112,6 +114,7 @@ def submit(call: Call, dispute_id: str, kinds: list[str]) -> Whole:
         )  # fmt: skip
     dispute.submitted_at = call.now
     _move(call, dispute, "under_review")
+    _tell(call, dispute, "submit_evidence")
     return whole(call, dispute.id)
 
 
@@ -128,6 +131,7 @@ def accept(call: Call, dispute_id: str) -> Dispute:
     )
     _lose(call, dispute)
     _close(call, dispute, "accepted")
+    _tell(call, dispute, "accept_dispute")
     return dispute
 
 
@@ -265,6 +269,13 @@ def _close(call: Call, dispute: Dispute, status: str) -> None:
     if dispute.order_id is not None:
         happened(call, dispute.order_id, f"dispute_{status}", reference=dispute.id)
     paid.refresh(call, call.get(Payment, dispute.payment_id))
+
+
+def _tell(call: Call, dispute: Dispute, kind: Kind) -> None:
+    """A provider that reported the dispute gets the answer; a bank's letter is answered by hand."""
+    payment = call.get(Payment, dispute.payment_id)
+    if dispute.provider_reference is not None and payment.provider_reference is not None:
+        enqueue(call, kind, payment, dispute.amount_minor, dispute=dispute)
 
 
 def _move(call: Call, dispute: Dispute, status: str) -> None:

@@ -5,16 +5,18 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, and_, func, not_, select
 
 from common.call import Call
 from common.clock import stamp
-from common.errors import InvalidParameters, NotFound, RuleViolation
-from common.money import allocate
+from common.errors import NotFound, RuleViolation
 from common.tables.inventory import Product
 from common.tables.orders import Order, OrderLine
 from common.tables.returns import Return, ReturnLine, ReturnPolicy
 
+# Not sent back in time: nobody has to write it down for it to be so.
+_EXPIRING: Final = ("requested", "needs_review", "authorized", "label_issued")
+_FREED: Final = ("rejected", "expired", "cancelled")
 OVER: Final = ("rejected", "expired", "cancelled", "closed", "settled")
 # The customer does not pay for what went wrong on our side.
 OUR_FAULT: Final = frozenset({"defective", "not_as_described", "damaged_in_transit", "wrong_item"})
@@ -48,16 +50,15 @@ class Verdict:
 def check(call: Call, order: Order, asked: Sequence[Asked]) -> list[Verdict]:
     """A verdict for each line asked about, or for every line when none is.
 
-    Raises NotFound for a line of another order, InvalidParameters for one named twice.
+    A line may be named several times, with a quantity each time. Raises NotFound for a line of
+    another order.
     """
     lines = {
         line.id: line for line in call.all(OrderLine, OrderLine.order_id == order.id, limit=200)
     }
     wanted = asked or [Asked(line.id) for line in _by_position(lines.values())]
-    if len({each.line_id for each in wanted}) != len(wanted):
-        raise InvalidParameters("lines: a line may be named once; give it a quantity.")
     back = _already(call, list(lines))
-    policies = _policies(call)
+    policies = _policies(call, order.currency)
     verdicts = []
     for each in wanted:
         line = lines.get(each.line_id)
@@ -65,7 +66,12 @@ def check(call: Call, order: Order, asked: Sequence[Asked]) -> list[Verdict]:
             raise NotFound(
                 f"Order {order.id} has no line {each.line_id}.", next="get_order lists its lines."
             )
-        verdicts.append(_verdict(call, order, line, each, back.get(line.id, 0), policies))
+        before = back.get(line.id, _Back())
+        verdict = _verdict(call, order, line, each, before, policies)
+        verdicts.append(verdict)
+        back[line.id] = before.and_more(
+            max(0, verdict.quantity), verdict.refund_minor + verdict.fee_minor
+        )
     return verdicts
 
 
@@ -86,12 +92,35 @@ def require(verdicts: Sequence[Verdict]) -> None:
             )
 
 
+def standing(rma: Return, now: datetime) -> str:
+    """The return's state as of now: one not sent back in time is ``expired``."""
+    lapsed = rma.expires_at is not None and rma.expires_at <= now and rma.settled_at is None
+    return "expired" if lapsed and rma.state in _EXPIRING else rma.state
+
+
+def not_over(now: datetime) -> ColumnElement[bool]:
+    """The condition that a return still is to be dealt with."""
+    lapsed = and_(
+        Return.state.in_(_EXPIRING), Return.expires_at <= now, Return.settled_at.is_(None)
+    )
+    return and_(Return.state.not_in(OVER), not_(func.coalesce(lapsed, False)))
+
+
 def open_returns(call: Call, order_id: str) -> list[Return]:
     """The order's returns that are not over."""
-    return call.all(Return, Return.order_id == order_id, Return.state.not_in(OVER), limit=100)
+    return call.all(Return, Return.order_id == order_id, not_over(call.now), limit=100)
 
 
-def unit_value(order: Order, line: OrderLine) -> int:
+def units_settled(rma: Return, line: ReturnLine) -> int:
+    """Units a return gives money or goods for: what came back, or all of it where the customer
+    did not have to wait for that."""
+    early = rma.received_at is None or (
+        rma.instant and rma.settled_at is not None and rma.settled_at <= rma.received_at
+    )
+    return line.quantity if early else line.received
+
+
+def line_value(order: Order, line: OrderLine) -> int:
     """What was paid for the whole line: price less discount, plus tax that came on top."""
     tax = line.tax_minor if order.tax_minor else 0
     return line.unit_price_minor * line.quantity - line.discount_minor + tax
@@ -102,20 +131,23 @@ def _verdict(
     order: Order,
     line: OrderLine,
     asked: Asked,
-    back: int,
+    back: "_Back",
     policies: dict[str | None, ReturnPolicy],
 ) -> Verdict:
     product = call.get(Product, line.product_id)
     policy = policies.get(product.category) or policies.get(None)
-    left = line.quantity - back
+    left = line.quantity - back.units
     quantity = left if asked.quantity is None else asked.quantity
     ends = None
     if policy is not None and line.delivered_at is not None:
         ends = line.delivered_at + timedelta(days=policy.window_days)
     rule = _rule(call, line, product, policy, ends, left, quantity)
     value = 0
-    if 0 < quantity <= line.quantity:
-        value = allocate(unit_value(order, line), [quantity, line.quantity - quantity])[0]
+    if 0 < quantity <= left:
+        # A share of the line that ends where the next one begins: the shares add up to the line.
+        whole = line_value(order, line)
+        share = whole * (back.units + quantity) // line.quantity
+        value = min(share - whole * back.units // line.quantity, max(0, whole - back.value_minor))
     fee = 0
     if policy is not None and asked.reason not in OUR_FAULT:
         fee = min(value, value * policy.restocking_fee_bps // 10_000)
@@ -132,7 +164,7 @@ def _rule(
     left: int,
     quantity: int,
 ) -> str:
-    if line.status != "delivered" and not (line.status == "returned" and left == 0):
+    if line.status not in ("delivered", "returned"):
         return f"it is not delivered (it is {line.status})."
     if left <= 0:
         return "all of it has been returned, or is on its way back."
@@ -147,24 +179,43 @@ def _rule(
     return f"within {policy.window_days} days from delivery ({policy.name})."
 
 
-def _already(call: Call, line_ids: list[str]) -> dict[str, int]:
+@dataclass(frozen=True)
+class _Back:
+    """Units of a line that came back or are on their way, and what was promised for them."""
+
+    units: int = 0
+    value_minor: int = 0
+
+    def and_more(self, units: int, value_minor: int) -> "_Back":
+        return _Back(self.units + units, self.value_minor + value_minor)
+
+
+def _already(call: Call, line_ids: list[str]) -> dict[str, _Back]:
     query = (
-        select(ReturnLine.order_line_id, func.sum(ReturnLine.quantity))
+        select(ReturnLine, Return)
         .join(Return, Return.id == ReturnLine.return_id)
-        .where(
-            ReturnLine.order_line_id.in_(line_ids),
-            Return.state.not_in(("rejected", "expired", "cancelled")),
-        )
-        .group_by(ReturnLine.order_line_id)
+        .where(ReturnLine.order_line_id.in_(line_ids), Return.state.not_in(_FREED))
+        .order_by(ReturnLine.id)
+        .limit(5_000)
     )
-    return {row[0]: int(row[1]) for row in call.session.execute(query)}
+    found: dict[str, _Back] = {}
+    for line, rma in call.session.execute(query):
+        if standing(rma, call.now) in _FREED:
+            continue
+        units = line.quantity
+        if rma.state in ("settled", "closed"):
+            units = units_settled(rma, line)
+        value = (line.refund_minor + line.fee_minor) * units // line.quantity
+        before = found.get(line.order_line_id, _Back())
+        found[line.order_line_id] = before.and_more(units, value)
+    return found
 
 
-def _policies(call: Call) -> dict[str | None, ReturnPolicy]:
-    return {
-        policy.category: policy
-        for policy in call.all(ReturnPolicy, ReturnPolicy.active.is_(True), limit=500)
-    }
+def _policies(call: Call, currency: str) -> dict[str | None, ReturnPolicy]:
+    """The active policy of each category; of several the one in the order's currency."""
+    active = call.all(ReturnPolicy, ReturnPolicy.active.is_(True), limit=500)
+    active.sort(key=lambda policy: policy.currency == currency)
+    return {policy.category: policy for policy in active}
 
 
 def _by_position(lines: object) -> list[OrderLine]:

@@ -2,19 +2,22 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 
-from common import reserving, stock
+from common import stock
 from common.call import Call, quoted
 from common.errors import InvalidParameters, NotFound, RuleViolation
-from common.tables.inventory import Product, Reservation, Variant
+from common.tables.inventory import Product, Warehouse
 from common.tables.orders import OrderLine
-from common.tables.returns import Inspection, Return, ReturnLine
+from common.tables.returns import Inspection, Return, ReturnLine, ReturnPolicy
 from common.timeline import happened
-from servers.returns import service
+from servers.returns import eligibility, service
 
 WAITING: Final = ("requested", "needs_review")
 EXPECTED: Final = ("authorized", "label_issued", "in_transit", "partially_received")
+
+SEND_DAYS: Final = 14
 
 # disposition: (where the units go, the ledger's code)
 _WAYS: Final[dict[str, tuple[str, str]]] = {
@@ -53,12 +56,14 @@ def authorize(call: Call, return_id: str, returnless: bool) -> service.Whole:
 
     Raises RuleViolation for a return that does not wait for a decision.
     """
-    rma = call.get(Return, return_id)
+    rma = service.changing(call, return_id)
     _require(call, rma, WAITING, "be authorized")
     call.stake(returnless=returnless)
     policy = service.policy_of(call, rma)
     if returnless:
-        limit = policy.returnless_up_to_minor if policy else 0
+        limit = 0
+        if policy is not None and policy.currency == rma.currency:
+            limit = policy.returnless_up_to_minor
         if rma.kind != "return" or rma.refund_minor > limit:
             raise RuleViolation(
                 f"The policy lets customers keep goods up to {limit} minor units.",
@@ -70,13 +75,18 @@ def authorize(call: Call, return_id: str, returnless: bool) -> service.Whole:
     )
     rma.state = "returnless" if returnless else "label_issued"
     rma.authorized_at = call.now
+    rma.expires_at = call.now + timedelta(days=policy.send_within_days if policy else SEND_DAYS)
+    if returnless:
+        rma.expires_at = None
+    for line in service.lines_of(call, rma):
+        service.set_aside(call, rma, line, rma.warehouse_id, rma.expires_at)
     happened(call, rma.order_id, "return_authorized", reference=rma.id)
     return service.whole(call, rma.id)
 
 
 def reject(call: Call, return_id: str, reason: str, note: str) -> service.Whole:
     """Turn the return down, for good; what was set aside for an exchange is let go."""
-    rma = call.get(Return, return_id)
+    rma = service.changing(call, return_id)
     _require(call, rma, (*WAITING, *EXPECTED), "be rejected")
     call.stake()
     call.show(
@@ -86,7 +96,8 @@ def reject(call: Call, return_id: str, reason: str, note: str) -> service.Whole:
     )
     if any(line.received for line in service.lines_of(call, rma)):
         raise RuleViolation("Some of it was received already: inspect and settle it.")
-    _let_go(call, rma)
+    for line in service.lines_of(call, rma):
+        service.let_go(call, line)
     rma.state, rma.reject_reason, rma.reject_note = "rejected", reason, note
     rma.closed_at = call.now
     happened(call, rma.order_id, "return_rejected", reason, reference=rma.id)
@@ -95,10 +106,11 @@ def reject(call: Call, return_id: str, reason: str, note: str) -> service.Whole:
 
 def cancel(call: Call, return_id: str) -> service.Whole:
     """The customer changed their mind before anything was sent back."""
-    rma = call.get(Return, return_id)
+    rma = service.changing(call, return_id)
     _require(call, rma, (*WAITING, "authorized", "label_issued"), "be cancelled")
     call.stake()
-    _let_go(call, rma)
+    for line in service.lines_of(call, rma):
+        service.let_go(call, line)
     rma.state, rma.closed_at = "cancelled", call.now
     happened(call, rma.order_id, "return_cancelled", reference=rma.id)
     return service.whole(call, rma.id)
@@ -111,12 +123,13 @@ def receive(
 
     Raises RuleViolation for more than was announced, or a return nobody authorized.
     """
-    rma = call.get(Return, return_id)
+    rma = service.changing(call, return_id)
     _require(call, rma, EXPECTED, "be received")
     call.stake(units=sum(each.quantity for each in arrived))
     place = warehouse_id or rma.warehouse_id
     if place is None:
         raise InvalidParameters.field("warehouse", None, "needed: the order names none")
+    call.get(Warehouse, place)
     lines = {line.id: line for line in service.lines_of(call, rma)}
     for each in arrived:
         line = _line(lines, each.line_id)
@@ -131,9 +144,11 @@ def receive(
         stock.move(
             call, line.sku, place, "customer", "inspection", each.quantity, "return_in", rma.id
         )
+        if line.received == 0:
+            service.set_aside(call, rma, line, rma.warehouse_id, None)
         line.received += each.quantity
         line.damaged += each.damaged
-    rma.warehouse_id = place
+    rma.warehouse_id = rma.warehouse_id or place
     everything = all(line.received == line.quantity for line in lines.values())
     rma.state = "received" if everything else "partially_received"
     rma.received_at = call.now
@@ -146,7 +161,7 @@ def inspect(call: Call, return_id: str, found: Sequence[Inspected]) -> service.W
 
     Raises RuleViolation for more units than wait, or goods that may not be sold again.
     """
-    rma = call.get(Return, return_id)
+    rma = service.changing(call, return_id)
     _require(call, rma, ("received", "partially_received", "inspected"), "be inspected")
     call.stake(units=sum(each.quantity for each in found))
     now = service.whole(call, rma.id)
@@ -161,15 +176,8 @@ def inspect(call: Call, return_id: str, found: Sequence[Inspected]) -> service.W
                 details={"line_id": line.id},
             )
         target, code = _WAYS[each.disposition]
-        sellable = _product(call, line).restockable and (policy is None or policy.restockable)
-        if target == "available" and (not sellable or each.grade in ("C", "D")):
-            raise RuleViolation(
-                "Such goods may not be sold again."
-                if not sellable
-                else f"Grade {each.grade} is not sold as new.",
-                details={"line_id": line.id, "grade": each.grade},
-                next="Choose refurbish, quarantine, rtv, donate, recycle or scrap.",
-            )
+        if target == "available":
+            _require_sellable(call, line, each, policy)
         seen[line.id] += each.quantity
         transfer = stock.move(
             call, line.sku, rma.warehouse_id or "", "inspection", target,  # type: ignore[arg-type]
@@ -184,23 +192,54 @@ def inspect(call: Call, return_id: str, found: Sequence[Inspected]) -> service.W
             )
         )  # fmt: skip
         line.condition = each.condition
-    done = all(seen[line.id] == line.quantity for line in lines.values())
-    rma.state = "dispositioned" if done else "inspected"
+    if all(line.received == line.quantity for line in lines.values()):
+        done = all(seen[line.id] == line.quantity for line in lines.values())
+        rma.state = "dispositioned" if done else "inspected"
+    if rma.state == "dispositioned" and rma.settled_at is not None:
+        rma.state, rma.closed_at = "closed", call.now
     happened(call, rma.order_id, "return_inspected", reference=rma.id)
     return service.whole(call, rma.id)
 
 
+def _require_sellable(
+    call: Call, line: ReturnLine, found: Inspected, policy: ReturnPolicy | None
+) -> None:
+    """Raises RuleViolation for what must not go back on the shelf."""
+    order_line = call.get(OrderLine, line.order_line_id)
+    restockable = call.get(Product, order_line.product_id).restockable
+    if not restockable or (policy is not None and not policy.restockable):
+        why = "Such goods may not be sold again."
+    elif found.grade in ("C", "D"):
+        why = f"Grade {found.grade} is not sold as new."
+    elif found.condition in ("damaged", "incomplete"):
+        why = f"What is {found.condition} is not sold as new."
+    else:
+        return
+    raise RuleViolation(
+        why,
+        details={"line_id": line.id, "grade": found.grade, "condition": found.condition},
+        next="Choose refurbish, quarantine, rtv, donate, recycle or scrap.",
+    )
+
+
 def _require(call: Call, rma: Return, states: Sequence[str], what: str) -> None:
-    late = rma.state in (*WAITING, "authorized", "label_issued")
-    if late and rma.expires_at is not None and rma.expires_at <= call.now:
+    state = eligibility.standing(rma, call.now)
+    if state == "expired":
         raise RuleViolation(
             f"Return {rma.id} has expired: nothing was sent back in time.",
+            details={"state": state},
             next="Request a new return if the window is still open.",
         )
-    if rma.state not in states:
+    if state not in states:
         raise RuleViolation(
-            f"Return {rma.id} is {rma.state.replace('_', ' ')} and cannot {what}.",
-            details={"state": rma.state, "needed": list(states)},
+            f"Return {rma.id} is {state.replace('_', ' ')} and cannot {what}.",
+            details={"state": state, "needed": list(states)},
+        )
+    if rma.settled_at is not None and what in ("be rejected", "be cancelled"):
+        raise RuleViolation(
+            f"Return {rma.id} was refunded already and cannot {what}.",
+            details={"state": state},
+            next="Wait for the goods, then receive_return and inspect_return.",
         )
 
 
@@ -208,15 +247,3 @@ def _line(lines: dict[str, ReturnLine], line_id: str) -> ReturnLine:
     if line_id not in lines:
         raise NotFound(f"The return has no line {line_id}.", next="get_return lists its lines.")
     return lines[line_id]
-
-
-def _let_go(call: Call, rma: Return) -> None:
-    for line in service.lines_of(call, rma):
-        if line.reservation_id is not None:
-            reserving.release_if_open(call, call.get(Reservation, line.reservation_id))
-
-
-def _product(call: Call, line: ReturnLine) -> Product:
-    order_line = call.get(OrderLine, line.order_line_id)
-    call.get(Variant, line.sku)
-    return call.get(Product, order_line.product_id)

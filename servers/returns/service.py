@@ -3,26 +3,24 @@
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any, Final
+from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import select
 
-from common import paid, reserving
+from common import paid, placing, reserving
 from common.call import Call, quoted
+from common.database import lock
 from common.errors import InsufficientFunds, InvalidParameters, NotFound, RuleViolation
 from common.money import Money
 from common.paging import page
-from common.tables.inventory import Reservation, Variant
+from common.tables.inventory import Product, Reservation, Variant
 from common.tables.orders import Order
 from common.tables.payments import Payment, PaymentMethod
 from common.tables.returns import Inspection, Return, ReturnLine, ReturnPolicy, Settlement
 from common.timeline import happened
 from servers.returns import eligibility
 from servers.returns.eligibility import Asked, Verdict
-
-SEND_WITHIN: Final = timedelta(days=14)
-
 
 @dataclass(frozen=True)
 class Whole:
@@ -46,6 +44,12 @@ def whole(call: Call, return_id: str) -> Whole:
     return Whole(rma, lines, inspections, {each.return_line_id: each for each in settlements})
 
 
+def changing(call: Call, return_id: str) -> Return:
+    """The return, locked: changes of one return wait for each other. Raises NotFound."""
+    lock(call.session, Return, [return_id])
+    return call.get(Return, return_id, next="list_returns shows the open ones.")
+
+
 def lines_of(call: Call, rma: Return) -> list[ReturnLine]:
     """The return's lines by position."""
     rows = call.all(ReturnLine, ReturnLine.return_id == rma.id, limit=200)
@@ -62,8 +66,8 @@ def listed(
         query = query.where(Return.state == state)
     if order_id:
         query = query.where(Return.order_id == order_id)
-    if open_only:
-        query = query.where(Return.state.not_in(eligibility.OVER))
+    if open_only and state is None:
+        query = query.where(eligibility.not_over(call.now))
     keys: Sequence[Any] = [Return.requested_at, Return.id]
     return page(call.session, query, keys, cursor, limit)
 
@@ -79,7 +83,7 @@ def request_return(
     order, verdicts = _eligible(call, order_id, asked)
     _refundable_to(call, order, refund_to, method_id)
     refund = sum(verdict.refund_minor for verdict in verdicts)
-    refund, fee = _less_shipping(verdicts, asked, refund)
+    refund, fee = _less_shipping(verdicts, asked, refund, order.currency)
     call.stake()
     call.show(
         f"Return of {len(verdicts)} lines of order {order.id}",
@@ -89,7 +93,7 @@ def request_return(
     rma = _rma(call, order, verdicts, "return", refund_to, method_id, note)
     rma.refund_minor, rma.fee_minor = refund, fee
     for position, verdict in enumerate(verdicts):
-        _line(call, rma, position, verdict, _reason(asked, verdict))
+        _line(call, rma, position, verdict, asked[position].reason if asked else "unwanted")
     happened(call, order.id, "return_requested", reference=rma.id)
     return whole(call, rma.id)
 
@@ -100,20 +104,25 @@ def request_exchange(
     """Ask for other variants of delivered units. What will be sent is reserved now; the price
     difference is settled with ``method_id`` once the goods are back.
 
-    Raises RuleViolation, NotFound, InsufficientStock, InsufficientFunds.
+    A line may be named several times, for different variants. Raises RuleViolation, NotFound,
+    InsufficientStock, InsufficientFunds.
     """
     order, verdicts = _eligible(call, order_id, asked)
     method = own_method(call, order, method_id)
     rma = _rma(call, order, verdicts, "exchange", "method", method.id, note)
+    rates = placing.rates_at(call, order.ship_to, call.now)
     difference = 0
     for position, (verdict, each) in enumerate(zip(verdicts, asked, strict=True)):
         variant = _exchangeable(call, order, verdict, each)
         line = _line(call, rma, position, verdict, each.reason)
-        value = verdict.refund_minor + verdict.fee_minor
+        rate = rates.get(call.get(Product, variant.product_id).tax_class)
+        price = variant.price_minor * verdict.quantity
+        if rate is not None and not rate.included:
+            price += placing.tax_of(price, rate)
         line.exchange_sku, line.exchange_price_minor = variant.id, variant.price_minor
-        line.price_difference_minor = variant.price_minor * verdict.quantity - value
+        line.price_difference_minor = price - verdict.refund_minor - verdict.fee_minor
         difference += line.price_difference_minor
-        line.reservation_id = _set_aside(call, rma, order, variant, verdict.quantity).id
+        set_aside(call, rma, line, order.warehouse_id, rma.expires_at)
         call.show("", f"{quoted(verdict.line.name)} → {quoted(variant.name)}")
     rma.price_difference_minor = difference
     left = paid.stored_value(call, method, order.currency)
@@ -143,6 +152,7 @@ def own_method(call: Call, order: Order, method_id: str) -> PaymentMethod:
 
 
 def _eligible(call: Call, order_id: str, asked: Sequence[Asked]) -> tuple[Order, list[Verdict]]:
+    lock(call.session, Order, [order_id])
     order = call.get(Order, order_id, next="Look for it with orders.search_orders.")
     if order.fulfilment_status not in ("delivered", "partially_delivered"):
         raise RuleViolation(
@@ -151,6 +161,8 @@ def _eligible(call: Call, order_id: str, asked: Sequence[Asked]) -> tuple[Order,
             next="Before it has left, orders.cancel_order or amend_order_lines may do.",
         )
     verdicts = eligibility.check(call, order, asked)
+    if not asked:
+        verdicts = [verdict for verdict in verdicts if verdict.left > 0] or verdicts
     eligibility.require(verdicts)
     most = min((v.policy.most_open_per_order for v in verdicts
                 if v.policy and v.policy.most_open_per_order), default=None)  # fmt: skip
@@ -187,13 +199,18 @@ def _refundable_to(call: Call, order: Order, refund_to: str, method_id: str | No
 
 
 def _less_shipping(
-    verdicts: Sequence[Verdict], asked: Sequence[Asked], refund: int
+    verdicts: Sequence[Verdict], asked: Sequence[Asked], refund: int, currency: str
 ) -> tuple[int, int]:
     """The label is the customer's to pay where the policy says so and it is not our fault."""
     fee = sum(verdict.fee_minor for verdict in verdicts)
     ours = asked and all(each.reason in eligibility.OUR_FAULT for each in asked)
     label = 0 if ours else max(
-        (v.policy.return_shipping_minor for v in verdicts if v.policy), default=0
+        (
+            v.policy.return_shipping_minor
+            for v in verdicts
+            if v.policy and v.policy.currency == currency
+        ),
+        default=0,
     )  # fmt: skip
     label = min(label, refund)
     return refund - label, fee + label
@@ -205,7 +222,11 @@ def _rma(
 ) -> Return:  # fmt: skip
     policies = [verdict.policy for verdict in verdicts if verdict.policy]
     value = sum(verdict.refund_minor for verdict in verdicts)
-    review = any(p.review_from_minor is not None and value >= p.review_from_minor for p in policies)
+    review = any(
+        p.review_from_minor is not None
+        and (p.currency != order.currency or value >= p.review_from_minor)
+        for p in policies
+    )
     strictest = min(policies, key=lambda policy: policy.send_within_days)
     return call.add(
         Return(
@@ -213,7 +234,7 @@ def _rma(
             order_id=order.id, customer_id=order.customer_id, refund_to=refund_to,
             method_id=method_id, policy_id=strictest.id, policy_rule=verdicts[0].rule[:200],
             note=note, currency=order.currency, warehouse_id=order.warehouse_id,
-            instant=all(policy.instant_refund for policy in policies),
+            instant=kind == "return" and all(policy.instant_refund for policy in policies),
             requested_at=call.now, label_code=f"R{secrets.token_hex(8).upper()}",
             window_ends_at=min(v.window_ends_at for v in verdicts if v.window_ends_at),
             expires_at=call.now + timedelta(days=strictest.send_within_days),
@@ -245,18 +266,28 @@ def _exchangeable(call: Call, order: Order, verdict: Verdict, asked: Asked) -> V
     return variant
 
 
-def _set_aside(
-    call: Call, rma: Return, order: Order, variant: Variant, quantity: int
-) -> Reservation:
-    if order.warehouse_id is None:
-        raise RuleViolation(f"Order {order.id} has no warehouse to send it from.")
-    return reserving.reserve(
-        call, variant.id, order.warehouse_id, quantity, source="exchange", source_id=rma.id
-    )
+def set_aside(
+    call: Call, rma: Return, line: ReturnLine, warehouse_id: str | None,
+    expires_at: datetime | None,
+) -> None:  # fmt: skip
+    """Reserve what a line is exchanged for, anew if it was reserved before. Until ``expires_at``
+    nobody has to let it go: it lapses. Raises InsufficientStock."""
+    if line.exchange_sku is None:
+        return
+    if warehouse_id is None:
+        raise RuleViolation(f"Order {rma.order_id} has no warehouse to send it from.")
+    let_go(call, line)
+    made = reserving.reserve(
+        call, line.exchange_sku, warehouse_id, line.quantity, source="exchange",
+        source_id=rma.id, expires_at=expires_at,
+    )  # fmt: skip
+    line.reservation_id = made.id
 
 
-def _reason(asked: Sequence[Asked], verdict: Verdict) -> str:
-    return next((each.reason for each in asked if each.line_id == verdict.line.id), "unwanted")
+def let_go(call: Call, line: ReturnLine) -> None:
+    """Release what was set aside for an exchange, if it still is."""
+    if line.reservation_id is not None:
+        reserving.release_if_open(call, call.get(Reservation, line.reservation_id))
 
 
 def policy_of(call: Call, rma: Return) -> ReturnPolicy | None:

@@ -215,8 +215,8 @@ def transfer() -> None:
         sa.CheckConstraint("debit_id != credit_id", name="two_accounts"),
     )
     op.create_index("ix_transfer_audit_id", "transfer", ["audit_id"])
-    op.create_index("ix_transfer_credit_id", "transfer", ["credit_id"])
-    op.create_index("ix_transfer_debit_id", "transfer", ["debit_id"])
+    op.create_index("ix_transfer_credit", "transfer", ["credit_id", "at", "id"])
+    op.create_index("ix_transfer_debit", "transfer", ["debit_id", "at", "id"])
     op.create_index("ix_transfer_reference", "transfer", ["reference"])
     append_only("transfer")
 

@@ -1,0 +1,1 @@
+"""A shop in the form of another program, in deterministic order."""

@@ -1,0 +1,114 @@
+"""What a provider's final answer means for a payment, a refund, a dispute."""
+
+from typing import Final
+
+from sqlalchemy import select
+
+from common import funds, ledger, paid
+from common.call import Call
+from common.gateways.port import Outcome, State
+from common.tables.payments import Dispute, Outbox, Payment, PaymentMethod, Refund
+from common.timeline import happened
+
+# Refusals that say the provider is already where we want it.
+ALREADY: Final = {
+    "capture": frozenset({"already_captured"}),
+    "void": frozenset({"already_voided", "expired"}),
+}
+
+
+def settle(call: Call, row: Outbox, outcome: Outcome) -> bool:
+    """Book a final answer. Whether the operation is done: a refused one is undone in the ledger."""
+    payment = paid.locked(call, row.target_id)
+    done = outcome.state is State.DONE or outcome.code in ALREADY.get(row.kind, ())
+    if row.kind == "authorize":
+        if done:
+            _authorized(call, row, payment, outcome)
+        else:
+            _declined(call, payment, outcome)
+    elif row.kind == "capture" and not done:
+        _not_captured(call, payment, int(row.payload["amount_minor"]), outcome)
+    elif row.kind == "refund":
+        refund = call.get(Refund, row.payload["refund_id"])
+        if done:
+            _refunded(call, refund, outcome)
+        else:
+            _not_refunded(call, refund, payment, outcome)
+    elif row.kind == "submit_evidence" and not done:
+        dispute = call.get(Dispute, row.payload["dispute_id"])
+        if dispute.status == "under_review":
+            dispute.status, dispute.submitted_at = "needs_response", None
+    return done
+
+
+def _authorized(call: Call, row: Outbox, payment: Payment, outcome: Outcome) -> None:
+    payment.provider_reference = outcome.provider_ref
+    if payment.status not in ("created", "requires_action"):
+        return  # voided meanwhile: that goes out next
+    payment.status, payment.authorized_at = "authorized", call.now
+    if outcome.capture_before is not None and payment.capture_before is not None:
+        payment.capture_before = min(payment.capture_before, outcome.capture_before)
+    call.session.flush()
+    call.effect("update", "payment", payment.id, status="authorized")
+    if row.payload.get("capture") and paid.standing(payment, call.now) == "authorized":
+        paid.capture(call, payment, int(row.payload["amount_minor"]))
+    paid.refresh(call, payment)
+
+
+def _declined(call: Call, payment: Payment, outcome: Outcome) -> None:
+    if payment.transfer_id is not None:
+        ledger.void_if_open(call, payment.transfer_id)
+    waiting = payment.status in ("created", "requires_action")
+    payment.decline_code = (outcome.code or "declined")[:32]
+    if waiting:
+        payment.status = "declined" if outcome.state is State.DECLINED else "failed"
+        payment.closed_at = call.now
+    # What else was to be done with it (a void) has lost its object.
+    query = select(Outbox).where(
+        Outbox.target_type == "payment", Outbox.target_id == payment.id, Outbox.state == "pending"
+    )
+    for other in call.session.scalars(query.limit(20)):
+        other.state, other.finished_at, other.error = "done", call.now, "never authorized"
+    call.session.flush()
+    call.effect("update", "payment", payment.id, status=payment.status)
+    if payment.order_id is not None:
+        paid.refresh_order(call, payment.order_id)
+        happened(call, payment.order_id, "payment_declined", payment.decline_code,
+                 reference=payment.id)  # fmt: skip
+
+
+def _not_captured(call: Call, payment: Payment, amount: int, outcome: Outcome) -> None:
+    """The money never came: what was booked as captured goes back to where it was taken from."""
+    back = min(amount, paid.refundable(call.session, payment, call.now))
+    if back:
+        method = call.get(PaymentMethod, payment.method_id)
+        funds.refund(call, payment.id, back, payment.currency, paid.method_account(method))
+    payment.status, payment.closed_at = "failed", call.now
+    payment.decline_code = (outcome.code or "failed")[:32]
+    call.session.flush()
+    call.effect("update", "payment", payment.id, status="failed")
+    if payment.order_id is not None:
+        paid.refresh_order(call, payment.order_id)
+        happened(call, payment.order_id, "capture_failed", payment.decline_code,
+                 reference=payment.id)  # fmt: skip
+
+
+def _refunded(call: Call, refund: Refund, outcome: Outcome) -> None:
+    refund.status, refund.settled_at = "succeeded", call.now
+    refund.provider_reference = outcome.provider_ref
+    call.session.flush()
+    call.effect("update", "refund", refund.id, status="succeeded")
+
+
+def _not_refunded(call: Call, refund: Refund, payment: Payment, outcome: Outcome) -> None:
+    funds.refund_failed(
+        call, payment.id, refund.amount_minor, refund.currency, refund.destination,
+        reference=refund.id,
+    )  # fmt: skip
+    refund.status, refund.settled_at = "failed", call.now
+    refund.failure_code = (outcome.code or "failed")[:32]
+    call.session.flush()
+    call.effect("update", "refund", refund.id, status="failed")
+    paid.refresh(call, payment)
+    if refund.order_id is not None:
+        happened(call, refund.order_id, "refund_failed", refund.failure_code, reference=refund.id)

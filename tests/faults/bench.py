@@ -1,0 +1,106 @@
+"""The tools that are called while processes die: each leaves its mark on what it did."""
+
+from datetime import timedelta
+from typing import Final
+
+from sqlalchemy import select
+
+from common import accounts, stock
+from common.call import Call
+from common.errors import RuleViolation
+from common.scopes import Scope
+from common.tables.spine import Transfer
+from common.toolset import Effect, Toolset
+from common.wire import Identifier, Result, Sku, Units
+
+PLENTY: Final = "PLENTY"
+SCARCE: Final = "SCARCE"
+STOCK: Final = {PLENTY: 1_000_000, SCARCE: 60}
+WAREHOUSE: Final = "WH-1"
+POLICY: Final = """
+currency = "EUR"
+[approvals.cancel]
+level = 0
+[inventory.take]
+units = [ { upto = 1000, level = 0 }, { level = 1 } ]
+window = { hours = 24, upto = 900000 }
+[inventory.put]
+level = 0
+repeatable = true
+[inventory.hold]
+level = 0
+[inventory.stumble]
+level = 0
+[inventory.ask]
+level = 1
+"""
+
+tools = Toolset("inventory", "Bench", "For tests of faults.")
+
+
+class Left(Result):
+    available: int
+
+
+class Weighed(Result):
+    """What the whole ledger adds up to, in one reading transaction."""
+
+    total: int
+    marks: int
+
+
+@tools.tool(scope=Scope.INVENTORY_WRITE, effect=Effect.CHANGES)
+def take(call: Call, sku: Sku, quantity: Units, mark: Identifier) -> Left:
+    """Take units off the shelf."""
+    call.stake(units=quantity)
+    stock.adjust(call, sku, WAREHOUSE, -quantity, mark)
+    return Left(available=stock.level(call.session, call.now, sku, WAREHOUSE).available)
+
+
+@tools.tool(scope=Scope.INVENTORY_WRITE, effect=Effect.CREATES)
+def put(call: Call, sku: Sku, quantity: Units, mark: Identifier) -> Left:
+    """Put units on the shelf; without a key it may be repeated."""
+    call.stake()
+    stock.adjust(call, sku, WAREHOUSE, quantity, mark)
+    return Left(available=stock.level(call.session, call.now, sku, WAREHOUSE).available)
+
+
+@tools.tool(scope=Scope.INVENTORY_WRITE, effect=Effect.CREATES)
+def hold(call: Call, sku: Sku, quantity: Units, mark: Identifier) -> Left:
+    """Reserve units for two seconds."""
+    call.stake()
+    until = call.now + timedelta(seconds=2)
+    stock.reserve(call, sku, WAREHOUSE, quantity, mark, until)
+    return Left(available=stock.level(call.session, call.now, sku, WAREHOUSE).available)
+
+
+@tools.tool(scope=Scope.INVENTORY_WRITE, effect=Effect.CHANGES)
+def stumble(call: Call, sku: Sku, quantity: Units, mark: Identifier) -> Left:
+    """Take units, then refuse."""
+    call.stake()
+    stock.adjust(call, sku, WAREHOUSE, -quantity, mark)
+    raise RuleViolation("Not today.")
+
+
+@tools.tool(scope=Scope.INVENTORY_WRITE, effect=Effect.CHANGES)
+def ask(call: Call, sku: Sku, quantity: Units, mark: Identifier) -> Left:
+    """Take units once the person has confirmed."""
+    call.stake()
+    call.show(f"Take {quantity} of {sku}")
+    stock.adjust(call, sku, WAREHOUSE, -quantity, mark)
+    return Left(available=stock.level(call.session, call.now, sku, WAREHOUSE).available)
+
+
+@tools.tool(scope=Scope.INVENTORY_READ, effect=Effect.READS)
+def weigh(call: Call, sku: Sku) -> Weighed:
+    """Add up every account of a SKU: always nothing."""
+    codes = [f"{WAREHOUSE}/available", "adjustments", "opening", "customer"]
+    found = accounts.totals(call.session, stock.units(sku), codes, now=call.now)
+    marks = call.session.scalars(select(Transfer.id).limit(1)).all()
+    return Weighed(total=sum(balance.posted for balance in found.values()), marks=len(marks))
+
+
+def stocked(call: Call) -> None:
+    """The shelf before anything happens."""
+    for sku, units in STOCK.items():
+        stock.move(call, sku, WAREHOUSE, "opening", "available", units, "opening", "opening")
