@@ -138,7 +138,7 @@ _HIDDEN = {"Cc", "Cf", "Co", "Cs", "Zl", "Zp"}
 
 
 def quoted(text: str, limit: int = 120) -> str:
-    """Untrusted text as a person may safely see it: one line, no invisible characters, in quotes."""
+    """Untrusted text as a person may safely see it: one line, no invisible characters, quoted."""
     clean = "".join(
         " " if unicodedata.category(ch) in {"Zl", "Zp"} or ch in "\r\n\t" else ch
         for ch in text

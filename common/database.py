@@ -25,13 +25,14 @@ Work = Callable[[Session], T]
 ATTEMPTS: Final = 6
 SQLITE_WAIT_MS: Final = 10_000
 _WRITE = re.compile(
-    r"(?:^\s*|\bWITH\b.*\b)(?:INSERT(?:\s+OR\s+\w+)?\s+INTO|(?<!FOR )UPDATE|DELETE\s+FROM)\s+\"?(\w+)",
-    re.I | re.S,
+    r"(?:^\s*|\bWITH\b.*\b)"
+    r"(?:INSERT(?:\s+OR\s+\w+)?\s+INTO|(?<!FOR )UPDATE|DELETE\s+FROM)\s+\"?(\w+)",
+    re.IGNORECASE | re.DOTALL,
 )
 _RETRY_STATES = {"40001", "40P01", "55P03"}
 
 
-class Rollback(Exception):  # noqa: N818 - not a failure: the work is done, nothing is kept
+class Rollback(Exception):
     """Ends a transaction without keeping anything; ``value`` is what the work found out."""
 
     def __init__(self, value: Any) -> None:

@@ -13,11 +13,12 @@ PREFIXES: Final = {
     "method": "pmt", "payment": "pay", "refund": "ref", "hold": "hld", "dispute": "dsp",
     "purchase_order": "po", "purchase_line": "pol", "receipt": "rcp", "reservation": "rsv",
     "stock_transfer": "stt", "count": "cnt", "lot": "lot", "adjustment": "adj",
-    "shipment": "shp", "parcel": "pcl", "route": "rte", "stop": "stp", "event": "evt", "plan": "pln",
+    "shipment": "shp", "parcel": "pcl", "route": "rte", "stop": "stp", "event": "evt",
     "label": "lbl", "return": "rma", "return_line": "rml", "inspection": "ins",
     "claim": "clm", "claim_line": "cll", "evidence": "evd", "cart": "crt", "item": "itm",
     "driver": "drv", "vehicle": "veh", "product": "prd", "outbox": "out", "note": "not",
-    "supplier": "sup", "member": "mem", "checkout": "chk", "run": "run", "payout": "pyo", "settlement": "stl",
+    "supplier": "sup", "member": "mem", "checkout": "chk", "run": "run", "payout": "pyo",
+    "settlement": "stl", "plan": "pln",
 }  # fmt: skip
 
 

@@ -159,6 +159,17 @@ def _taxed(item: _Priced, rates: dict[str, TaxRate]) -> _Priced:
     return _Priced(item.line, item.variant, item.product, item.price, item.discount, tax, rate)
 
 
+def gross(call: Call, lines: Sequence[NewLine], rates: dict[str, TaxRate]) -> int:
+    """What lines at agreed prices come to, tax on top included."""
+    total = 0
+    for line in lines:
+        product = call.get(Product, call.get(Variant, line.sku).product_id)
+        price = (line.unit_price_minor or 0) * line.quantity - line.discount_minor
+        rate = rates.get(product.tax_class)
+        total += price + (tax_of(price, rate) if rate is not None and not rate.included else 0)
+    return total
+
+
 def tax_of(net: int, rate: TaxRate) -> int:
     """Tax on, or inside, an amount in minor units, half up."""
     base = 10_000 + rate.rate_bps if rate.included else 10_000

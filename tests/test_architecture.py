@@ -139,7 +139,7 @@ def test_every_setting_is_documented() -> None:
     read = set(re.findall(r'"(SHOP_[A-Z_]+)"', source))
     assert read == set(settings.NAMES)
     for name in read:
-        assert re.search(rf"^{name} ", settings.__doc__, re.M), f"{name} is not documented"
+        assert re.search(rf"^{name} ", settings.__doc__, re.MULTILINE), f"{name} is not documented"
 
 
 def test_nothing_unfinished() -> None:

@@ -311,7 +311,7 @@ async def test_an_approval_is_for_one_call_of_one_person_from_one_program(shop: 
 
 
 async def test_a_key_cannot_stand_for_an_approval(shop: Shop) -> None:
-    """Neither a key that is an approval's id nor the stored answer of a small call opens anything."""
+    """Neither a key that is an approval's id nor a small call's stored answer opens anything."""
     async with connected(shop, hostile) as client:
         id, _ = await granted(shop, client, quantity=100)
         answer = await call(client, "take", quantity=100, idempotency_key=id)

@@ -62,9 +62,7 @@ def rule(call: Call, deadline: str, claim_type: str, carrier_id: str | None) -> 
             rows, key=lambda r: (r.carrier_id is not None, r.claim_type is not None, r.as_of, r.id)
         )
         return of_row(best)
-    fitting = [
-        d for d in DEFAULTS if d.deadline == deadline and d.claim_type in (None, claim_type)
-    ]
+    fitting = [d for d in DEFAULTS if d.deadline == deadline and d.claim_type in (None, claim_type)]
     return max(fitting, key=lambda d: d.claim_type is not None, default=None)
 
 

@@ -95,9 +95,10 @@ def submit(call: Call, claim_id: str, override_reason: str | None, reference: st
 def withdraw(call: Call, claim_id: str, reason: str) -> Claim:
     """Give a claim up before it was settled. Raises RuleViolation afterwards."""
     claim = service.find(call, claim_id)
-    if "withdrawn" not in (states.CUSTOMER if claim.kind == "customer" else states.CARRIER)[
-        claim.state
-    ]:
+    if (
+        "withdrawn"
+        not in (states.CUSTOMER if claim.kind == "customer" else states.CARRIER)[claim.state]
+    ):
         states.refuse(claim, "be withdrawn")
     call.stake(
         amount_minor=claim.claimed_minor, currency=claim.currency,

@@ -39,9 +39,7 @@ def detect(
     )
     if carrier_id is not None:
         query = query.where(Shipment.carrier_id == carrier_id)
-    rows, more = page(
-        call.session, query, [Shipment.promised_at, Shipment.id], cursor, limit
-    )
+    rows, more = page(call.session, query, [Shipment.promised_at, Shipment.id], cursor, limit)
     return [_late(call, shipment) for shipment in rows], more
 
 

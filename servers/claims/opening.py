@@ -251,9 +251,7 @@ def _refuse_second(call: Call, new: NewClaim, portions: list[Portion]) -> None:
         )
 
 
-def _add_lines(
-    call: Call, claim: Claim, portions: list[Portion], value: valuing.Value
-) -> None:
+def _add_lines(call: Call, claim: Claim, portions: list[Portion], value: valuing.Value) -> None:
     paired = zip(portions, value.unit_costs, value.lines, strict=True)
     for position, (portion, unit_cost, claimed) in enumerate(paired):
         call.add(

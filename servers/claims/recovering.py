@@ -71,9 +71,7 @@ def close(call: Call, claim_id: str) -> Claim:
     if claim.state in states.BEFORE_FILING:
         _expire(call, claim)
         return claim
-    states.require(
-        claim, ("resolved", "denied", "reconciled", "accepted", "paid"), "be closed"
-    )
+    states.require(claim, ("resolved", "denied", "reconciled", "accepted", "paid"), "be closed")
     if owed:
         funds.write_off(call, claim.id, owed, claim.currency)
         states.move(call, claim, "written_off")

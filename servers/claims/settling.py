@@ -39,9 +39,7 @@ def settle(call: Call, claim_id: str, wanted: Settlement) -> Claim:
     claim = service.find(call, claim_id)
     if claim.kind != "customer":
         return _take_offer(call, claim, wanted)
-    states.require(
-        claim, ("under_review", "approved", "partially_approved"), "be settled"
-    )
+    states.require(claim, ("under_review", "approved", "partially_approved"), "be settled")
     if claim.order_id is None:
         raise RuleViolation(f"Claim {claim.id} has no order to settle.")
     one_at_a_time(call.session, f"claims:{claim.order_id}")

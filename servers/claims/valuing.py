@@ -146,9 +146,7 @@ def _freight(
     return allocate(charge, [units, every - units])[0]
 
 
-def _limit(
-    shipment: Shipment, currency: str, rule: deadlines.Deadline | None
-) -> int | None:
+def _limit(shipment: Shipment, currency: str, rule: deadlines.Deadline | None) -> int | None:
     if shipment.declared_value_minor and shipment.currency == currency:
         return shipment.declared_value_minor
     if rule is not None and rule.currency == currency:

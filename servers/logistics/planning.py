@@ -10,7 +10,7 @@ from sqlalchemy import func, or_, select
 
 from common.call import Call
 from common.errors import Conflict, InvalidParameters, NotFound, RuleViolation
-from common.tables.fleet import Depot, Driver, Route, RoutePlan, Vehicle
+from common.tables.fleet import Depot, Driver, Route, RoutePlan, Stop, Vehicle
 from common.tables.logistics import DeliveryAttempt, Shipment
 from common.toolset import Progress
 from servers.logistics import crews, engine, fleet, moving, writing
@@ -125,12 +125,13 @@ def keep(call: Call, planned: Planned) -> tuple[RoutePlan, list[Route]]:
     """
     brief = planned.brief
     call.stake()
+    shipments = _unchanged(call, planned)
     for route_id in brief.drafts:
         route = call.get(Route, route_id)
         if route.status not in fleet.DRAFTS:
             raise _changed(route_id)
         fleet.end_early(call, route, "planned anew")
-    shipments = _unchanged(call, planned)
+    _require_waiting(call, planned, shipments)
     plan = _plan_row(call, planned)
     routes: list[Route] = []
     for ground, found in planned.plans:
@@ -195,9 +196,9 @@ def _waiting(
         .where(DeliveryAttempt.next_attempt_on > on, DeliveryAttempt.shipment_id == Shipment.id)
         .where(DeliveryAttempt.number == Shipment.attempts)
     )
-    drafted = select(writing.Stop.shipment_id).where(
-        writing.Stop.route_id.in_([route.id for route in drafts]),
-        writing.Stop.status.in_(moving.LIVE),
+    drafted = select(Stop.shipment_id).where(
+        Stop.route_id.in_([route.id for route in drafts]),
+        Stop.status.in_(moving.LIVE),
     )
     where = [
         Shipment.carrier_id.is_(None), Shipment.kind != "return",
@@ -258,28 +259,32 @@ def _crews(
 
 
 def _unchanged(call: Call, planned: Planned) -> dict[str, Shipment]:
-    """The planned shipments, still as they were. Raises Conflict."""
-    call.session.flush()
-    used = [(g, r) for g, found in planned.plans for r in found.routes]
-    ids = [visit.stop_id for _, route in used for visit in route.visits]
+    """The planned shipments, of the versions that were read. Raises Conflict."""
+    ids = [visit.stop_id for _, found in planned.plans for r in found.routes for visit in r.visits]
     shipments: dict[str, Shipment] = {}
     for start in range(0, len(ids), 500):
         for row in call.all(Shipment, Shipment.id.in_(ids[start : start + 500])):
             shipments[row.id] = row
-    anew = bool(planned.brief.drafts)
     for id in ids:
-        row = shipments.get(id)
-        same = row is not None and (anew or row.version == planned.brief.versions[id])
-        if row is None or not same or row.status not in moving.PLANNABLE:
+        if id not in shipments or shipments[id].version != planned.brief.versions[id]:
             raise _changed(id)
-    for ground, route in used:
-        driver_id = next(c.driver_id for c in ground.crews if c.vehicle.id == route.vehicle_id)
-        for kind, id in ((Vehicle, route.vehicle_id), (Driver, driver_id)):
-            found = call.session.get(kind, id)
-            if found is None or found.version != planned.brief.versions[id]:
-                raise _changed(id)
-        _require_free(call, planned.brief.on, route.vehicle_id, driver_id)
     return shipments
+
+
+def _require_waiting(call: Call, planned: Planned, shipments: dict[str, Shipment]) -> None:
+    """No shipment, van or driver of the plan is taken. Raises Conflict."""
+    for id, row in shipments.items():
+        if row.status not in moving.PLANNABLE:
+            raise _changed(id)
+    for ground, found in planned.plans:
+        drivers = {crew.vehicle.id: crew.driver_id for crew in ground.crews}
+        for route in found.routes:
+            van = call.session.get(Vehicle, route.vehicle_id)
+            driver = call.session.get(Driver, drivers[route.vehicle_id])
+            for id, known in ((route.vehicle_id, van), (drivers[route.vehicle_id], driver)):
+                if known is None or known.version != planned.brief.versions[id]:
+                    raise _changed(id)
+            _require_free(call, planned.brief.on, route.vehicle_id, drivers[route.vehicle_id])
 
 
 def _require_free(call: Call, on: date, vehicle_id: str, driver_id: str) -> None:

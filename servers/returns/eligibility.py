@@ -120,6 +120,11 @@ def units_settled(rma: Return, line: ReturnLine) -> int:
     return line.quantity if early else line.received
 
 
+def units_back(call: Call, line: OrderLine) -> int:
+    """Units of an order line that came back, or are on their way."""
+    return _already(call, [line.id]).get(line.id, _Back()).units
+
+
 def line_value(order: Order, line: OrderLine) -> int:
     """What was paid for the whole line: price less discount, plus tax that came on top."""
     tax = line.tax_minor if order.tax_minor else 0

@@ -9,7 +9,7 @@ from common import stock
 from common.call import Call, quoted
 from common.errors import InvalidParameters, NotFound, RuleViolation
 from common.tables.inventory import Product, Warehouse
-from common.tables.orders import OrderLine
+from common.tables.orders import Order, OrderLine
 from common.tables.returns import Inspection, Return, ReturnLine, ReturnPolicy
 from common.timeline import happened
 from servers.returns import eligibility, service
@@ -130,7 +130,13 @@ def receive(
     if place is None:
         raise InvalidParameters.field("warehouse", None, "needed: the order names none")
     call.get(Warehouse, place)
+    order = call.get(Order, rma.order_id)
     lines = {line.id: line for line in service.lines_of(call, rma)}
+    if place != rma.warehouse_id and any(line.received for line in lines.values()):
+        raise RuleViolation(
+            f"The first part of it is in {rma.warehouse_id}: receive the rest there.",
+            details={"warehouse": rma.warehouse_id},
+        )
     for each in arrived:
         line = _line(lines, each.line_id)
         if line.received + each.quantity > line.quantity:
@@ -145,10 +151,10 @@ def receive(
             call, line.sku, place, "customer", "inspection", each.quantity, "return_in", rma.id
         )
         if line.received == 0:
-            service.set_aside(call, rma, line, rma.warehouse_id, None)
+            service.set_aside(call, rma, line, order.warehouse_id, None)
         line.received += each.quantity
         line.damaged += each.damaged
-    rma.warehouse_id = rma.warehouse_id or place
+    rma.warehouse_id = place
     everything = all(line.received == line.quantity for line in lines.values())
     rma.state = "received" if everything else "partially_received"
     rma.received_at = call.now

@@ -1,10 +1,12 @@
 """What the returns server answers with."""
 
+from datetime import datetime
+
 from common.clock import stamp
 from common.money import Money
 from common.tables.returns import Return
 from common.wire import Result
-from servers.returns.eligibility import Verdict
+from servers.returns.eligibility import Verdict, standing
 from servers.returns.service import Whole
 
 
@@ -70,7 +72,9 @@ class ReturnLineView(Result):
     price_difference_minor: int | None = None
     found: list[Found] | None = None
     settlement: str | None = None
+    settled_minor: int | None = None
     refund_id: str | None = None
+    payment_id: str | None = None
     exchange_order_id: str | None = None
 
 
@@ -84,19 +88,21 @@ class ReturnRow(Result):
     refund: str
     requested_at: str
     expires_at: str | None = None
+    settled_at: str | None = None
 
     @classmethod
-    def of(cls, rma: Return) -> "ReturnRow":
+    def of(cls, rma: Return, now: datetime) -> "ReturnRow":
         return cls(
             return_id=rma.id,
             order_id=rma.order_id,
             customer_id=rma.customer_id,
             kind=rma.kind,
-            state=rma.state,
+            state=standing(rma, now),
             refund_to=rma.refund_to,
             refund=str(Money(rma.refund_minor, rma.currency)),
             requested_at=stamp(rma.requested_at),
             expires_at=stamp(rma.expires_at) if rma.expires_at else None,
+            settled_at=stamp(rma.settled_at) if rma.settled_at else None,
         )
 
 
@@ -121,8 +127,9 @@ class ReturnView(ReturnRow):
     next: str
 
     @classmethod
-    def whole(cls, found: Whole) -> "ReturnView":
+    def whole(cls, found: Whole, now: datetime) -> "ReturnView":
         rma = found.rma
+        state = standing(rma, now)
         lines = []
         for line in found.lines:
             settled = found.settlements.get(line.id)
@@ -144,13 +151,15 @@ class ReturnView(ReturnRow):
                     ]
                     or None,
                     settlement=settled.kind if settled else None,
+                    settled_minor=settled.amount_minor if settled else None,
                     refund_id=settled.refund_id if settled else None,
+                    payment_id=settled.payment_id if settled else None,
                     exchange_order_id=settled.exchange_order_id if settled else None,
                 )
             )  # fmt: skip
-        shown = rma.state in ("authorized", "label_issued", "in_transit", "partially_received")
+        shown = state in ("authorized", "label_issued", "in_transit", "partially_received")
         return cls(
-            **ReturnRow.of(rma).model_dump(),
+            **ReturnRow.of(rma, now).model_dump(),
             rule=rma.policy_rule,
             method_id=rma.method_id,
             currency=rma.currency,
@@ -160,8 +169,17 @@ class ReturnView(ReturnRow):
             warehouse=rma.warehouse_id,
             reject_reason=rma.reject_reason,
             lines=lines,
-            next=_NEXT.get(rma.state, "It is over."),
+            next=_next(rma, state, found),
         )
+
+
+def _next(rma: Return, state: str, found: Whole) -> str:
+    step = _NEXT.get(state, "It is over.")
+    if rma.instant and rma.settled_at is None and state == "label_issued":
+        step = "settle_return now; the policy does not wait for the goods."
+    if state in _NEXT and any(line.reason == "damaged_in_transit" for line in found.lines):
+        step += " Damaged on the way: claims.open_claim as well."
+    return step
 
 
 _NEXT = {
@@ -170,7 +188,8 @@ _NEXT = {
     "label_issued": "Wait for the goods, then receive_return.",
     "authorized": "Wait for the goods, then receive_return.",
     "in_transit": "Wait for the goods, then receive_return.",
-    "partially_received": "receive_return for the rest, or inspect_return for what is here.",
+    "partially_received": "receive_return for the rest; or inspect_return, then settle_return, "
+    "for what is here.",
     "received": "inspect_return.",
     "inspected": "inspect_return for the rest.",
     "dispositioned": "settle_return.",

@@ -22,6 +22,7 @@ from common.timeline import happened
 from servers.returns import eligibility
 from servers.returns.eligibility import Asked, Verdict
 
+
 @dataclass(frozen=True)
 class Whole:
     """A return with its lines, what was found in them and how they were settled."""

@@ -1,157 +1,216 @@
 """Settle a return, once: money back, store credit, or the goods it is exchanged for."""
 
+from collections.abc import Sequence
 from datetime import timedelta
+from typing import Final
 
-from common import paid, placing, reserving
+from common import paid, placing
 from common.call import Call
-from common.errors import RuleViolation
+from common.errors import InsufficientFunds, RuleViolation
 from common.money import Money, allocate
-from common.tables.inventory import Reservation
 from common.tables.orders import Order, OrderLine
-from common.tables.payments import Refund
+from common.tables.payments import PaymentMethod, Refund
 from common.tables.returns import Return, ReturnLine, Settlement
 from common.timeline import happened
-from servers.returns import service
+from servers.returns import eligibility, service
 
-READY = ("dispositioned", "returnless")
+READY: Final = ("dispositioned", "returnless")
+EARLY: Final = ("authorized", "label_issued", "in_transit")
+MOST_EXCHANGES: Final = 10
 
 
 def settle(call: Call, return_id: str) -> service.Whole:
     """Settle what came back (or what may be kept), as was agreed when it was requested.
 
-    No refund before receipt and inspection, unless the policy says instant or returnless. Raises
-    RuleViolation, InsufficientFunds, InsufficientStock.
+    No refund before receipt and inspection, unless the policy says instant or returnless. What
+    has not come back by then is the customer's to keep, and not paid for. Raises RuleViolation,
+    InsufficientFunds, InsufficientStock.
     """
+    service.changing(call, return_id)
     now = service.whole(call, return_id)
     rma = now.rma
-    _require_ready(now)
+    _require_ready(call, now)
     order = call.get(Order, rma.order_id)
-    open_lines = [line for line in now.lines if line.id not in now.settlements]
-    if not open_lines:
-        raise RuleViolation(f"Return {rma.id} is settled already.")
-    if rma.kind == "exchange":
-        _exchange(call, rma, order, open_lines)
-    else:
-        _refund(call, rma, order, open_lines)
-    for line in open_lines:
-        _returned(call, line)
     rma.settled_at = call.now
-    rma.state = "settled"
+    units = [eligibility.units_settled(rma, line) for line in now.lines]
+    if rma.kind == "exchange":
+        _exchange(call, rma, order, now.lines, units)
+    else:
+        _refund(call, rma, order, now.lines, units)
+    if rma.state not in EARLY:
+        rma.state = "settled"
+    call.session.flush()
+    for line in now.lines:
+        _returned(call, order, line)
     happened(call, order.id, "return_settled", rma.kind, reference=rma.id)
     return service.whole(call, rma.id)
 
 
-def amount(rma: Return, lines: list[ReturnLine]) -> tuple[list[int], int]:
+def amounts(rma: Return, lines: Sequence[ReturnLine], units: Sequence[int]) -> list[int]:
     """What each line gives back, the flat part of the fee taken off by largest remainder."""
-    units = [line.quantity if _kept(rma) else line.received for line in lines]
     values = [
-        allocate(line.refund_minor, [n, line.quantity - n])[0] if n else 0
+        allocate(line.refund_minor, [n, line.quantity - n])[0]
         for line, n in zip(lines, units, strict=True)
     ]
     flat = rma.fee_minor - sum(line.fee_minor for line in lines)
     flat = max(0, min(flat, sum(values)))
-    shares = allocate(flat, values) if flat else [0] * len(values)
-    parts = [value - share for value, share in zip(values, shares, strict=True)]
-    return parts, sum(parts)
+    shares = allocate(flat, values)
+    return [value - share for value, share in zip(values, shares, strict=True)]
 
 
-def _refund(call: Call, rma: Return, order: Order, lines: list[ReturnLine]) -> None:
-    parts, total = amount(rma, lines)
+def _refund(
+    call: Call, rma: Return, order: Order, lines: Sequence[ReturnLine], units: Sequence[int]
+) -> None:
+    parts = amounts(rma, lines, units)
+    total = sum(parts)
+    method = None if rma.method_id is None else call.get(PaymentMethod, rma.method_id)
+    credit = rma.refund_to == "store_credit"
+    to = "store credit" if credit else paid.method_words(method) if method else "what paid"
     call.stake(amount_minor=total, currency=order.currency)
-    to = {"original": "the original method", "store_credit": "store credit"}.get(
-        rma.refund_to, rma.method_id or ""
-    )
     call.show(
         f"Settle return {rma.id} of order {order.id}",
         f"refund {Money(total, order.currency)} to {to}",
     )
     refunds: list[Refund] = []
     if total:
-        method_id = rma.method_id
-        if rma.refund_to == "store_credit":
-            method_id = paid.store_credit_method(call, order.customer_id, order.currency).id
-        refunds = paid.refund_order(call, order.id, total, "return", to_method_id=method_id)
-    kind = "store_credit" if rma.refund_to == "store_credit" else "refund"
+        if credit:
+            method = paid.store_credit_method(call, order.customer_id, order.currency)
+        refunds = _pay_back(call, rma, order, total, "return", method)
+    kind = "store_credit" if credit else "refund"
     for line, part in zip(lines, parts, strict=True):
-        _settled(
-            call, line, kind, part, order.currency,
-            refund_id=refunds[0].id if refunds and part else None,
-        )  # fmt: skip
+        _settled(call, line, kind, part, order.currency, refund=refunds[0] if part else None)
 
 
-def _exchange(call: Call, rma: Return, order: Order, lines: list[ReturnLine]) -> None:
-    """The other goods go out as an order of their own; what came back is its discount."""
-    value = price = 0
-    wanted: list[placing.NewLine] = []
-    for line in lines:
-        value += line.refund_minor + line.fee_minor
-        price += (line.exchange_price_minor or 0) * line.quantity
-        if line.reservation_id is not None:
-            reserving.release_if_open(call, call.get(Reservation, line.reservation_id))
-        if line.exchange_sku is not None:
-            wanted.append(
-                placing.NewLine(line.exchange_sku, line.quantity, line.exchange_price_minor)
-            )
-    difference = price - value
+def _exchange(
+    call: Call, rma: Return, order: Order, lines: Sequence[ReturnLine], units: Sequence[int]
+) -> None:
+    """The other goods go out as an order of their own, which what came back has paid for."""
+    method = call.get(PaymentMethod, rma.method_id or "")
+    parts = [
+        allocate(line.price_difference_minor, [n, line.quantity - n])[0]
+        for line, n in zip(lines, units, strict=True)
+    ]
+    difference = sum(parts)
     call.stake(amount_minor=abs(difference), currency=order.currency)
     direction = "is charged to" if difference > 0 else "goes back to"
     call.show(
         f"Settle exchange {rma.id} of order {order.id}",
-        *(f"send {new.quantity} × {new.sku}" for new in wanted),
-        f"{Money(abs(difference), order.currency)} {direction} {rma.method_id}",
+        *(f"send {n} × {line.exchange_sku}" for line, n in zip(lines, units, strict=True) if n),
+        f"{Money(abs(difference), order.currency)} {direction} {paid.method_words(method)}",
     )
-    replacement = placing.place(
+    for line in lines:
+        service.let_go(call, line)
+    replacement = _replacement(call, rma, order, lines, units, difference)
+    payment = None
+    if replacement.total_minor:
+        payment = paid.authorize(
+            call, order_id=replacement.id, customer_id=order.customer_id, method_id=method.id,
+            amount_minor=replacement.total_minor, currency=order.currency, purpose="exchange",
+        )  # fmt: skip
+    refunds: list[Refund] = []
+    if difference < 0:
+        refunds = _pay_back(call, rma, order, -difference, "exchange", method)
+    for line, part in zip(lines, parts, strict=True):
+        _settled(
+            call, line, "exchange", abs(part), order.currency,
+            refund=refunds[0] if refunds else None, exchange_order_id=replacement.id,
+            payment_id=payment.id if payment else None,
+        )  # fmt: skip
+
+
+def _replacement(
+    call: Call, rma: Return, order: Order, lines: Sequence[ReturnLine], units: Sequence[int],
+    difference: int,
+) -> Order:  # fmt: skip
+    """An order of what was agreed, whose total is the agreed difference, or nothing."""
+    wanted = [
+        placing.NewLine(line.exchange_sku or "", n, line.exchange_price_minor)
+        for line, n in zip(lines, units, strict=True)
+        if n
+    ]
+    rates = placing.rates_at(call, order.ship_to, call.now)
+    gross = placing.gross(call, wanted, rates)
+    return placing.place(
         call,
         placing.NewOrder(
             customer_id=order.customer_id, lines=wanted, ship_to=order.ship_to,
-            payment_method_id=rma.method_id, warehouse_id=order.warehouse_id,
-            discount_minor=min(value, price), discount_code=rma.id, channel="exchange",
+            payment_method_id=None, warehouse_id=order.warehouse_id, agreed=True,
+            credit_minor=gross - max(0, difference), credit_code=rma.id, channel="exchange",
             ship_by=call.now + timedelta(days=1), promised_at=call.now + timedelta(days=3),
             replaces_order_id=order.id,
         ),
     )  # fmt: skip
+
+
+def _pay_back(
+    call: Call, rma: Return, order: Order, amount_minor: int, reason: str,
+    method: PaymentMethod | None,
+) -> list[Refund]:  # fmt: skip
+    """Out of the order's payments; goods that came by an exchange were paid with the order before
+    it as well. Raises InsufficientFunds with what is refundable of all of them."""
     refunds: list[Refund] = []
-    if difference < 0:
-        refunds = paid.refund_order(
-            call, order.id, -difference, "exchange", to_method_id=rma.method_id
+    left = amount_minor
+    source: Order | None = order
+    for _ in range(MOST_EXCHANGES):
+        if source is None or left == 0:
+            break
+        payments = paid.payments_of(call.session, source.id)
+        part = min(left, sum(paid.refundable(call.session, p, call.now) for p in payments))
+        if part:
+            refunds += paid.refund_order(
+                call, source.id, part, reason, to_method_id=method.id if method else None,
+                allow_unlinked=method is not None and method.kind in ("gift_card", "store_credit"),
+                source=("return", rma.id),
+            )  # fmt: skip
+        left -= part
+        source = call.find(Order, source.replaces_order_id) if source.replaces_order_id else None
+    if left:
+        raise InsufficientFunds(
+            f"Of order {order.id} {amount_minor - left} minor units are refundable,"
+            f" {amount_minor} are due.",
+            details={"refundable_minor": amount_minor - left, "due_minor": amount_minor},
+            next="Its payments may be uncaptured, held or disputed: look at payments.get_payment.",
         )
-    for line in lines:
-        _settled(
-            call, line, "exchange", abs(line.price_difference_minor), order.currency,
-            refund_id=refunds[0].id if refunds else None, exchange_order_id=replacement.id,
-        )  # fmt: skip
+    return refunds
 
 
 def _settled(
     call: Call, line: ReturnLine, kind: str, amount_minor: int, currency: str, *,
-    refund_id: str | None = None, exchange_order_id: str | None = None,
+    refund: Refund | None = None, payment_id: str | None = None,
+    exchange_order_id: str | None = None,
 ) -> None:  # fmt: skip
     call.add(
         Settlement(
             id=call.new_id("settlement"), return_line_id=line.id, kind=kind,
-            amount_minor=amount_minor, currency=currency, refund_id=refund_id,
+            amount_minor=amount_minor, currency=currency,
+            refund_id=refund.id if refund else None, payment_id=payment_id,
             exchange_order_id=exchange_order_id, at=call.now,
         )
     )  # fmt: skip
 
 
-def _returned(call: Call, line: ReturnLine) -> None:
+def _returned(call: Call, order: Order, line: ReturnLine) -> None:
+    """An order line of which every unit is settled is ``returned``."""
     order_line = call.get(OrderLine, line.order_line_id)
-    if line.quantity == order_line.quantity:
+    if eligibility.units_back(call, order_line) >= order_line.quantity:
         order_line.status = "returned"
 
 
-def _kept(rma: Return) -> bool:
-    return rma.state == "returnless" or rma.instant
-
-
-def _require_ready(now: service.Whole) -> None:
+def _require_ready(call: Call, now: service.Whole) -> None:
     rma = now.rma
-    if rma.state in READY or (rma.instant and rma.state in ("authorized", "label_issued")):
+    state = eligibility.standing(rma, call.now)
+    if rma.settled_at is not None:
+        raise RuleViolation(f"Return {rma.id} is settled already.", details={"state": state})
+    seen = {id: sum(each.quantity for each in found) for id, found in now.inspections.items()}
+    here = sum(line.received for line in now.lines)
+    looked_at = here > 0 and all(seen[line.id] == line.received for line in now.lines)
+    if state in READY or (rma.instant and state in EARLY):
+        return
+    if state == "partially_received" and looked_at:
         return
     raise RuleViolation(
-        f"Return {rma.id} is {rma.state.replace('_', ' ')}: nothing is settled before it was "
+        f"Return {rma.id} is {state.replace('_', ' ')}: nothing is settled before it was "
         "received and inspected.",
-        details={"state": rma.state},
-        next="receive_return, then inspect_return, then settle.",
+        details={"state": state},
+        next="receive_return, then inspect_return, then settle_return.",
     )

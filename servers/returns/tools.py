@@ -10,7 +10,7 @@ from common.call import Call
 from common.errors import RuleViolation
 from common.scopes import Scope
 from common.tables.orders import Order
-from common.tables.returns import Return
+from common.tables.returns import RETURN_STATES, Return
 from common.toolset import Effect, Toolset
 from common.wire import Args, Count, Cursor, Identifier, Limit, Line, Note, Sku, Units
 from servers.returns import eligibility, handling, service, settling
@@ -110,7 +110,7 @@ def request_return(
     another size or colour use request_exchange.
     """
     found = service.request_return(call, order_id, _asked(lines), refund_to, method_id, note or "")
-    return ReturnView.whole(found)
+    return ReturnView.whole(found, call.now)
 
 
 @tools.tool(scope=Scope.RETURNS_WRITE, effect=Effect.CREATES)
@@ -121,16 +121,19 @@ def request_exchange(
     method_id: Identifier,
     note: Note | None = None,
 ) -> ReturnView:
-    """Open an exchange of delivered lines for other variants of the same products. They are
-    reserved now; the difference is settled with method_id once the goods are back."""
+    """Open an exchange of delivered lines for other variants of the same products, or the same
+    again. They are reserved now; the difference is settled with method_id once the goods are
+    back. A line may be named several times, with quantities."""
     asked = [Asked(each.line_id, each.quantity, each.reason, each.new_sku) for each in lines]
-    return ReturnView.whole(service.request_exchange(call, order_id, asked, method_id, note or ""))
+    return ReturnView.whole(
+        service.request_exchange(call, order_id, asked, method_id, note or ""), call.now
+    )
 
 
 @tools.tool(scope=Scope.RETURNS_READ, effect=Effect.READS)
 def get_return(call: Call, return_id: Identifier) -> ReturnView:
     """Show one return: lines, what was found, how it was settled, and the next step."""
-    return ReturnView.whole(service.whole(call, return_id))
+    return ReturnView.whole(service.whole(call, return_id), call.now)
 
 
 @tools.tool(scope=Scope.RETURNS_READ, effect=Effect.READS)
@@ -145,7 +148,7 @@ def list_returns(
     """List returns, those that wait longest first; only open ones unless open_only is false."""
     rows, more = service.listed(call, state, order_id, open_only, cursor, limit)
     return ReturnList(
-        count=len(rows), returns=[ReturnRow.of(row) for row in rows], next_cursor=more
+        count=len(rows), returns=[ReturnRow.of(row, call.now) for row in rows], next_cursor=more
     )
 
 
@@ -153,7 +156,7 @@ def list_returns(
 def authorize_return(call: Call, return_id: Identifier, returnless: bool = False) -> ReturnView:
     """Accept a requested return; a label with a code is issued. returnless lets the customer keep
     the goods, where the policy allows it."""
-    return ReturnView.whole(handling.authorize(call, return_id, returnless))
+    return ReturnView.whole(handling.authorize(call, return_id, returnless), call.now)
 
 
 @tools.tool(scope=Scope.RETURNS_WRITE, effect=Effect.CHANGES)
@@ -161,13 +164,13 @@ def reject_return(
     call: Call, return_id: Identifier, reason: RejectReason, note: Note
 ) -> ReturnView:
     """Turn a return down, for good. The note is for the customer."""
-    return ReturnView.whole(handling.reject(call, return_id, reason, note))
+    return ReturnView.whole(handling.reject(call, return_id, reason, note), call.now)
 
 
 @tools.tool(scope=Scope.RETURNS_WRITE, effect=Effect.CHANGES)
 def cancel_return(call: Call, return_id: Identifier) -> ReturnView:
     """Withdraw a return at the customer's wish, before anything was received."""
-    return ReturnView.whole(handling.cancel(call, return_id))
+    return ReturnView.whole(handling.cancel(call, return_id), call.now)
 
 
 @tools.tool(scope=Scope.RETURNS_WRITE, effect=Effect.CHANGES)
@@ -180,7 +183,7 @@ def receive_return(
     """Record goods that came back, in full or in part. They wait for inspection; nothing is for
     sale or refunded yet."""
     arrived = [handling.Arrived(each.line_id, each.quantity, each.damaged) for each in lines]
-    return ReturnView.whole(handling.receive(call, return_id, arrived, warehouse))
+    return ReturnView.whole(handling.receive(call, return_id, arrived, warehouse), call.now)
 
 
 @tools.tool(scope=Scope.RETURNS_WRITE, effect=Effect.CHANGES)
@@ -198,20 +201,20 @@ def inspect_return(
         )
         for each in lines
     ]  # fmt: skip
-    return ReturnView.whole(handling.inspect(call, return_id, found))
+    return ReturnView.whole(handling.inspect(call, return_id, found), call.now)
 
 
 @tools.tool(scope=Scope.RETURNS_SETTLE, effect=Effect.CHANGES)
 def settle_return(call: Call, return_id: Identifier) -> ReturnView:
     """Settle an inspected return once, as was agreed: refund, store credit, or send the exchange
     and settle the difference."""
-    return ReturnView.whole(settling.settle(call, return_id))
+    return ReturnView.whole(settling.settle(call, return_id), call.now)
 
 
 @tools.resource("returns://return/{return_id}", scope=Scope.RETURNS_READ)
 def return_record(call: Call, return_id: Identifier) -> ReturnView:
     """One return with its lines, inspection and settlement."""
-    return ReturnView.whole(service.whole(call, return_id))
+    return ReturnView.whole(service.whole(call, return_id), call.now)
 
 
 @tools.resource("returns://open", scope=Scope.RETURNS_READ)
@@ -251,6 +254,11 @@ def returns_desk(state: Line = "all open") -> str:
 def return_ids(call: Call, prefix: str) -> list[str]:
     query = select(Return.id).where(Return.id.startswith(prefix, autoescape=True))
     return list(call.session.scalars(query.order_by(Return.id.desc()).limit(101)))
+
+
+@tools.completes("state")
+def states(call: Call, prefix: str) -> list[str]:
+    return [state for state in RETURN_STATES if state.startswith(prefix)]
 
 
 def _asked(lines: list[ReturnLineAsked] | None) -> list[Asked]:

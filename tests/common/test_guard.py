@@ -141,7 +141,8 @@ async def test_nested_arguments_are_as_strict(client: Client) -> None:
     assert (await done(client, "parts", wanted=[good]))["parts"] == ["bolt"]
     assert (await done(client, "parts", wanted=[]))["parts"] == []
     for bad in (
-        [good | {"count": "2"}], [good | {"extra": 1}], [{}], "[]", [good] * 6, [good | {"name": ""}],
+        [good | {"count": "2"}], [good | {"extra": 1}], [{}], "[]", [good] * 6,
+        [good | {"name": ""}],
     ):  # fmt: skip
         await refused(client, "parts", "invalid_parameters", wanted=bad)
 

@@ -3,13 +3,10 @@
 from datetime import timedelta
 from typing import Final
 
-from sqlalchemy import select
-
 from common import accounts, stock
 from common.call import Call
 from common.errors import RuleViolation
 from common.scopes import Scope
-from common.tables.spine import Transfer
 from common.toolset import Effect, Toolset
 from common.wire import Identifier, Result, Sku, Units
 
@@ -46,7 +43,6 @@ class Weighed(Result):
     """What the whole ledger adds up to, in one reading transaction."""
 
     total: int
-    marks: int
 
 
 @tools.tool(scope=Scope.INVENTORY_WRITE, effect=Effect.CHANGES)
@@ -96,8 +92,7 @@ def weigh(call: Call, sku: Sku) -> Weighed:
     """Add up every account of a SKU: always nothing."""
     codes = [f"{WAREHOUSE}/available", "adjustments", "opening", "customer"]
     found = accounts.totals(call.session, stock.units(sku), codes, now=call.now)
-    marks = call.session.scalars(select(Transfer.id).limit(1)).all()
-    return Weighed(total=sum(balance.posted for balance in found.values()), marks=len(marks))
+    return Weighed(total=sum(balance.posted for balance in found.values()))
 
 
 def stocked(call: Call) -> None:

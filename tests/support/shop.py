@@ -67,14 +67,19 @@ def _template() -> Path:
     return file
 
 
+def _begin(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "shop.db").exists():
+        shutil.copyfile(_template(), folder / "shop.db")
+
+
 @asynccontextmanager
 async def a_shop(
     folder: Path, *, clock: Callable[[], datetime] | None = None, **changes: Any
 ) -> AsyncIterator[Shop]:
     """An empty shop in a folder; ``database_url`` may name another database."""
-    if "database_url" not in changes and not (folder / "shop.db").exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(_template(), folder / "shop.db")
+    if "database_url" not in changes:
+        _begin(folder)
     shop = await Shop.open(settings_in(folder, **changes), clock=clock or MovingClock())
     try:
         yield shop

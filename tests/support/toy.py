@@ -18,7 +18,9 @@ currency = "EUR"
 [approvals.cancel]
 level = 0
 [inventory.take]
-units = [ { upto = 5, level = 0 }, { upto = 50, level = 1 }, { upto = 500, level = 2 }, { level = 3 } ]
+units = [
+  { upto = 5, level = 0 }, { upto = 50, level = 1 }, { upto = 500, level = 2 }, { level = 3 }
+]
 window = { hours = 24, upto = 20 }
 [inventory.spend]
 steps = [ { upto = "50.00", level = 0 }, { upto = "500.00", level = 1 }, { level = 2 } ]

@@ -1,0 +1,279 @@
+"""What carriers report, what the customer may be told, and the queues of a dispatcher."""
+
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, and_, exists, or_, select
+
+from common.call import Call
+from common.errors import Conflict, InvalidParameters, NotFound, RuleViolation
+from common.paging import page
+from common.tables.claims import Claim
+from common.tables.fleet import Route, Stop
+from common.tables.logistics import (
+    Carrier,
+    DeliveryAttempt,
+    Label,
+    Manifest,
+    Parcel,
+    ProofOfDelivery,
+    Shipment,
+    ShipmentLine,
+    TrackingEvent,
+)
+from common.tables.returns import Return
+from servers.logistics import moving, routes
+from servers.logistics.leaving import leave
+
+LEAVES: Final = ("picked_up", "in_transit", "out_for_delivery")
+BRANCHES: Final = ("exception", "held", "lost", "returned_to_sender")
+MOST_ON_MANIFEST: Final = 200
+
+
+@dataclass(frozen=True)
+class Reported:
+    """One event as its source tells it. ``event_id`` is the source's own."""
+
+    event_id: str
+    status: str
+    occurred_at: datetime
+    source: str = "carrier"
+    place: str = ""
+    detail: str = ""
+    exception_kind: str | None = None
+
+
+@dataclass(frozen=True)
+class Tracked:
+    shipment: Shipment
+    parcels: list[Parcel]
+    lines: list[ShipmentLine]
+    events: list[TrackingEvent]
+    attempts: list[DeliveryAttempt]
+    proof: ProofOfDelivery | None
+    route_id: str | None
+    eta: datetime | None
+    return_ids: list[str] = field(default_factory=list)
+    claim_ids: list[str] = field(default_factory=list)
+
+
+def report(call: Call, reference: str, told: Reported) -> tuple[Shipment, TrackingEvent]:
+    """Add an event. Late and repeated ones never move the status back; the same one twice is one.
+
+    Raises NotFound, InvalidParameters (from the future, before the shipment), Conflict (the same
+    id with other contents), RuleViolation (a van's way is told by its route).
+    """
+    shipment = moving.find(call, reference)
+    known = call.all(
+        TrackingEvent, TrackingEvent.shipment_id == shipment.id,
+        TrackingEvent.source_event_id == told.event_id, limit=1,
+    )  # fmt: skip
+    if known:
+        call.stake(ships=False)
+        return shipment, _same(known[0], told)
+    _check(call, shipment, told)
+    applies = _applies(shipment, told)
+    leaves = applies and told.status in LEAVES and shipment.shipped_at is None
+    call.stake(ships=leaves)
+    call.show(f"Shipment {shipment.id} is {told.status}")
+    more: dict[str, Any] = {
+        "source": told.source, "event_id": told.event_id, "place": told.place,
+        "detail": told.detail,
+    }  # fmt: skip
+    if not applies:
+        event = moving.record(call, shipment, told.status, told.occurred_at, applied=False, **more)
+        call.session.flush()
+        return shipment, event
+    if told.status in BRANCHES:
+        routes.take_off(call, shipment, "failed")
+    if leaves:
+        call.show("", *leave(call, shipment))
+    if told.status in LEAVES:
+        moving.close_exceptions(call, shipment, "moves again")
+    event = moving.advance(
+        call, shipment, told.status, at=told.occurred_at, kind=told.exception_kind, **more
+    )
+    if told.exception_kind is not None:
+        moving.open_exception(call, shipment, told.exception_kind, told.detail)
+    call.session.flush()
+    return shipment, event
+
+
+def track(call: Call, reference: str) -> Tracked:
+    """Everything that is known of a shipment. Raises NotFound."""
+    shipment = moving.find(call, reference)
+    own = shipment.id
+    events = call.all(TrackingEvent, TrackingEvent.shipment_id == own, limit=200)
+    events.sort(key=lambda event: (event.occurred_at, event.id))
+    proofs = call.all(ProofOfDelivery, ProofOfDelivery.shipment_id == own, limit=1)
+    stop = moving.live_stop(call, own)
+    eta = None
+    if stop is not None:
+        halts = routes.whole(call, stop.route_id).halts
+        eta = next((halt.eta for halt in halts if halt.stop.id == stop.id), None)
+    returns = select(Return.id).where(Return.order_id == shipment.order_id).limit(50)
+    claims = select(Claim.id).where(Claim.shipment_id == own).limit(50)
+    return Tracked(
+        shipment=shipment,
+        parcels=call.all(Parcel, Parcel.shipment_id == own, limit=100),
+        lines=call.all(ShipmentLine, ShipmentLine.shipment_id == own, limit=200),
+        events=events,
+        attempts=call.all(DeliveryAttempt, DeliveryAttempt.shipment_id == own, limit=100),
+        proof=proofs[0] if proofs else None,
+        route_id=stop.route_id if stop else _last_route(call, own),
+        eta=eta,
+        return_ids=list(call.session.scalars(returns)) if shipment.order_id else [],
+        claim_ids=list(call.session.scalars(claims)),
+    )
+
+
+def listed(
+    call: Call,
+    *,
+    queue: str,
+    order_id: str | None,
+    status: str | None,
+    warehouse: str | None,
+    carrier: str | None,
+    cursor: str | None,
+    limit: int,
+) -> tuple[list[Shipment], str | None]:
+    """Oldest first. Filters are combined."""
+    query = select(Shipment)
+    for column, value in (
+        (Shipment.order_id, order_id), (Shipment.status, status),
+        (Shipment.warehouse_id, warehouse), (Shipment.carrier_id, carrier),
+    ):  # fmt: skip
+        if value is not None:
+            query = query.where(column == value)
+    if queue != "all":
+        query = query.where(_queue(call, queue))
+    return page(call.session, query, [Shipment.created_at, Shipment.id], cursor, limit)
+
+
+def at_risk(call: Call, shipment: Shipment, eta: datetime | None = None) -> bool:
+    """Not there yet, and overdue, to leave too late, or expected after what was promised."""
+    if shipment.status in moving.OVER:
+        return False
+    promised, ship_by = shipment.promised_at, shipment.ship_by
+    if promised is not None and (promised < call.now or (eta is not None and eta > promised)):
+        return True
+    return shipment.shipped_at is None and ship_by is not None and ship_by < call.now
+
+
+def close_manifest(call: Call, carrier_id: str, warehouse: str) -> tuple[Manifest, list[Shipment]]:
+    """The carrier's pick-up: every labelled shipment leaves. Raises NotFound, RuleViolation."""
+    carrier = call.get(Carrier, carrier_id)
+    going = call.all(
+        Shipment, Shipment.carrier_id == carrier.id, Shipment.warehouse_id == warehouse,
+        Shipment.status.in_(("label_created", "tendered")), Shipment.kind != "return",
+        limit=MOST_ON_MANIFEST,
+    )  # fmt: skip
+    call.stake(units=len(going))
+    if not going:
+        raise NotFound(
+            f"Nothing waits for {carrier.id} at this warehouse.",
+            next="create_shipment with this carrier comes first.",
+        )
+    call.show(f"Hand {len(going)} shipments to {carrier.id}")
+    manifest = call.add(
+        Manifest(
+            id=call.new_id("plan"), carrier_id=carrier.id, warehouse_id=warehouse,
+            on_date=call.now.date(), state="closed", closed_at=call.now,
+        )
+    )  # fmt: skip
+    for shipment in going:
+        call.show("", *leave(call, shipment))
+        moving.advance(call, shipment, "picked_up", detail=manifest.id)
+    ids = [shipment.id for shipment in going]
+    for label in call.all(Label, Label.shipment_id.in_(ids), Label.state == "purchased"):
+        label.manifest_id = manifest.id
+    call.session.flush()
+    return manifest, going
+
+
+def _check(call: Call, shipment: Shipment, told: Reported) -> None:
+    if told.occurred_at > call.now:
+        raise InvalidParameters.field(
+            "occurred_at", told.occurred_at.isoformat(), "not in the future"
+        )
+    if told.occurred_at < shipment.created_at:
+        raise InvalidParameters.field(
+            "occurred_at", told.occurred_at.isoformat(), "not before the shipment was made"
+        )
+    if (told.status == "exception") != (told.exception_kind is not None):
+        raise InvalidParameters.field(
+            "exception_kind", told.exception_kind, "with status exception, and only with it"
+        )
+    if shipment.carrier_id is None and told.status not in BRANCHES:
+        raise RuleViolation(
+            f"Shipment {shipment.id} goes with the shop's own vans: its route tells where it is.",
+            next="dispatch_route, record_delivery or record_failed_attempt.",
+        )
+
+
+def _applies(shipment: Shipment, told: Reported) -> bool:
+    """Forward only, never from the end, and never by an event older than the last that counted."""
+    if shipment.status in moving.OVER or told.occurred_at < shipment.status_at:
+        return False
+    if told.status in BRANCHES:
+        return told.status != shipment.status
+    # Out of a branch (an exception, a failed attempt) it may go on from any stage of the way.
+    return moving.RANK[told.status] > moving.RANK.get(shipment.status, moving.RANK["tendered"])
+
+
+def _same(known: TrackingEvent, told: Reported) -> TrackingEvent:
+    if (known.status, known.occurred_at) != (told.status, told.occurred_at):
+        raise Conflict(
+            "An event with this id is known with another status or time.",
+            details={"status": known.status},
+            next="Events are never changed: report a new one with its own event_id.",
+        )
+    return known
+
+
+def _queue(call: Call, name: str) -> ColumnElement[bool]:
+    on_route = exists().where(Stop.shipment_id == Shipment.id, Stop.status.in_(moving.LIVE))
+    if name == "unassigned":
+        waits = Shipment.status.in_(moving.PLANNABLE)
+        return and_(waits, Shipment.carrier_id.is_(None), Shipment.kind != "return", ~on_route)
+    if name == "exceptions":
+        damaged = exists().where(
+            ProofOfDelivery.shipment_id == Shipment.id, ProofOfDelivery.damage_noted.is_(True)
+        )
+        claimed = exists().where(Claim.shipment_id == Shipment.id)
+        return or_(
+            Shipment.status.in_(("exception", "held", "attempted")),
+            and_(or_(damaged, Shipment.status == "lost"), ~claimed),
+        )
+    too_late = on_route.where(Stop.planned_arrival > Shipment.promised_at)
+    return and_(
+        Shipment.status.not_in(moving.OVER),
+        or_(
+            Shipment.promised_at < call.now,
+            and_(Shipment.shipped_at.is_(None), Shipment.ship_by < call.now),
+            too_late,
+        ),
+    )
+
+
+def _last_route(call: Call, shipment_id: str) -> str | None:
+    query = (
+        select(Stop.route_id)
+        .join(Route, Route.id == Stop.route_id)
+        .where(Stop.shipment_id == shipment_id)
+        .order_by(Route.created_at.desc(), Route.id.desc())
+    )
+    return call.session.scalar(query.limit(1))
+
+
+def prefixed(call: Call, kind: type[Any], prefix: str) -> list[str]:
+    """Ids that begin with the prefix, for completion."""
+    escaped = prefix.replace("\\", "\\\\").replace("%", r"\%").replace("_", r"\_")
+    query = select(kind.id).where(kind.id.like(f"{escaped}%", escape="\\"))
+    return list(call.session.scalars(query.order_by(kind.id).limit(20)))
+
+
+def day(text: str) -> date:
+    return date.fromisoformat(text)
