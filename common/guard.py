@@ -9,8 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic_core import to_jsonable_python
@@ -24,7 +23,7 @@ from common.audit.records import Attempt, Ration, refused_answer, transition
 from common.call import Actor, Call
 from common.canonical import digest
 from common.clock import Clock
-from common.database import Database, Rollback, new_audit_id
+from common.database import Database, Rollback, Work, new_audit_id
 from common.errors import (
     ApprovalInvalid,
     Internal,
@@ -148,7 +147,11 @@ class Guard:
             left_out = self._ration.take(actor.id, time.monotonic())
             if left_out is not None:
                 said = refused_answer(approval_id, actor, self.version, error, left_out)
-                await self._append(audit_id, now, said)
+                await self._keep(
+                    audit_id,
+                    lambda s: chain.append(s, audit_id=audit_id, now=now, record=said),
+                    "refused",
+                )
             raise
 
     # -- reading -------------------------------------------------------------------------------
@@ -235,9 +238,10 @@ class Guard:
         left_out = self._ration.take(attempt.request.actor.id, attempt.started)
         if self.read_only or left_out is None:
             return
-        attempt.suppressed = left_out
         if outcome == "cancelled":
-            attempt.audit_id = new_audit_id()  # the effect may have been committed under the first
+            # A thread may still be at work on the first one, and commit under its id.
+            attempt = replace(attempt, audit_id=new_audit_id(), effects=[], result_digest="")
+        attempt.suppressed = left_out
 
         def work(session: Session) -> None:
             if isinstance(error, ApprovalInvalid) and attempt.approval_id:
@@ -245,19 +249,13 @@ class Guard:
                 requests.settle_refusal(session, attempt.approval_id, reason, attempt.now)
             attempt.append(session, outcome, error)
 
-        try:
-            await self.database.run("approvals", work, audit_id=attempt.audit_id)
-        except Exception:
-            log.exception("the record of a %s call could not be written", outcome)
+        await self._keep(attempt.audit_id, work, outcome)
 
-    async def _append(self, audit_id: str, now: datetime, record: dict[str, Any]) -> None:
-        def work(session: Session) -> None:
-            chain.append(session, audit_id=audit_id, now=now, record=record)
-
+    async def _keep(self, audit_id: str, work: Work[Any], what: str) -> None:
         try:
             await self.database.run("approvals", work, audit_id=audit_id)
         except Exception:
-            log.exception("the record of a refused answer could not be written")
+            log.exception("the record of a %s call could not be written", what)
 
     def _check_scope(self, actor: Actor, scope: str) -> None:
         if not actor.subject:

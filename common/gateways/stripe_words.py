@@ -124,6 +124,9 @@ def refusal(error: Mapping[str, Any], ref: str | None) -> Outcome:
         )
     elif code == "payment_intent_unexpected_state":
         word = _unexpected(error.get("payment_intent") or {})
+    elif "does not have a successful charge" in str(error.get("message")):
+        # Neither has this a code.
+        word = "not_captured"
     elif param in {"amount", "amount_to_capture"} and ref is not None:
         # A refund above the rest comes without a code.
         word = "amount_too_large"

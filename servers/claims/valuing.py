@@ -83,7 +83,7 @@ def for_recovery(
         cost = _cost(call, portion.sku, warehouse, currency)
         if cost is None and type != "late":
             raise RuleViolation(
-                f"No cost in {currency} is known for {portion.sku}; a claim is for cost, not price.",
+                f"No cost in {currency} known for {portion.sku}: a claim is for cost, not price.",
                 details={"sku": portion.sku},
                 next="Record a supplier's price or receive it with its cost first.",
             )
@@ -172,7 +172,7 @@ def _cost(call: Call, sku: str, warehouse_id: str | None, currency: str) -> int 
     return call.session.scalar(cheapest)
 
 
-def _claimed(call: Call, order: Order) -> dict[str, int]:
+def _claimed(call: Call, order: Order) -> dict[str | None, int]:
     """Units of each order line in claims of the customer that may give something, or in returns:
     both would pay for them."""
     claimed = (
@@ -192,7 +192,7 @@ def _claimed(call: Call, order: Order) -> dict[str, int]:
         .where(Return.order_id == order.id, Return.state.not_in(_NOT_COMING_BACK))
         .group_by(ReturnLine.order_line_id)
     )
-    found: dict[str, int] = {}
+    found: dict[str | None, int] = {}
     for query in (claimed, returned):
         for line_id, units in call.session.execute(query):
             found[line_id] = found.get(line_id, 0) + int(units)

@@ -106,9 +106,7 @@ def _promise(
     )
 
 
-def receipts(
-    session: Session, skus: Sequence[str]
-) -> dict[tuple[str, str], list[Coming]]:
+def receipts(session: Session, skus: Sequence[str]) -> dict[tuple[str, str], list[Coming]]:
     """What is on its way, by (sku, warehouse): open purchase lines and units in transit."""
     found: dict[tuple[str, str], list[Coming]] = {}
     for start in range(0, len(skus), BATCH):

@@ -1,6 +1,6 @@
 """Stock that is not what or where the books say: adjustments, changes of status, recalls."""
 
-from typing import Final
+from typing import Final, cast
 
 from sqlalchemy import select
 
@@ -128,8 +128,9 @@ def move_stock(
         f"{quoted(item.name)}, worth {Money(worth, currency)}",
         f"reason given: {quoted(reason)}",
     )
+    target = cast(stock.Status | stock.World, to)
     id = stock.move(
-        call, sku, warehouse, from_status, to, quantity, code, call.audit_id, lot=lot_id  # type: ignore[arg-type]
+        call, sku, warehouse, from_status, target, quantity, code, call.audit_id, lot=lot_id
     )
     call.effect("move", "variant", sku, units=quantity, to=to)
     return moved(call, id, item, warehouse, quantity, worth, currency)

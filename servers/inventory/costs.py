@@ -35,9 +35,7 @@ def unit_cost(call: Call, item: Variant, warehouse: str) -> tuple[int, str]:
     return item.price_minor * E6, item.currency
 
 
-def blend(
-    call: Call, sku: str, warehouse: str, units: int, cost_e6: int, currency: str
-) -> None:
+def blend(call: Call, sku: str, warehouse: str, units: int, cost_e6: int, currency: str) -> None:
     """Take units that come in into the moving average: (stock x average + units x cost) over both.
 
     Call it before they are booked. Units on the way to the warehouse count as its stock. A cost

@@ -64,9 +64,7 @@ def shelves_of(
     coming = incoming_units(session, skus, warehouse)
     keys = sorted(set(found) | set(coming))
     return {
-        key: shelf(
-            key[1], found.get(key, stock.Levels()), expired.get(key, 0), coming.get(key, 0)
-        )
+        key: shelf(key[1], found.get(key, stock.Levels()), expired.get(key, 0), coming.get(key, 0))
         for key in keys
     }
 

@@ -144,9 +144,7 @@ def compute(review: Review, progress: Progress) -> Reviewed:
     return Reviewed(review, items)
 
 
-def answer(
-    reviewed: Reviewed, action: str, limit: int, cursor: str | None
-) -> LowStock:
+def answer(reviewed: Reviewed, action: str, limit: int, cursor: str | None) -> LowStock:
     """One page of what was found, the first to run out first."""
     counts = {name.value: 0 for name in Action}
     for item in reviewed.items:
@@ -280,5 +278,3 @@ def _policy(row: ReorderPolicy | None, terms: SupplierItem | None) -> Policy:
         service_level=level / 1000 if level else None, maximum=row.maximum, minimum=row.minimum,
         reorder_point=row.reorder_point, safety_stock=row.safety_stock, ending=row.ending,
     )  # fmt: skip
-
-

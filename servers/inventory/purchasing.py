@@ -260,9 +260,7 @@ def _expect(
             line.expected_at = expected
 
 
-def _end(
-    call: Call, order: PurchaseOrder, lines: list[PurchaseLine], *, cancelled: bool
-) -> None:
+def _end(call: Call, order: PurchaseOrder, lines: list[PurchaseLine], *, cancelled: bool) -> None:
     order.closed_at = call.now
     for line in lines:
         if line.open and not cancelled:

@@ -252,9 +252,7 @@ def _differences(order: PurchaseOrder, a: _Arrival) -> list[Discrepancy]:
     return [Discrepancy(sku=sku, kind=kind, units=units) for kind, units in found if units]
 
 
-def _close_short(
-    call: Call, receipt: Receipt, ordered: list[PurchaseLine]
-) -> list[Discrepancy]:
+def _close_short(call: Call, receipt: Receipt, ordered: list[PurchaseLine]) -> list[Discrepancy]:
     found = []
     for line in ordered:
         missing = purchasing.outstanding(line)

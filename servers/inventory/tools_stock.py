@@ -76,9 +76,7 @@ def adjust_stock(
 ) -> Moved:  # fmt: skip
     """Correct the books by a signed number of units, for good; large ones wait for a person. To set
     goods aside use move_stock; to check a shelf, a cycle count."""
-    return corrections.adjust_stock(
-        call, sku, warehouse, quantity, reason, status, lot, note or ""
-    )
+    return corrections.adjust_stock(call, sku, warehouse, quantity, reason, status, lot, note or "")
 
 
 @tools.tool(scope=WRITE, effect=Effect.CHANGES)

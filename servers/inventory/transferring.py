@@ -180,9 +180,7 @@ def _book(
 ) -> None:  # fmt: skip
     """Spread what came over the item's lines, in their order."""
     lot = catalogue.lot(call, item.id, given.lot) if given.lot else None
-    mine = [
-        line for line in sent if line.sku == item.id and (lot is None or line.lot_id == lot.id)
-    ]
+    mine = [line for line in sent if line.sku == item.id and (lot is None or line.lot_id == lot.id)]
     total = given.received + given.damaged + given.lost
     left = sum(outstanding(line) for line in mine)
     if total > left:
@@ -219,9 +217,7 @@ def _move(
             status="damaged",
         )  # fmt: skip
     if part["lost"]:
-        stock.lose_in_transit(
-            call, line.sku, target, part["lost"], receipt.id, lot=line.lot_id
-        )
+        stock.lose_in_transit(call, line.sku, target, part["lost"], receipt.id, lot=line.lot_id)
     discrepancy = "short" if part["lost"] else "damaged" if part["damaged"] else None
     call.add(
         ReceiptLine(

@@ -9,6 +9,7 @@ from common.call import Call
 from common.tables.fleet import Depot, Driver, Vehicle
 from common.tables.logistics import Shipment
 from servers.logistics import engine, fleet
+from servers.logistics.engine.problem import LATEST_TIME
 from servers.logistics.engine.travel import Place, StraightLine
 
 
@@ -68,8 +69,7 @@ def stop_of(shipment: Shipment) -> tuple[engine.Stop, Place]:
     opens, closes = shipment.window_opens_at, shipment.window_closes_at
     windows: tuple[engine.Window, ...] = ()
     if opens is not None or closes is not None:
-        last = closes or (opens or datetime.min) + timedelta(days=1)
-        windows = ((unix(opens) if opens else 0, unix(last)),)
+        windows = ((unix(opens) if opens else 0, unix(closes) if closes else LATEST_TIME),)
     stop = engine.Stop(
         id=shipment.id,
         place=0,

@@ -266,4 +266,3 @@ def _next_day(call: Call, shipment: Shipment, wanted: str | None, *, allowed: bo
     if not call.now.date() <= day <= call.now.date() + LATEST_ATTEMPT:
         raise InvalidParameters.field("next_attempt_on", wanted, "within the next 30 days")
     return day
-

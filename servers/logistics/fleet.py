@@ -207,7 +207,9 @@ def _spent(call: Call, driver: Driver) -> tuple[int, int, int]:
     duty = driver.duty_seconds if same else 0
     driving = driver.driving_seconds if same else 0
     since = driver.since_break_seconds if same else 0
-    stretch = max(0, int((call.now - max(driver.status_at, _midnight(call, driver))).total_seconds()))
+    stretch = max(
+        0, int((call.now - max(driver.status_at, _midnight(call, driver))).total_seconds())
+    )
     if driver.status in ON_DUTY:
         duty += stretch
     if driver.status == "driving":

@@ -11,6 +11,7 @@ from common.errors import InvalidParameters, RuleViolation
 from common.tables.fleet import Depot, Driver, Route, Stop, Vehicle
 from common.tables.logistics import Shipment
 from servers.logistics import fleet, moving, writing
+from servers.logistics.engine.routes import Breach
 from servers.logistics.leaving import leave
 
 EARLY: Final = timedelta(hours=24)
@@ -162,7 +163,7 @@ def shorten(call: Call, route: Route) -> None:
         call.session.flush()
         return
     timed = writing.timed(call, route, [call.get(Shipment, s.shipment_id) for s in left])
-    if timed is None or isinstance(timed, writing.Breach):
+    if timed is None or isinstance(timed, Breach):
         fleet.end_early(call, route, "no longer possible")
     else:
         writing.retime(call, route, timed)

@@ -81,6 +81,15 @@ def order_load(call: Call, order: Order) -> Load:
     return _load(going, variants, Wanted())
 
 
+def measured(load: Load, weight_g: int | None, size_mm: tuple[int, int, int] | None) -> Load:
+    """The load with what was weighed and measured in place of what the catalogue says."""
+    volume = load.volume_cm3
+    if size_mm is not None:
+        length, width, height = size_mm
+        volume = -(-length * width * height // 1_000)
+    return Load(load.weight_g if weight_g is None else weight_g, volume)
+
+
 def _going(call: Call, order: Order) -> list[OrderLine]:
     """The lines that can go now, from the first warehouse that has some."""
     if order.released_at is None or order.status != "in_fulfilment":
@@ -131,14 +140,11 @@ def _load(lines: Sequence[OrderLine], variants: dict[str, Variant], wanted: Want
                 next="Weigh the parcel and give weight_g.",
             )
         weight = sum((variants[line.sku].weight_g or 0) * line.quantity for line in lines)
-    if wanted.size_mm is not None:
-        length, width, height = wanted.size_mm
-        return Load(weight, -(-length * width * height // 1_000))
     cubic_mm = 0
     for line in lines:
         v = variants[line.sku]
         cubic_mm += (v.length_mm or 0) * (v.width_mm or 0) * (v.height_mm or 0) * line.quantity
-    return Load(weight, -(-cubic_mm // 1_000))
+    return measured(Load(weight, -(-cubic_mm // 1_000)), None, wanted.size_mm)
 
 
 def _chosen(

@@ -22,6 +22,7 @@ from common.tables.logistics import (
     ShipmentLine,
     TrackingEvent,
 )
+from common.tables.orders import Order
 from common.tables.returns import Return
 from servers.logistics import moving, routes
 from servers.logistics.leaving import leave
@@ -170,6 +171,12 @@ def close_manifest(call: Call, carrier_id: str, warehouse: str) -> tuple[Manifes
         Shipment.status.in_(("label_created", "tendered")), Shipment.kind != "return",
         limit=MOST_ON_MANIFEST,
     )  # fmt: skip
+    # An order on hold stays in the house without stopping the others.
+    held = select(Order.id).where(
+        Order.id.in_([shipment.order_id for shipment in going]), Order.status != "in_fulfilment"
+    )
+    stopped = set(call.session.scalars(held))
+    going = [shipment for shipment in going if shipment.order_id not in stopped]
     call.stake(units=len(going))
     if not going:
         raise NotFound(
@@ -273,6 +280,13 @@ def prefixed(call: Call, kind: type[Any], prefix: str) -> list[str]:
     escaped = prefix.replace("\\", "\\\\").replace("%", r"\%").replace("_", r"\_")
     query = select(kind.id).where(kind.id.like(f"{escaped}%", escape="\\"))
     return list(call.session.scalars(query.order_by(kind.id).limit(20)))
+
+
+def days(call: Call, prefix: str) -> list[str]:
+    """Days that have routes, the latest first."""
+    query = select(Route.on_date).distinct().order_by(Route.on_date.desc()).limit(100)
+    found = [on.isoformat() for on in call.session.scalars(query)]
+    return [text for text in found if text.startswith(prefix)][:20]
 
 
 def day(text: str) -> date:

@@ -50,7 +50,7 @@ def amend(call: Call, order_id: str, changes: Sequence[Change], method_id: str) 
         allow_unlinked=method.kind in ("gift_card", "store_credit"),
     )  # fmt: skip
     order.amended_at = call.now
-    happened(call, order.id, "amended", f"{len(changes)} lines")
+    happened(call, order.id, "amended", f"{len(changes)} lines", reference=method.id)
     return service.whole(call, order.id)
 
 

@@ -96,7 +96,7 @@ class PayoutLineRow(Result):
     amount_minor: int
     fee_minor: int
     outcome: str
-    note: str | None = None
+    note: str
     payment_id: str | None = None
     refund_id: str | None = None
 
@@ -109,7 +109,7 @@ class PayoutLineRow(Result):
             amount_minor=row.amount_minor,
             fee_minor=row.fee_minor,
             outcome=row.outcome,
-            note=row.note or None,
+            note=row.note,
             payment_id=row.payment_id,
             refund_id=row.refund_id,
         )

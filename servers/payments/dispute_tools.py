@@ -11,7 +11,7 @@ from common.toolset import Effect
 from common.wire import Cursor, Identifier, Limit, Line, Minor
 from servers.payments import disputes
 from servers.payments.offer import tools
-from servers.payments.results import DisputeList, DisputeRow, DisputeView
+from servers.payments.results import DisputeAnswer, DisputeList, DisputeRow, DisputeView
 
 DisputeStatus = Literal[
     "inquiry", "needs_response", "under_review", "won", "lost", "accepted", "prevented",
@@ -75,10 +75,10 @@ def submit_dispute_evidence(
     call: Call,
     dispute_id: Identifier,
     kinds: Annotated[list[EvidenceKind], Field(min_length=1, max_length=5)],
-) -> DisputeView:
+) -> DisputeAnswer:
     """Answer a dispute with evidence rendered from the shop's records, of the kinds get_dispute
     shows as available. It goes to the bank once, in the shop's name."""
-    return DisputeView.whole(disputes.submit(call, dispute_id, list(kinds)))
+    return DisputeAnswer.of_submitted(*disputes.submit(call, dispute_id, list(kinds)))
 
 
 @tools.tool(scope=Scope.PAYMENTS_REFUND, effect=Effect.CHANGES)

@@ -74,7 +74,7 @@ def record(
     return dispute
 
 
-def submit(call: Call, dispute_id: str, kinds: list[str]) -> Whole:
+def submit(call: Call, dispute_id: str, kinds: list[str]) -> tuple[Dispute, list[Piece]]:
     """Answer with what the shop's own records say. Raises RuleViolation when there is nothing to
     answer, or too late, or the records have nothing of these kinds."""
     dispute = _locked(call, dispute_id)
@@ -115,7 +115,7 @@ def submit(call: Call, dispute_id: str, kinds: list[str]) -> Whole:
     dispute.submitted_at = call.now
     _move(call, dispute, "under_review")
     _tell(call, dispute, "submit_evidence")
-    return whole(call, dispute.id)
+    return dispute, pieces
 
 
 def accept(call: Call, dispute_id: str) -> Dispute:

@@ -12,7 +12,7 @@ from servers.payments import service
 
 def authorize(
     call: Call, order_id: str, method_id: str | None, amount_minor: int | None
-) -> service.Whole:
+) -> service.Figures:
     """Reserve money for an order, by default what is neither paid nor authorized yet.
 
     Raises NotFound, RuleViolation (nothing open, more than is open, another customer's method),
@@ -40,10 +40,10 @@ def authorize(
         call, order_id=order.id, customer_id=order.customer_id, method_id=method.id,
         amount_minor=amount, currency=order.currency,
     )  # fmt: skip
-    return service.whole(call, made.id)
+    return service.figures(call, [made])[0]
 
 
-def capture(call: Call, payment_id: str, amount_minor: int | None) -> service.Whole:
+def capture(call: Call, payment_id: str, amount_minor: int | None) -> service.Figures:
     """Take authorized money; the rest of a part is let go. Raises RuleViolation naming the status,
     InvalidParameters beyond what was authorized."""
     payment = paid.locked(call, payment_id)
@@ -59,10 +59,10 @@ def capture(call: Call, payment_id: str, amount_minor: int | None) -> service.Wh
             "amount_minor", amount, f"at most {payment.amount_minor}, which was authorized"
         )
     paid.capture(call, payment, amount)
-    return service.whole(call, payment.id)
+    return service.figures(call, [payment])[0]
 
 
-def void(call: Call, payment_id: str) -> service.Whole:
+def void(call: Call, payment_id: str) -> service.Figures:
     """Let an authorization go. Raises RuleViolation naming the status when there is none."""
     payment = paid.locked(call, payment_id)
     amount = Money(payment.amount_minor, payment.currency)
@@ -73,7 +73,7 @@ def void(call: Call, payment_id: str) -> service.Whole:
         "The order is then no longer covered.",
     )
     paid.void(call, payment)
-    return service.whole(call, payment.id)
+    return service.figures(call, [payment])[0]
 
 
 def refund(

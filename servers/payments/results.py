@@ -15,6 +15,7 @@ from common.tables.payments import (
 )
 from common.wire import Result
 from servers.payments import disputes, service
+from servers.payments.evidence import Piece
 
 
 class RefundRow(Result):
@@ -25,7 +26,7 @@ class RefundRow(Result):
     status: str
     reason: str
     method_id: str | None = None
-    unlinked: bool | None = None
+    unlinked: bool
     for_type: str | None = None
     for_id: str | None = None
     failure: str | None = None
@@ -40,7 +41,7 @@ def _refund(row: Refund) -> dict[str, Any]:
     return {
         "refund_id": row.id, "payment_id": row.payment_id, "amount": _money(row),
         "amount_minor": row.amount_minor, "status": row.status, "reason": row.reason,
-        "method_id": row.method_id, "unlinked": row.unlinked or None,
+        "method_id": row.method_id, "unlinked": row.unlinked,
         "for_type": row.source_type, "for_id": row.source_id, "failure": row.failure_code,
         "at": stamp(row.created_at),
     }  # fmt: skip
@@ -73,7 +74,7 @@ class HoldRow(Result):
     amount_minor: int
     state: str
     reason: str
-    note: str | None = None
+    note: str
     placed_at: str
     placed_by: str
     expires_at: str | None = None
@@ -90,7 +91,7 @@ class HoldRow(Result):
             amount_minor=row.amount_minor,
             state=state,
             reason=row.reason,
-            note=row.note or None,
+            note=row.note,
             placed_at=stamp(row.placed_at),
             placed_by=row.placed_by,
             expires_at=_stamp(row.expires_at),
@@ -129,6 +130,16 @@ def _dispute(row: Dispute) -> dict[str, Any]:
         "status": row.status, "opened_at": stamp(row.opened_at),
         "respond_by": _stamp(row.respond_by), "closed_at": _stamp(row.closed_at),
     }  # fmt: skip
+
+
+class DisputeAnswer(DisputeRow):
+    """``submitted``: the kinds and sources of the evidence that goes to the bank."""
+
+    submitted: list[str]
+
+    @classmethod
+    def of_submitted(cls, row: Dispute, pieces: list[Piece]) -> "DisputeAnswer":
+        return cls(**_dispute(row), submitted=[f"{p.kind} {p.source_id}" for p in pieces])
 
 
 class DisputeList(Result):
@@ -209,9 +220,9 @@ class PaymentRow(Result):
     amount_minor: int
     currency: str
     captured_minor: int
-    refunded_minor: int | None = None
-    held_minor: int | None = None
-    disputed_minor: int | None = None
+    refunded_minor: int
+    held_minor: int
+    disputed_minor: int
     refundable: str
     refundable_minor: int
     created_at: str
@@ -229,8 +240,8 @@ def _payment(found: service.Figures) -> dict[str, Any]:
         "payment_id": row.id, "order_id": row.order_id, "customer_id": row.customer_id,
         "method_id": row.method_id, "status": found.status, "amount": _money(row),
         "amount_minor": row.amount_minor, "currency": row.currency,
-        "captured_minor": found.moved.captured, "refunded_minor": found.moved.refunded or None,
-        "held_minor": found.held or None, "disputed_minor": found.moved.disputed or None,
+        "captured_minor": found.moved.captured, "refunded_minor": found.moved.refunded,
+        "held_minor": found.held, "disputed_minor": found.moved.disputed,
         "refundable": str(Money(found.refundable, row.currency)),
         "refundable_minor": found.refundable, "created_at": stamp(row.created_at),
         "capture_before": _stamp(row.capture_before) if waits else None,
@@ -292,6 +303,15 @@ class CreditReceipt(Result):
         )
 
 
+class Part(Result):
+    """A hold or dispute in short: list_holds and get_dispute say more."""
+
+    id: str
+    amount: str
+    reason: str
+    state: str
+
+
 class PaymentView(PaymentRow):
     method: str
     purpose: str
@@ -306,9 +326,9 @@ class PaymentView(PaymentRow):
     closed_at: str | None = None
     ledger_account: str
     refunds: list[RefundRow]
-    holds: list[HoldRow]
-    disputes: list[DisputeRow]
-    unsettled: list[OperationRow] | None = None
+    holds: list[Part]
+    disputes: list[Part]
+    unsettled: list[str]
 
     @classmethod
     def whole(cls, found: service.Whole, hold_states: list[str]) -> "PaymentView":
@@ -329,11 +349,14 @@ class PaymentView(PaymentRow):
             ledger_account=f"payment:{row.id}",
             refunds=[RefundRow.of(each) for each in found.refunds],
             holds=[
-                HoldRow.of(each, state)
+                Part(id=each.id, amount=_money(each), reason=each.reason, state=state)
                 for each, state in zip(found.holds, hold_states, strict=True)
             ],
-            disputes=[DisputeRow.of(each) for each in found.disputes],
-            unsettled=[OperationRow.of(each) for each in found.unsettled] or None,
+            disputes=[
+                Part(id=each.id, amount=_money(each), reason=each.reason, state=each.status)
+                for each in found.disputes
+            ],
+            unsettled=[f"{each.kind} {each.state}" for each in found.unsettled],
         )
 
 

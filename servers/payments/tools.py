@@ -101,26 +101,26 @@ def authorize_payment(
     order_id: Identifier,
     method_id: Identifier | None = None,
     amount_minor: Minor | None = None,
-) -> PaymentView:
+) -> PaymentRow:
     """Reserve money for an order on a stored method, by default all that is open on the order's
     own method. For an authorization that expired, or an order not yet covered."""
-    return _view(call, moving.authorize(call, order_id, method_id, amount_minor))
+    return PaymentRow.of(moving.authorize(call, order_id, method_id, amount_minor))
 
 
 @tools.tool(scope=Scope.PAYMENTS_CAPTURE, effect=Effect.CHANGES)
 def capture_payment(
     call: Call, payment_id: Identifier, amount_minor: Minor | None = None
-) -> PaymentView:
+) -> PaymentRow:
     """Take authorized money, all of it or once a part: the rest is let go. Shipping captures by
     itself; use this for what it left."""
-    return _view(call, moving.capture(call, payment_id, amount_minor))
+    return PaymentRow.of(moving.capture(call, payment_id, amount_minor))
 
 
 @tools.tool(scope=Scope.PAYMENTS_WRITE, effect=Effect.CHANGES)
-def void_payment(call: Call, payment_id: Identifier) -> PaymentView:
+def void_payment(call: Call, payment_id: Identifier) -> PaymentRow:
     """Let an authorization go that will not be captured. For captured money use refund_payment; to
     cancel an order use orders.cancel_order."""
-    return _view(call, moving.void(call, payment_id))
+    return PaymentRow.of(moving.void(call, payment_id))
 
 
 @tools.tool(scope=Scope.PAYMENTS_REFUND, effect=Effect.CHANGES)

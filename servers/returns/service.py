@@ -95,7 +95,7 @@ def request_return(
     rma.refund_minor, rma.fee_minor = refund, fee
     for position, verdict in enumerate(verdicts):
         _line(call, rma, position, verdict, asked[position].reason if asked else "unwanted")
-    happened(call, order.id, "return_requested", reference=rma.id)
+    happened(call, order.id, "return_requested", "" if asked else "whole order", reference=rma.id)
     return whole(call, rma.id)
 
 

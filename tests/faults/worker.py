@@ -52,7 +52,13 @@ class Worker:
         """A client that lost its server sends the same keys again."""
         for intent in history.read(self.folder).values():
             mine = intent.mark.startswith(f"w{self.number}-")
-            if mine and intent.key and not intent.ok and intent.unknown and self.random.random() < 0.7:
+            if (
+                mine
+                and intent.key
+                and not intent.ok
+                and intent.unknown
+                and self.random.random() < 0.7
+            ):
                 await self.attempt(intent.tool, intent.arguments, intent.key)
 
     async def call_on(self) -> None:

@@ -66,9 +66,11 @@ async def a_desk(folder: Path, *, answer: str = "yes", **changes: Any) -> AsyncI
     """On a database that has the world in it."""
     clock = MovingClock()
     person = Person(answer, [])
-    async with a_shop(folder, clock=clock, **changes) as shop:
-        async with connected(shop, tools, person=person) as client:
-            yield Desk(shop, client, clock, person)
+    async with (
+        a_shop(folder, clock=clock, **changes) as shop,
+        connected(shop, tools, person=person) as client,
+    ):
+        yield Desk(shop, client, clock, person)
 
 
 def world(call: Call) -> None:

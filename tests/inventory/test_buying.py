@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from common.tables.inventory import ItemCost, PurchaseLine
+from common.call import Call
+from common.tables.inventory import ItemCost, PurchaseLine, SupplierItem
 from common.tables.stock_documents import ReceiptLine
 from servers.inventory.tools import tools
 from tests.inventory.seed import (
@@ -87,7 +88,8 @@ async def test_two_at_once_make_one(either: Desk):
     answers = await asyncio.gather(
         *(call(either.client, "create_reorder", **ask, **either.key()) for _ in range(4))
     )
-    assert sum(1 for answer in answers if "purchase_order_id" in answer) == 1
+    # The others were refused, or asked the same question and got its one answer.
+    assert len({a["purchase_order_id"] for a in answers if "purchase_order_id" in a}) == 1
     found = await done(either.client, "list_purchase_orders", sku=CUPS)
     assert len(found["orders"]) == 1
 
@@ -193,9 +195,7 @@ async def test_lots_are_made_and_expired_ones_set_aside(either: Desk):
 async def test_moving_average(either: Desk):
     await receive(either, await ordered(either), {"sku": CUPS, "received": 30})
 
-    def dearer(call):
-        from common.tables.inventory import SupplierItem
-
+    def dearer(call: Call) -> None:
         call.get(SupplierItem, f"offer_{CUPS}").unit_cost_minor = 401
 
     await either.seed(dearer)

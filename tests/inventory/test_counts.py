@@ -4,6 +4,7 @@ from typing import Any
 
 from sqlalchemy import select
 
+from common.call import Call
 from common.tables.inventory import Variant
 from common.tables.stock_documents import CountLine, CycleCount, StockAdjustment
 from tests.inventory.seed import BOX, CUPS, MILK, NORTH, SOUTH, Desk, a_lot, on, stocked
@@ -145,7 +146,7 @@ async def test_what_is_due_by_class(either: Desk):
     await either.seed(stocked(CUPS, NORTH, 10))
     await either.seed(stocked(BOX, NORTH, 10))
 
-    def classed(call):
+    def classed(call: Call) -> None:
         call.get(Variant, CUPS).abc_class = "A"
 
     await either.seed(classed)

@@ -1,9 +1,11 @@
 """What runs low and what to do about it, through the tool, from orders and policies in rows."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 from common import stock
+from common.call import Call
 from common.tables.inventory import Product, PurchaseLine, PurchaseOrder, Variant
 from tests.inventory.seed import (
     BOX,
@@ -24,8 +26,8 @@ async def low(desk: Desk, **arguments: Any) -> dict[str, dict[str, Any]]:
     return {f"{item['sku']} {item['warehouse']}": item for item in found["items"]}
 
 
-def an_open_order(sku: str, units: int, days: int | None):
-    def work(call):
+def an_open_order(sku: str, units: int, days: int | None) -> Callable[[Call], None]:
+    def work(call: Call) -> None:
         expected = None if days is None else START + timedelta(days=days)
         call.add(
             PurchaseOrder(
@@ -114,7 +116,7 @@ async def test_reorder_levels_decide_without_orders(either: Desk):
     # Dated and enough: nothing to do.
     either.clock.forward(days=1)
 
-    def date_it(call):
+    def date_it(call: Call) -> None:
         order, line = call.get(PurchaseOrder, f"po_{BOX}"), call.get(PurchaseLine, f"pol_{BOX}")
         order.expected_at = line.expected_at = START + timedelta(days=3)
 
@@ -126,14 +128,12 @@ async def test_expired_and_set_aside_units_do_not_count(desk: Desk):
     await desk.seed(stocked(CUPS, NORTH, 30))
     await desk.seed(a_policy(CUPS, NORTH, reorder_point=25))
     assert await low(desk) == {}
-    await desk.seed(
-        lambda c: stock.move(c, CUPS, NORTH, "available", "damaged", 10, "damage", "x")
-    )
+    await desk.seed(lambda c: stock.move(c, CUPS, NORTH, "available", "damaged", 10, "damage", "x"))
     assert (await low(desk))[f"{CUPS} {NORTH}"]["available"] == 20
 
 
 async def test_ranked_by_stock_out_and_paged(desk: Desk):
-    def many(call):
+    def many(call: Call) -> None:
         for number in range(5):
             call.add(Product(id=f"prd_P{number}", name="P"))
             call.add(

@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from common import stock
+from common.call import Call
 from common.tables.inventory import ItemCost, Product
 from common.tables.stock_documents import ReceiptLine, StockAdjustment
 from tests.inventory.seed import (
@@ -50,9 +52,7 @@ async def test_two_legs(either: Desk):
         ("invalid_parameters", [{"sku": CUPS, "received": -1}]),
         ("invalid_parameters", []),
     ):
-        await refused(
-            either.client, "receive_transfer", code, **ask, lines=lines, **either.key()
-        )
+        await refused(either.client, "receive_transfer", code, **ask, lines=lines, **either.key())
     assert await either.level(CUPS) == before
     listed = await done(either.client, "list_stock_documents", kind="transfer")
     assert listed["documents"][0]["lines"] == [f"{CUPS}: 4 on the way"]
@@ -76,7 +76,7 @@ async def test_two_legs(either: Desk):
 async def test_a_transfer_carries_its_cost_along(desk: Desk):
     await desk.seed(stocked(CUPS, NORTH, 20))
 
-    def priced(call):
+    def priced(call: Call) -> None:
         for warehouse, cost in ((NORTH, 500), (SOUTH, 200)):
             call.add(
                 ItemCost(
@@ -205,9 +205,7 @@ async def test_statuses(either: Desk):
 
 
 async def test_what_came_back_and_may_not_be_sold_again(desk: Desk):
-    def returned(call):
-        from common import stock
-
+    def returned(call: Call) -> None:
         call.get(Product, f"prd_{CUPS}").restockable = False
         stock.move(call, CUPS, NORTH, "customer", "inspection", 2, "return_in", "rma")
 
@@ -240,7 +238,9 @@ async def test_recall(either: Desk):
         either.client, "reserve_stock", sku=MILK, quantity=5, warehouse=NORTH, source_id="x",
         **either.key(),
     )  # fmt: skip
-    assert [row["lot"] for row in made["reservations"]] == ["GOOD"], "what was let go stays off sale"
+    assert [row["lot"] for row in made["reservations"]] == ["GOOD"], (
+        "what was let go stays off sale"
+    )
     await refused(
         either.client, "move_stock", "rule_violation", sku=MILK, warehouse=NORTH, quantity=1,
         from_status="quarantine", to="available", lot="BAD", reason="fine", **either.key(),
@@ -255,7 +255,9 @@ async def test_kits(either: Desk):
     assert (made["on_hand"], made["value_minor"]) == (2, 2 * (4 * 400 + 50))
     assert (await either.level(CUPS)).on_hand == 1
     before = await either.level(BOX)
-    await refused(either.client, "build_kit", "insufficient_stock", **ask, quantity=1, **either.key())
+    await refused(
+        either.client, "build_kit", "insufficient_stock", **ask, quantity=1, **either.key()
+    )
     assert await either.level(BOX) == before, "no part is taken unless all are there"
     await done(either.client, "build_kit", **ask, quantity=1, action="break", **either.key())
     assert ((await either.level(CUPS)).on_hand, (await either.level(KIT)).on_hand) == (5, 1)

@@ -142,9 +142,9 @@ async def test_every_order_takes_the_lot_that_expires_first(desk: Desk):
     await desk.seed(a_lot("SOON", 4, on(2)))
 
     def take(units: int) -> Any:
-        return lambda call: reserving.reserve(
-            call, MILK, NORTH, units, source="order", source_id="x"
-        ).lot_id
+        return lambda call: (
+            reserving.reserve(call, MILK, NORTH, units, source="order", source_id="x").lot_id
+        )
 
     assert await desk.seed(take(3)) == "lot_SOON"
     assert await desk.seed(take(3)) == "lot_LATE"

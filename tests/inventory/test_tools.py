@@ -1,6 +1,7 @@
 """Levels, availability, barcodes, and what hosts list: the resource, the prompt, completions."""
 
 import json
+from typing import Any
 
 import pytest
 from mcp.types import PromptReference, ResourceTemplateReference
@@ -83,7 +84,7 @@ async def test_unknown_warehouse_names_the_known(desk: Desk):
         ("check_availability", {}),
     ],
 )
-async def test_quantities_that_are_none(desk: Desk, tool: str, more: dict[str, str], quantity):
+async def test_quantities_that_are_none(desk: Desk, tool: str, more: dict[str, str], quantity: Any):
     before = await desk.level(CUPS)
     await refused(
         desk.client, tool, "invalid_parameters", sku=CUPS, warehouse=NORTH, quantity=quantity,
@@ -171,7 +172,13 @@ async def test_resource(desk: Desk):
 async def test_prompt_and_completions(desk: Desk):
     prompt = await desk.client.get_prompt("low_stock_review", {"region": "north"})
     text = prompt.messages[0].content.text
-    for word in ("list_low_stock(region='north')", "expedite", "transfer", "ignore", "ask the person"):
+    for word in (
+        "list_low_stock(region='north')",
+        "expedite",
+        "transfer",
+        "ignore",
+        "ask the person",
+    ):
         assert word in text
     assert text.index("ask the person") > text.index("arithmetic")
     regions = await desk.client.complete(

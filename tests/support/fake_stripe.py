@@ -108,7 +108,8 @@ class FakeStripe:
     faults: list[Fault] = field(default_factory=list)
 
     def __enter__(self) -> "FakeStripe":
-        listener = socket.socket()
+        # Named as TCP, so that answers are not held back to be joined.
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.bind(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         config = uvicorn.Config(
@@ -130,6 +131,16 @@ class FakeStripe:
         self._thread.join(timeout=10)
 
     # What a test tells it.
+
+    def reset(self) -> "FakeStripe":
+        """As if newly started, at the same address."""
+        with self._lock:
+            self.now = START
+            for held in (
+                self.effects, self.requests, self.headers, self.objects, self.keys, self.faults,
+            ):  # fmt: skip
+                held.clear()
+        return self
 
     def lose(
         self,
@@ -254,7 +265,8 @@ class FakeStripe:
             body = self._expanded(act(request.path_params.get("id", ""), params), expand)
             status, saved = 200, True
         except Refusal as refusal:
-            status, body, saved = refusal.status, refusal.body, refusal.saved
+            status, saved = refusal.status, refusal.saved
+            body = json.loads(json.dumps(refusal.body))
         finally:
             self._key = None
         if saved:
