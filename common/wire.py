@@ -177,15 +177,19 @@ def input_schema(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def output_schema(model: type[BaseModel], *, waiting: bool) -> dict[str, Any]:
-    """JSON Schema of the result. A changing tool may also answer that it waits for a person, and
-    what is nested in its result is told in short: the reading tool beside it tells it in full."""
+    """JSON Schema of the result. A changing tool may also answer that it waits for a person; its
+    result is told in short (what is always there): the reading tool beside it tells it in full."""
     schema: dict[str, Any] = slim(model.model_json_schema(mode="serialization"), nullable=True)
     schema.pop("description", None)
     if not waiting:
         return schema
-    schema = _in_short(schema, schema.pop("$defs", {}))
-    schema.get("properties", {}).setdefault("replayed", {"type": "boolean"})
-    return {"type": "object", "anyOf": [schema, WAITING_SCHEMA]}
+    always = {name: schema["properties"][name] for name in schema.get("required", [])}
+    result = {
+        "type": "object",
+        "properties": _in_short(always, schema.get("$defs", {})),
+        "required": list(always),
+    }
+    return {"type": "object", "anyOf": [result, WAITING_SCHEMA]}
 
 
 def _in_short(schema: Any, definitions: dict[str, Any]) -> Any:

@@ -42,6 +42,7 @@ from common.tables.spine import ApprovalRequest, Approver, AuditRecord
 from common.toolset import Effect, Toolset
 from common.wire import Note, Result, Units
 from tests.support import toy
+from tests.support.raw import raw_server
 from tests.support.shop import (
     MovingClock,
     Person,
@@ -830,39 +831,19 @@ async def test_a_real_server_over_stdio(home: Path, mode: str) -> None:
 ], ids=["number", "name", "notification"])  # fmt: skip
 async def test_an_elicitation_answer_nobody_asked_for(home: Path, line: dict[str, Any]) -> None:
     """Written straight to the server's standard input, before, between and after the calls."""
-    hello = {
-        "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
-            "protocolVersion": "2025-11-25", "capabilities": {"elicitation": {}},
-            "clientInfo": {"name": "hostile", "version": "0"},
-        },
-    }  # fmt: skip
-    started = {"jsonrpc": "2.0", "method": "notifications/initialized"}
     sku = (await plentiful(home))[-1]
-    theft = {"name": "adjust_stock", "arguments": {
-        "sku": sku, "warehouse": "WH-NORTH", "reason": "found", "quantity": 5_000,
-    }}  # fmt: skip
     before = await on_shelf(home, sku)
     parameters = server_of(home)
-    process = await asyncio.create_subprocess_exec(
-        parameters.command, *parameters.args, env=parameters.env, cwd=parameters.cwd,
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
-    assert process.stdin is not None
-    assert process.stdout is not None
-    try:
-        call_it = {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": theft}
-        for message in (hello, started, line, call_it, line, line):
-            process.stdin.write(json.dumps(message).encode() + b"\n")
-        await process.stdin.drain()
-        while True:
-            said = json.loads(await asyncio.wait_for(process.stdout.readline(), 60))
-            if said.get("id") == 2:
-                break
-        assert said["result"]["structuredContent"]["status"] == "approval_required", said
-    finally:
-        process.stdin.close()
-        await asyncio.wait_for(process.wait(), 60)
+    command = [parameters.command, *parameters.args]
+    async with raw_server(command, parameters.env or {}, ROOT) as server:
+        await server.send(line)
+        await server.call(
+            2, "adjust_stock", sku=sku, warehouse="WH-NORTH", reason="found", quantity=5_000
+        )
+        await server.send(line, line)
+        answer = await server.answer(2)
+        assert answer is not None
+        assert answer["status"] == "approval_required"
     assert await on_shelf(home, sku) == before
 
 

@@ -96,14 +96,20 @@ async def order_to_delivery(stage: Stage) -> dict[str, Any]:
 
 
 async def _deliver(stage: Stage, order: dict[str, Any]) -> dict[str, Any]:
-    order_id = order["order_id"]
-    shipment = await stage.do("logistics", "create_shipment", order_id=order_id)
+    """By one of the shop's own vans: planned, confirmed by the operator, handed over damaged."""
+    shipment = await stage.do("logistics", "create_shipment", order_id=order["order_id"])
     shipment_id = shipment["shipment_id"]
-    date = (await stage.do("logistics", "get_planning_day"))["date"]
-    planned = await stage.do("logistics", "plan_routes", date=date, seed=1)
-    route = planned["routes"][0]
-    stage.server(f"planned {shipment_id} on {route['route_id']}: {route['summary']}")
-    await stage.do("logistics", "dispatch_route", route_id=route["route_id"])
-    stage.server(f"{route['route_id']} is on the road; the payment is captured")
-    await stage.do("logistics", "record_delivery", shipment_id=shipment_id)
+    planned = await stage.do("logistics", "plan_routes", seed=1, iterations=200)
+    route = next(
+        route for route in planned["routes"]
+        if any(stop["shipment_id"] == shipment_id for stop in route["stops"])
+    )  # fmt: skip
+    stage.server(f"planned for {planned['date']}: {route['summary']}")
+    sent = await stage.do("logistics", "dispatch_route", route_id=route["route_id"])
+    stage.server(f"{route['route_id']} is {sent['status']}; units left stock, payment captured")
+    delivered = await stage.do(
+        "logistics", "record_delivery", shipment_id=shipment_id, received_by="A. neighbour",
+        photo_sha256="c" * 64, damage_noted=True, condition_note="Carton crushed on one side.",
+    )  # fmt: skip
+    stage.server(f"{shipment_id} is {delivered['status']}; the receiver noted damage")
     return {"order": order, "shipment_id": shipment_id}

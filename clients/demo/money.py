@@ -38,21 +38,25 @@ async def return_and_refund(stage: Stage, shipped: dict[str, Any]) -> None:
 
 
 async def damage_claim(stage: Stage, shipped: dict[str, Any]) -> None:
-    """The parcel was damaged: the carrier is asked for the cost, and pays."""
+    """The customer is made whole at once; no carrier is waited for."""
     stage.act("A damaged parcel is claimed")
+    coffee = next(line for line in shipped["order"]["lines"] if line["sku"].startswith("COF"))
     claim = await stage.do(
-        "claims", "open_claim", shipment_id=shipped["shipment_id"], kind="carrier", type="damage",
-        description="The carton was crushed on one side.",
+        "claims", "open_claim", shipment_id=shipped["shipment_id"], kind="customer", type="damage",
+        lines=[{"line_id": coffee["line_id"], "quantity": 1}],
+        description="The bag burst when the carton was crushed.",
     )  # fmt: skip
     claim_id = claim["claim_id"]
-    stage.server(f"{claim_id} is {claim['state']}; missing: {', '.join(claim.get('missing', []))}")
-    for kind, sha in (("photo", "a" * 64), ("packaging_photo", "b" * 64)):
+    stage.server(f"{claim_id} is {claim['state']}; missing: {', '.join(claim['missing']) or '–'}")
+    for number, kind in enumerate(("photo", "packaging_photo", "statement")):
         await stage.do(
-            "claims", "add_claim_evidence", claim_id=claim_id, kind=kind, sha256=sha,
-            description="Taken at the door.",
+            "claims", "add_claim_evidence", claim_id=claim_id, kind=kind, sha256=f"{number}" * 64,
+            media_type="image/jpeg", size_bytes=81_234,
         )  # fmt: skip
     filed = await stage.do("claims", "submit_claim", claim_id=claim_id)
-    stage.server(f"{claim_id} is {filed['state']}, filed with the carrier")
+    stage.server(f"{claim_id} is {filed['state']}")
+    settled = await stage.do("claims", "settle_claim", claim_id=claim_id, resolution="refund")
+    stage.server(f"{claim_id} is {settled['state']}: refund {settled['refund_id']}")
 
 
 async def hold_and_release(stage: Stage, shipped: dict[str, Any]) -> None:

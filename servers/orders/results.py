@@ -5,7 +5,7 @@ from typing import Any
 from common.clock import stamp
 from common.money import Money
 from common.tables.inventory import Variant
-from common.tables.orders import Order
+from common.tables.orders import Order, OrderNote
 from common.tables.payments import PaymentMethod
 from common.wire import Result
 from servers.orders import service
@@ -47,6 +47,19 @@ class NoteView(Result):
     at: str
     author: str
     text: str
+
+    @classmethod
+    def of(cls, note: OrderNote) -> "NoteView":
+        return cls(at=stamp(note.at), author=note.author, text=note.text)
+
+
+class NoteList(Result):
+    order_id: str
+    notes: list[NoteView]
+
+    @classmethod
+    def of(cls, found: service.Whole) -> "NoteList":
+        return cls(order_id=found.order.id, notes=[NoteView.of(note) for note in found.notes])
 
 
 class EventView(Result):
@@ -136,7 +149,7 @@ class OrderView(OrderRow):
                 HoldView(kind=h.kind, reason=h.reason, since=stamp(h.placed_at))
                 for h in found.holds
             ],
-            notes=[NoteView(at=stamp(n.at), author=n.author, text=n.text) for n in found.notes],
+            notes=[NoteView.of(note) for note in found.notes],
             timeline=[
                 EventView(
                     at=stamp(e.at), what=e.kind, detail=e.detail or None, reference=e.reference

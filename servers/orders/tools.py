@@ -28,6 +28,7 @@ from servers.orders.results import (
     CustomerView,
     DemandFeed,
     DemandRow,
+    NoteList,
     OrderList,
     OrderView,
     VariantList,
@@ -275,9 +276,9 @@ def release_to_fulfilment(call: Call, order_id: Identifier) -> OrderView:
 
 
 @tools.tool(scope=Scope.ORDERS_WRITE, effect=Effect.CREATES)
-def add_order_note(call: Call, order_id: Identifier, text: Note) -> OrderView:
+def add_order_note(call: Call, order_id: Identifier, text: Note) -> NoteList:
     """Leave a note on an order for colleagues. Notes are read by people; they decide nothing."""
-    return OrderView.whole(changing.note(call, order_id, text))
+    return NoteList.of(changing.note(call, order_id, text))
 
 
 @tools.resource("orders://feed/upcoming", scope=Scope.ORDERS_READ)

@@ -78,7 +78,6 @@ class HoldRow(Result):
     placed_at: str
     placed_by: str
     expires_at: str | None = None
-    closed_at: str | None = None
     close_reason: str | None = None
 
     @classmethod
@@ -95,7 +94,6 @@ class HoldRow(Result):
             placed_at=stamp(row.placed_at),
             placed_by=row.placed_by,
             expires_at=_stamp(row.expires_at),
-            closed_at=_stamp(row.closed_at),
             close_reason=row.close_reason,
         )
 
@@ -318,9 +316,7 @@ class PaymentView(PaymentRow):
     provider: str
     provider_reference: str | None = None
     decline_code: str | None = None
-    risk_level: str | None = None
-    avs_result: str | None = None
-    cvc_result: str | None = None
+    risk: str | None = None
     authorized_at: str | None = None
     captured_at: str | None = None
     closed_at: str | None = None
@@ -340,9 +336,7 @@ class PaymentView(PaymentRow):
             provider=row.provider,
             provider_reference=row.provider_reference,
             decline_code=row.decline_code,
-            risk_level=row.risk_level,
-            avs_result=row.avs_result,
-            cvc_result=row.cvc_result,
+            risk=_risk(row),
             authorized_at=_stamp(row.authorized_at),
             captured_at=_stamp(row.captured_at),
             closed_at=_stamp(row.closed_at),
@@ -385,6 +379,11 @@ class OrderPayments(Result):
             payments=[PaymentRow.of(each) for each in found.payments],
             refunds=[RefundRow.of(each) for each in found.refunds],
         )
+
+
+def _risk(row: Payment) -> str | None:
+    checks = (("risk", row.risk_level), ("AVS", row.avs_result), ("CVC", row.cvc_result))
+    return ", ".join(f"{name} {value}" for name, value in checks if value) or None
 
 
 def _money(row: Payment | Refund | Hold | Dispute) -> str:

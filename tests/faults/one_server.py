@@ -20,10 +20,6 @@ tools = Toolset("inventory", "Mortal", "For tests of faults.")
 POLICY = "[approvals.cancel]\nlevel = 0\n[inventory.drop_dead]\nlevel = 0\n"
 
 
-def left(call: Call) -> Left:
-    return Left(available=stock.level(call.session, call.now, "WIDGET", "WH-1").available)
-
-
 @tools.tool(scope=Scope.INVENTORY_WRITE, effect=Effect.CREATES)
 def drop_dead(call: Call) -> Left:
     """Put one unit on the shelf; the process is killed right after the commit."""
@@ -32,20 +28,18 @@ def drop_dead(call: Call) -> Left:
     event.listen(
         call.session, "after_commit", lambda _: os.kill(os.getpid(), signal.SIGKILL), once=True
     )
-    return left(call)
+    return Left(available=stock.level(call.session, call.now, "WIDGET", "WH-1").available)
 
 
-@tools.tool(scope=Scope.INVENTORY_READ, effect=Effect.READS)
-def look(call: Call) -> Left:
-    """Look at the shelf."""
-    return left(call)
-
-
-async def main(home: Path) -> None:
+def policy_in(home: Path) -> Path:
     home.mkdir(parents=True, exist_ok=True)
     policy = home / "policy.toml"
     policy.write_text('currency = "EUR"\n' + POLICY)
-    async with opened(settings_in(home, policy_file=policy)) as shop:
+    return policy
+
+
+async def main(home: Path) -> None:
+    async with opened(settings_in(home, policy_file=policy_in(home))) as shop:
         await shop.server(tools).run_stdio_async()
 
 

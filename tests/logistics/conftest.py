@@ -17,7 +17,7 @@ from tests.support.shop import a_shop, do
 
 async def _fill(folder: Path, url: str) -> None:
     async with a_shop(folder, database_url=url) as shop:
-        await do(shop, "logistics", world)
+        await do(shop, "*", world)
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from common import schema
 from tests.orders.seed import Desk, a_desk
+from tests.support.postgres import Postgres
 
 
 @pytest.fixture
@@ -16,11 +18,14 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The URL of an empty database of either kind."""
+    """The URL of a database of either kind, with the schema and nothing in it."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'shop.db'}"
-    else:
-        yield request.getfixturevalue("postgres_url")
+        return
+    postgres: Postgres = request.getfixturevalue("postgres")
+    url = postgres.copy_of("schema", schema.upgrade_now)
+    yield url
+    postgres.drop_database(url)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from common.tables.payments import Payment, PaymentMethod
 from common.tables.returns import ReturnPolicy
 from servers.orders.tools import tools as orders_tools
 from servers.returns.tools import tools as returns_tools
-from tests.support.shop import MovingClock, Person, a_shop, actor, connected, do, look
+from tests.support.shop import MovingClock, Person, a_shop, actor, connected, do, done, look
 
 T = TypeVar("T")
 LYON = {"line1": "Quai 1", "line2": "", "city": "Lyon", "region": "", "postal_code": "69002",
@@ -35,10 +35,10 @@ EVE, BOB = "cus_eve", "cus_bob"
 CARD, CARD2, WALLET, GIFT, BOBS = (
     "card_eve_1", "card_eve_2", "wallet_eve", "gift_eve", "card_bob",
 )  # fmt: skip
-# What a call leaves behind whatever comes of it, and balances that other rows explain.
+# What a call leaves behind whatever comes of it.
 _TRACES = {
-    "audit_record", "audit_payload", "audit_head", "audit_anchor", "idempotency", "policy_use",
-    "approval_request", "approval_decision", "access_entry",
+    "audit_record", "audit_payload", "audit_head", "stored_result", "policy_use",
+    "approval_request", "approval_decision", "access_record",
 }  # fmt: skip
 
 
@@ -94,9 +94,7 @@ async def a_desk(
     async with AsyncExitStack() as stack:
         shop = await stack.enter_async_context(a_shop(folder, clock=clock, **changes))
         await do(shop, "*", world)
-        one = await stack.enter_async_context(
-            connected(shop, orders_tools, who=who, person=person)
-        )
+        one = await stack.enter_async_context(connected(shop, orders_tools, who=who, person=person))
         two = await stack.enter_async_context(
             connected(shop, returns_tools, who=who, person=person)
         )
@@ -216,8 +214,6 @@ async def a_delivered_order(desk: Desk, *lines: tuple[str, int], **more: Any) ->
     """A delivered order as get_order shows it."""
     order_id = await desk.seed(an_order(*lines, **more))
     await desk.seed(delivered(order_id))
-    from tests.support.shop import done
-
     return await done(desk.client, "get_order", order_id=order_id)
 
 

@@ -63,17 +63,17 @@ async def test_large_orders_are_confirmed(desk: Desk):
     assert order["total_minor"] == 27000
 
 
-async def test_cancelled(either: Desk):
-    order = await placed(either, (SHIRT_S, 2), method=GIFT)
-    assert await either.balance() == 2000
+async def test_cancelled(desk: Desk):
+    order = await placed(desk, (SHIRT_S, 2), method=GIFT)
+    assert await desk.balance() == 2000
     over = await done(
-        either.client, "cancel_order", order_id=order["order_id"], reason="no_longer_needed",
-        **either.key(),
+        desk.client, "cancel_order", order_id=order["order_id"], reason="no_longer_needed",
+        **desk.key(),
     )  # fmt: skip
     assert (over["status"], over["cancel_reason"]) == ("cancelled", "no_longer_needed")
     assert {line["status"] for line in over["lines"]} == {"cancelled"}
-    assert await either.available(SHIRT_S) == 20
-    assert await either.balance() == 6000
+    assert await desk.available(SHIRT_S) == 20
+    assert await desk.balance() == 6000
 
 
 async def test_cancelled_after_the_money_was_taken_and_the_method_changed(either: Desk):
@@ -106,15 +106,15 @@ async def test_cancelling_ends_holds(desk: Desk):
 
 
 @pytest.mark.parametrize("captured", [False, True])
-async def test_method_changed(either: Desk, captured: bool):
-    order_id = await either.seed(an_order((SHIRT_S, 2), captured=captured))
+async def test_method_changed(desk: Desk, captured: bool):
+    order_id = await desk.seed(an_order((SHIRT_S, 2), captured=captured))
     changed = await done(
-        either.client, "change_payment_method", order_id=order_id, payment_method_id=CARD2,
-        **either.key(),
+        desk.client, "change_payment_method", order_id=order_id, payment_method_id=CARD2,
+        **desk.key(),
     )  # fmt: skip
     assert changed["payment_method_id"] == CARD2
     assert changed["payment_status"] == ("captured" if captured else "authorized")
-    assert await either.net_paid(order_id) == ({CARD2: 4000} if captured else {})
+    assert await desk.net_paid(order_id) == ({CARD2: 4000} if captured else {})
 
 
 async def test_a_lapsed_authorization_is_made_anew(desk: Desk):
@@ -131,23 +131,23 @@ async def test_a_lapsed_authorization_is_made_anew(desk: Desk):
     ("sku", "method", "difference"),
     [(SHIRT_M, CARD2, 1000), (SHIRT_M, GIFT, 1000), (SHIRT_L, CARD, -1000), (SHIRT_L, GIFT, -1000)],
 )
-async def test_amended(either: Desk, captured: bool, sku: str, method: str, difference: int):
-    order_id = await either.seed(an_order((SHIRT_S, 2), (MUG, 1), captured=captured))
-    order = await done(either.client, "get_order", order_id=order_id)
+async def test_amended(desk: Desk, captured: bool, sku: str, method: str, difference: int):
+    order_id = await desk.seed(an_order((SHIRT_S, 2), (MUG, 1), captured=captured))
+    order = await done(desk.client, "get_order", order_id=order_id)
     after = await done(
-        either.client, "amend_order_lines", order_id=order_id, payment_method_id=method,
-        changes=[{"line_id": order["lines"][0]["line_id"], "new_sku": sku}], **either.key(),
+        desk.client, "amend_order_lines", order_id=order_id, payment_method_id=method,
+        changes=[{"line_id": order["lines"][0]["line_id"], "new_sku": sku}], **desk.key(),
     )  # fmt: skip
     assert after["total_minor"] == 4900 + difference
     assert after["amended"] is True
     assert [line["sku"] for line in after["lines"]] == [sku, MUG]
-    assert (await either.available(SHIRT_S), await either.available(sku)) == (20, 18)
+    assert (await desk.available(SHIRT_S), await desk.available(sku)) == (20, 18)
     if captured:
         assert after["payment_status"] in ("captured", "partially_refunded")
-        assert sum((await either.net_paid(order_id)).values()) == 4900 + difference
+        assert sum((await desk.net_paid(order_id)).values()) == 4900 + difference
     if method == GIFT and (captured or difference > 0):
-        assert await either.balance() == 6000 - difference
-    gone = await done(either.client, "release_to_fulfilment", order_id=order_id, **either.key())
+        assert await desk.balance() == 6000 - difference
+    gone = await done(desk.client, "release_to_fulfilment", order_id=order_id, **desk.key())
     assert gone["status"] == "in_fulfilment"
 
 
@@ -209,15 +209,15 @@ async def test_split(desk: Desk):
     assert await desk.available(SHIRT_S) == 17
 
 
-async def test_holds(either: Desk):
-    order = await placed(either, (SHIRT_S, 1))
+async def test_holds(desk: Desk):
+    order = await placed(desk, (SHIRT_S, 1))
     ask = {"order_id": order["order_id"], "reason": "look"}
-    await done(either.client, "hold_order", kind="fraud", **ask, **either.key())
-    held = await done(either.client, "hold_order", kind="manual", **ask, **either.key())
+    await done(desk.client, "hold_order", kind="fraud", **ask, **desk.key())
+    held = await done(desk.client, "hold_order", kind="manual", **ask, **desk.key())
     assert [hold["kind"] for hold in held["holds"]] == ["fraud", "manual"]
-    one = await done(either.client, "release_order_hold", kind="fraud", **ask, **either.key())
+    one = await done(desk.client, "release_order_hold", kind="fraud", **ask, **desk.key())
     assert one["status"] == "on_hold"
-    free = await done(either.client, "release_order_hold", kind="manual", **ask, **either.key())
+    free = await done(desk.client, "release_order_hold", kind="manual", **ask, **desk.key())
     assert (free["status"], free["holds"]) == ("placed", [])
 
 
@@ -250,28 +250,24 @@ async def test_backorders_follow_when_there_is_stock(desk: Desk):
     assert {line["status"] for line in second["lines"]} == {"allocated"}
 
 
-async def test_addresses(either: Desk):
-    order = await placed(either, (SHIRT_S, 1))
+async def test_addresses(desk: Desk):
+    order = await placed(desk, (SHIRT_S, 1))
     ask = {"order_id": order["order_id"], "address": BERLIN}
-    moved = await done(either.client, "update_shipping_address", **ask, **either.key())
+    moved = await done(desk.client, "update_shipping_address", **ask, **desk.key())
     assert moved["ship_to"] == BERLIN
     assert moved["total_minor"] == order["total_minor"]
-    same = await done(either.client, "update_shipping_address", **ask, **either.key())
+    same = await done(desk.client, "update_shipping_address", **ask, **desk.key())
     assert same["ship_to"] == BERLIN
     person = await done(
-        either.client, "update_customer_address", customer_id=EVE, address=WIEN, **either.key()
+        desk.client, "update_customer_address", customer_id=EVE, address=WIEN, **desk.key()
     )
     assert person["address"] == WIEN
-    assert (await done(either.client, "get_order", order_id=order["order_id"]))["ship_to"] == BERLIN
-    assert either.person.questions == []
-    await done(
-        either.client, "release_to_fulfilment", order_id=order["order_id"], **either.key()
-    )
-    await done(either.client, "update_shipping_address", **ask, **either.key())
-    await done(
-        either.client, "update_customer_address", customer_id=EVE, address=LYON, **either.key()
-    )
-    assert len(either.person.questions or []) == 2
+    assert (await done(desk.client, "get_order", order_id=order["order_id"]))["ship_to"] == BERLIN
+    assert desk.person.questions == []
+    await done(desk.client, "release_to_fulfilment", order_id=order["order_id"], **desk.key())
+    await done(desk.client, "update_shipping_address", **ask, **desk.key())
+    await done(desk.client, "update_customer_address", customer_id=EVE, address=LYON, **desk.key())
+    assert len(desk.person.questions or []) == 2
 
 
 async def test_an_amended_order_may_still_be_sent_elsewhere(desk: Desk):
