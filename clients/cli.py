@@ -6,9 +6,12 @@ Exit codes: 0 done · 1 refused or found broken · 2 could not be done or checke
 import sys
 
 import typer
+from sqlalchemy.exc import DBAPIError
 
 from clients.commands import approvals, approvers, audit, config, data, database, probing
 from common.errors import ShopError
+from common.keys import KeyUnusable
+from common.schema import SchemaError
 
 app = typer.Typer(
     name="shop",
@@ -28,7 +31,7 @@ def main() -> None:
     except ShopError as error:
         print(f"{error.code}: {error.message}\n{error.next}", file=sys.stderr)
         raise SystemExit(1) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyUnusable, SchemaError, DBAPIError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         raise SystemExit(2) from None
 

@@ -40,5 +40,7 @@ LATER_FIELDS: Final = frozenset(
 USER_FIELDS: Final = frozenset({"user_id", "name", "address", "email", "payment_methods", "orders"})
 PRODUCT_FIELDS: Final = frozenset({"name", "product_id", "variants"})
 VARIANT_FIELDS: Final = frozenset({"item_id", "options", "available", "price"})
+# The return policy of imported orders.
+POLICY: Final = "imported"
 # On a return whose request named no item: all of the order.
 WHOLE_ORDER: Final = "whole order"

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
 
 from common import schema
 from common.approvals.tools import offered_by
@@ -17,9 +18,11 @@ from common.guard import Guard
 from common.housekeeping import Housekeeping
 from common.keys import request_state_key
 from common.policy import Policy
-from common.server import Identity, ShopServer
 from common.settings import Settings
 from common.toolset import Toolset
+
+if TYPE_CHECKING:
+    from common.server import Identity, ShopServer
 
 log = logging.getLogger(__name__)
 
@@ -58,8 +61,10 @@ class Shop:
         await self.access.aclose()
         await self.database.close()
 
-    def server(self, toolset: Toolset, identity: Identity | None = None) -> ShopServer:
+    def server(self, toolset: Toolset, identity: "Identity | None" = None) -> "ShopServer":
         """The toolset as an MCP server; a local caller unless ``identity`` says who calls."""
+        from common.server import ShopServer  # the SDK: commands need a shop and no server
+
         who = identity or (lambda: local_identity(self.settings))
         return ShopServer(
             offered_by(toolset), self.guard, who, state_key=request_state_key(self.settings.key_dir)

@@ -21,11 +21,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     import anyio
 
     from common.errors import ShopError
+    from common.schema import SchemaError
 
     try:
         anyio.run(_serve, chosen.server, chosen.read_only)
     except ShopError as error:
         print(f"{error.message} {error.next}", file=sys.stderr)
+        return 2
+    except SchemaError as error:
+        print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 0
@@ -35,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 async def _serve(domain: str, read_only: bool) -> None:
     from dataclasses import replace
 
+    import common.server  # noqa: F401 - the SDK, while nothing is collected
     from common.settings import Settings
     from common.shop import opened
 

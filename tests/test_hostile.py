@@ -1,8 +1,6 @@
 """A client that means harm: it says yes to everything, replays, forges, splits, races and lies.
 
 Nothing it does gets past level 1, nothing has two effects, and what it tried is on record.
-Run as a program (``python -m tests.test_hostile folder approval_id``), this file is one of two
-processes that use the same approval at once.
 """
 
 import asyncio
@@ -622,7 +620,7 @@ def raced(home: Path, id: str) -> list[dict[str, Any]]:
     """Two processes, both ready before either begins; what each was told."""
     racers = [
         subprocess.Popen(
-            [sys.executable, "-m", "tests.test_hostile", str(home), id],
+            [sys.executable, "-m", "tests.faults.racer", str(home), id],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
         )
         for _ in range(2)
@@ -640,20 +638,6 @@ def raced(home: Path, id: str) -> list[dict[str, Any]]:
         for racer in racers:
             racer.kill()
             racer.wait()
-
-
-async def race(home: Path, id: str) -> None:
-    """One of the two processes."""
-    async with a_shop(home, policy_file=home / "policy.toml") as shop:
-        print("ready", flush=True)
-        await asyncio.to_thread(sys.stdin.readline)
-        request = Request(hostile.tools["take"], {"quantity": 100, "approval_id": id}, actor())
-        try:
-            answer = await shop.guard.call(request)
-            assert isinstance(answer, Done)
-            print(json.dumps({"replayed": answer.replayed}))
-        except ShopError as error:
-            print(json.dumps(error.wire()))
 
 
 async def test_the_same_new_keys_from_many_connections(shop: Shop) -> None:
@@ -824,28 +808,27 @@ async def test_a_real_server_over_stdio(home: Path, mode: str) -> None:
     assert await on_shelf(home, sku) == before - lost
 
 
-@pytest.mark.parametrize("line", [
-    {"jsonrpc": "2.0", "id": 1, "result": {"action": "accept", "content": {"agree": True}}},
-    {"jsonrpc": "2.0", "id": "confirm", "result": {"confirm": {"action": "accept"}}},
-    {"jsonrpc": "2.0", "method": "notifications/elicitation/complete", "params": {"agree": True}},
-], ids=["number", "name", "notification"])  # fmt: skip
-async def test_an_elicitation_answer_nobody_asked_for(home: Path, line: dict[str, Any]) -> None:
+async def test_elicitation_answers_nobody_asked_for(home: Path) -> None:
     """Written straight to the server's standard input, before, between and after the calls."""
+    yes = {"action": "accept", "content": {"agree": True}}
+    answers: list[dict[str, Any]] = [
+        {"jsonrpc": "2.0", "id": 1, "result": yes},
+        {"jsonrpc": "2.0", "id": "confirm", "result": {"confirm": yes}},
+        {"jsonrpc": "2.0", "method": "notifications/elicitation/complete", "params": yes},
+    ]
     sku = (await plentiful(home))[-1]
     before = await on_shelf(home, sku)
     parameters = server_of(home)
     command = [parameters.command, *parameters.args]
     async with raw_server(command, parameters.env or {}, ROOT) as server:
-        await server.send(line)
-        await server.call(
-            2, "adjust_stock", sku=sku, warehouse="WH-NORTH", reason="found", quantity=5_000
-        )
-        await server.send(line, line)
-        answer = await server.answer(2)
-        assert answer is not None
-        assert answer["status"] == "approval_required"
+        for number, found in ((2, 5_000), (3, 5_001)):
+            await server.send(*answers)
+            await server.call(
+                number, "adjust_stock", sku=sku, warehouse="WH-NORTH", reason="found",
+                quantity=found,
+            )  # fmt: skip
+            await server.send(*answers)
+            answer = await server.answer(number)
+            assert answer is not None
+            assert (answer["status"], answer["level"]) == ("approval_required", 2)
     assert await on_shelf(home, sku) == before
-
-
-if __name__ == "__main__":
-    asyncio.run(race(Path(sys.argv[1]), sys.argv[2]))

@@ -3,15 +3,26 @@
 from typing import Annotated, Any, Literal
 
 import typer
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from rich.console import Console
 from rich.markup import escape
 from rich.panel import Panel
 
-from clients.commands.common import Json, person, recorded, say_json, table, with_shop
+from clients.commands.common import (
+    Json,
+    person,
+    recorded,
+    refusal_recorded,
+    say_json,
+    table,
+    visible,
+    with_shop,
+)
 from clients.commands.secrets import ask_passphrase
 from common.approvals import approvers, decisions, requests
 from common.call import Call, quoted
 from common.clock import stamp, utc_now
+from common.errors import ShopError
 from common.shop import Shop
 from common.tables.spine import ApprovalRequest
 
@@ -92,16 +103,21 @@ def _decide(
         approver = await read("*", lambda s: approvers.find(s, name), write=False)
         if not yes and typer.prompt(f"Type {decision} to go on") != decision:
             return "Nothing was decided."
-        key = approvers.unlock(approver, ask_passphrase(f"Passphrase of {name}: "))
 
-        def decided(call: Call) -> str:
+        def decided(call: Call, key: Ed25519PrivateKey) -> str:
             moved = decisions.decide(
                 call.session, approval_id, approver, key, decision, note, call.now, "terminal"
             )
             call.effect(decision, "approval_request", approval_id, **moved.as_dict())
             return moved.to_state
 
-        state = await recorded(shop, actor, f"approval_{decision}", decided)
+        tool = f"approval_{decision}"
+        try:
+            key = approvers.unlock(approver, ask_passphrase(f"Passphrase of {name}: "))
+            state = await recorded(shop, actor, tool, lambda call: decided(call, key))
+        except ShopError as error:
+            await refusal_recorded(shop, actor, tool, error)
+            raise
         if state == "pending":
             return "Recorded. One more person has to approve."
         return f"{state.capitalize()}. The agent may go on when it repeats the call."
@@ -112,11 +128,11 @@ def _decide(
 def _show(request: ApprovalRequest) -> None:
     preview = request.preview
     lines = [
-        escape(str(preview.get("title", request.tool))),
-        *(escape(str(line)) for line in preview.get("lines", [])),
+        _safe(preview.get("title", request.tool)),
+        *(_safe(line) for line in preview.get("lines", [])),
     ]
     lines += [
-        f"[bold]{key}: {escape(str(preview[key]))}[/bold]"
+        f"[bold]{key}: {_safe(preview[key])}[/bold]"
         for key in ("amount", "units")
         if key in preview
     ]
@@ -124,10 +140,14 @@ def _show(request: ApprovalRequest) -> None:
         "",
         f"tool {request.server}.{request.tool} · level {request.level} · digest "
         f"{request.digest[:8]}",
-        f"asked by {escape(request.requester)} · until {stamp(request.expires_at)}",
-        f"why: {escape(request.reason)}",
+        f"asked by {_safe(request.requester)} · until {stamp(request.expires_at)}",
+        f"why: {_safe(request.reason)}",
     ]
     Console().print(Panel("\n".join(lines), title=request.id, title_align="left"))
+
+
+def _safe(value: Any) -> str:
+    return escape(visible(str(value)))
 
 
 def _shown(request: ApprovalRequest) -> dict[str, Any]:

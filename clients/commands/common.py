@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+import unicodedata
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from sqlalchemy.orm import Session
 
@@ -15,6 +17,7 @@ from common.audit.records import FORM, who
 from common.call import Actor, Call
 from common.clock import utc_now
 from common.database import new_audit_id
+from common.errors import ShopError
 from common.settings import Settings
 from common.shop import Shop, opened, release
 
@@ -52,9 +55,29 @@ async def recorded(
     return await shop.database.run(domain, inside, audit_id=audit_id)
 
 
+async def refusal_recorded(shop: Shop, actor: Actor, tool: str, error: ShopError) -> None:
+    """What was refused at a terminal is on record too."""
+    audit_id, now = new_audit_id(), utc_now()
+    record = {
+        "v": FORM, "server": "shop", "version": release(), "tool": tool, "outcome": "refused",
+        "error": error.code, "actor": who(actor), "args": {},
+    }  # fmt: skip
+    await shop.database.run(
+        "*", lambda s: chain.append(s, audit_id=audit_id, now=now, record=record), audit_id=audit_id
+    )
+
+
 def person(subject: str) -> Actor:
     """Somebody at a terminal."""
     return Actor("local", subject, "terminal", frozenset())
+
+
+def visible(text: str) -> str:
+    """Text from a database as a terminal may show it: nothing that moves the cursor or hides."""
+    return "".join(
+        "\ufffd" if unicodedata.category(ch) in {"Cc", "Cf", "Co", "Cs", "Zl", "Zp"} else ch
+        for ch in text
+    )
 
 
 def say_json(value: Any) -> None:
@@ -68,5 +91,5 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     for column in columns:
         drawn.add_column(column, overflow="fold")
     for row in rows:
-        drawn.add_row(*row)
+        drawn.add_row(*(escape(visible(cell)) for cell in row))
     Console().print(drawn)

@@ -116,8 +116,7 @@ def _progress(form: Format, total: int) -> Iterator[Tick]:
 
 def _show(report: Report) -> None:
     rows = [
-        [kind, str(report.read.get(kind, "")), str(count)]
-        for kind, count in report.written.items()
+        [kind, str(report.read.get(kind, "")), str(count)] for kind, count in report.written.items()
     ]
     title = "Dry run: nothing was kept" if report.dry_run else "Imported"
     table(f"{title} ({report.format})", ["kind", "read", "written"], rows)

@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from clients.commands.common import Json
-from clients.probe import run_and_report
 
 
 def add_to(app: typer.Typer) -> None:
@@ -20,4 +19,6 @@ def probe(
     junit: Annotated[Path | None, typer.Option(help="Write a JUnit report here.")] = None,
 ) -> None:
     """Start every server over stdio in both protocol eras and check it. Exit 1 on any failure."""
+    from clients.probe import run_and_report  # the SDK's client: slow to import
+
     raise typer.Exit(run_and_report(server or [], as_json=as_json, junit=junit))

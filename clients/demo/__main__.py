@@ -8,11 +8,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from mcp import MCPError
 from rich.console import Console
 
 from clients.demo import goods, money
 from clients.demo.colleague import TerminalFailed
-from clients.demo.stage import OPERATOR, DemoFailed, raised
+from clients.demo.stage import OPERATOR, DemoFailed, Stage, raised
 from clients.seeding import seed_demo
 from common.settings import Settings
 from common.shop import opened
@@ -32,8 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             with tempfile.TemporaryDirectory(prefix="shop-demo-") as folder:
                 asyncio.run(play(Path(folder), chosen.days, console))
-    except (DemoFailed, TerminalFailed) as error:
-        console.print(f"[bold red]The day did not go as it should:[/] {error}", markup=True)
+    except (DemoFailed, TerminalFailed, MCPError, RuntimeError) as error:
+        console.print("[bold red]The day did not go as it should:[/]")
+        console.print(f"{type(error).__name__}: {error}", markup=False)
         return 1
     console.print(f"\n[bold green]The day is over[/] after {time.monotonic() - started:.0f} s.")
     return 0
@@ -42,16 +44,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
 async def play(home: Path, days: int, console: Console) -> None:
     """Every act, on a new demo shop in ``home``."""
     await _open_shop(home, days, console)
+    failed: Exception | None = None
     async with raised(home, console) as stage:
         stage.say(f"Seven servers answer over stdio; {OPERATOR} talks to an agent.")
-        await goods.enroll(stage)
-        await goods.low_stock(stage)
-        shipped = await goods.order_to_delivery(stage)
-        await money.return_and_refund(stage, shipped)
-        await money.damage_claim(stage, shipped)
-        await money.hold_and_release(stage, shipped)
-        await money.hostile(stage)
+        try:
+            await _day(stage)
+        except Exception as error:
+            failed = error  # the connections are closed before it goes on
+    if failed is not None:
+        raise failed
     await money.audit(stage)
+
+
+async def _day(stage: Stage) -> None:
+    await goods.enroll(stage)
+    await goods.low_stock(stage)
+    shipped = await goods.order_to_delivery(stage)
+    await money.return_and_refund(stage, shipped)
+    await money.damage_claim(stage, shipped)
+    await money.hold_and_release(stage, shipped)
+    await money.hostile(stage)
 
 
 async def _open_shop(home: Path, days: int, console: Console) -> None:

@@ -82,7 +82,8 @@ async def order_to_delivery(stage: Stage) -> dict[str, Any]:
     lines = [{"sku": "TAB-0101", "quantity": 2}, {"sku": "COF-0201", "quantity": 1}]
     wanted: dict[str, Any] = {
         "customer_id": found["customer_id"], "lines": lines,
-        "payment_method_id": method["method_id"], "idempotency_key": "phone-order-0001",
+        "payment_method_id": method["method_id"], "warehouse": "WH-NORTH",
+        "idempotency_key": "phone-order-0001",
     }  # fmt: skip
     stage.agent(f"{found['first_name']} orders two mugs and a coffee by phone")
     order = await stage.do("orders", "place_order", **wanted)
@@ -100,10 +101,13 @@ async def _deliver(stage: Stage, order: dict[str, Any]) -> dict[str, Any]:
     shipment = await stage.do("logistics", "create_shipment", order_id=order["order_id"])
     shipment_id = shipment["shipment_id"]
     planned = await stage.do("logistics", "plan_routes", seed=1, iterations=200)
-    route = next(
+    routes = [
         route for route in planned["routes"]
         if any(stop["shipment_id"] == shipment_id for stop in route["stops"])
-    )  # fmt: skip
+    ]  # fmt: skip
+    if not routes:
+        raise DemoFailed(f"{shipment_id} is on no route: {planned['unassigned']}")
+    route = routes[0]
     stage.server(f"planned for {planned['date']}: {route['summary']}")
     sent = await stage.do("logistics", "dispatch_route", route_id=route["route_id"])
     stage.server(f"{route['route_id']} is {sent['status']}; units left stock, payment captured")

@@ -23,7 +23,9 @@ def meet(call: Call, rng: Random) -> list[tuple[Customer, str, str]]:
     session, met = call.session, []
     for number in range(1, CUSTOMERS + 1):
         first, last = rng.choice(words.FIRST), rng.choice(words.LAST)
-        city, postal_code, lat, lon, warehouse = rng.choice(words.CITIES)
+        home = rng.choice(words.CITIES)
+        # The first one, who orders in the demo, lives where a van can reach them.
+        city, postal_code, lat, lon, warehouse = words.CITIES[0] if number == 1 else home
         address = {
             "line1": f"{rng.choice(words.STREETS)} {rng.randint(1, 120)}", "line2": "",
             "city": city, "region": "", "postal_code": postal_code, "country": "DE",

@@ -266,7 +266,8 @@ def _money(session: Session) -> Rows:
     ).where(Refund.order_id.is_not(None), Refund.status.in_(("pending", "succeeded")))  # fmt: skip
     for kind, query in (("payment", charges), ("refund", backs)):
         for order, position, minor, method, why, _ in session.execute(query):
-            found[order].append((order, position, kind, minor, method, why == "amendment"))
+            said = (order, position, kind, minor, method, why == "amendment")
+            found[str(order)].append(said)
     for entries in found.values():
         entries.sort(key=lambda entry: entry[1:5])
     return found

@@ -86,7 +86,8 @@ class Load:
         stamped = [row | {"audit_id": self.call.audit_id, "version": 1} for row in rows]
         for start in range(0, len(stamped), BATCH):
             self.session.execute(insert(kind), stamped[start : start + BATCH])
-        self._taken.setdefault(kind, set()).update(str(row["id"]) for row in rows)
+        if kind in self._taken:
+            self._taken[kind].update(str(row["id"]) for row in rows)
 
     def ids(self, kind: type[Record]) -> set[str]:
         """The ids of this kind in the shop, those inserted so far among them."""
@@ -109,17 +110,19 @@ class Load:
             self.insert(Warehouse, [row])
         return id
 
-    def open_stock(self, units: Sequence[tuple[str, str, int]]) -> None:
-        """Opening stock: (sku, warehouse, units)."""
+    def open_stock(
+        self, units: Sequence[tuple[str, str, int]], status: stock.Status = "available"
+    ) -> None:
+        """Opening stock: (sku, warehouse, units); none where there are no units."""
         accounts.ensure(
             self.session,
             [(stock.units(sku), code) for sku, warehouse, n in units if n > 0
-             for code in ("opening", stock.place(warehouse, "available"))],
+             for code in ("opening", stock.place(warehouse, status))],
         )  # fmt: skip
         for sku, warehouse, count in units:
             if count > 0:
                 stock.move(
-                    self.call, sku, warehouse, "opening", "available", count, "opening",
+                    self.call, sku, warehouse, "opening", status, count, "opening",
                     f"opening:{warehouse}",
                 )  # fmt: skip
 
@@ -201,6 +204,19 @@ def identifier(id: object) -> str:
     if not isinstance(id, str) or not _ID.match(id) or len(id) > LONGEST_ID:
         raise Refused(f"its id is not text of 1 to {LONGEST_ID} printable ASCII characters")
     return id
+
+
+def only(what: str, record: dict[str, Any], known: frozenset[str]) -> None:
+    """Raises Refused when a record says something this import would drop."""
+    unknown = sorted(set(record) - known)
+    if unknown:
+        raise Refused(f"{what}: the field {unknown[0]!r} is not known")
+
+
+def same_id(key: str, value: object) -> str:
+    if key != value:
+        raise Refused(f"it is filed under {key!r} and calls itself {value!r}")
+    return identifier(value)
 
 
 def text(value: object, field: str, most: int = 200) -> str:

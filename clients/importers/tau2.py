@@ -10,11 +10,11 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
+from clients import tau2_form as form
 from clients.importers import tau2_orders
-from clients.importers.loader import Format, Load, Opened, identifier, minor, text
+from clients.importers.loader import Format, Load, Opened, minor, only, same_id, text
 from clients.importers.report import Refused
 from clients.tau2_form import (
-    ADDRESS,
     CURRENCY,
     METHODS,
     PRODUCT_FIELDS,
@@ -28,7 +28,6 @@ from common.tables.payments import PaymentMethod
 from common.tables.returns import ReturnPolicy
 
 STOCK: Final = 100_000
-POLICY: Final = "imported"
 NEVER_CLOSES: Final = 36_500
 
 
@@ -55,25 +54,6 @@ def write(load: Load, content: dict[str, Any]) -> None:
     tau2_orders.write(load, content["orders"], content["users"])
 
 
-def address(record: dict[str, Any]) -> dict[str, str]:
-    """Theirs to ours. Raises Refused for fields that would get lost."""
-    only("address", record, frozenset(ADDRESS.values()))
-    return {ours: text(record[theirs], theirs) for ours, theirs in ADDRESS.items()}
-
-
-def only(what: str, record: dict[str, Any], known: frozenset[str]) -> None:
-    """Raises Refused when a record says something this import would drop."""
-    unknown = sorted(set(record) - known)
-    if unknown:
-        raise Refused(f"{what}: the field {unknown[0]!r} is not known")
-
-
-def same_id(key: str, value: object) -> str:
-    if key != value:
-        raise Refused(f"it is filed under {key!r} and calls itself {value!r}")
-    return identifier(value)
-
-
 def _policy(load: Load) -> None:
     if load.ids(ReturnPolicy):
         load.report.note("Returns go by the shop's own policies.")
@@ -82,7 +62,7 @@ def _policy(load: Load) -> None:
         ReturnPolicy,
         [
             {
-                "id": POLICY, "name": "Imported orders", "window_days": NEVER_CLOSES,
+                "id": form.POLICY, "name": "Imported orders", "window_days": NEVER_CLOSES,
                 "most_open_per_order": 1, "currency": CURRENCY,
             }
         ],
@@ -140,7 +120,7 @@ def _customers(load: Load, users: dict[str, Any]) -> None:
         only("name", record["name"], frozenset({"first_name", "last_name"}))
         first = text(record["name"]["first_name"], "first_name")
         last = text(record["name"]["last_name"], "last_name")
-        email, home = text(record["email"], "email", 254), address(record["address"])
+        email, home = text(record["email"], "email", 254), tau2_orders.address(record["address"])
         methods = [
             _method(load, key, index, *item)
             for index, item in enumerate(record["payment_methods"].items())

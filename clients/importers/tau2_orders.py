@@ -9,8 +9,7 @@ from typing import Any, Final
 from sqlalchemy import select
 
 from clients import tau2_form as form
-from clients.importers import tau2
-from clients.importers.loader import Load, Opened, minor, text
+from clients.importers.loader import Load, Opened, minor, only, same_id, text
 from clients.importers.report import Refused
 from clients.tau2_form import CURRENCY
 from common import funds
@@ -94,7 +93,7 @@ def _known(load: Load) -> _Known:
     variants = session.execute(select(Variant.id, Variant.product_id, Variant.price_minor))
     methods = session.execute(select(PaymentMethod.id, PaymentMethod.customer_id))
     policies = sorted(load.ids(ReturnPolicy))
-    policy = tau2.POLICY if tau2.POLICY in policies else policies[0] if policies else None
+    policy = form.POLICY if form.POLICY in policies else policies[0] if policies else None
     load.ids(Product), load.ids(Customer), load.ids(Order)
     return _Known(
         {row.id: (row.product_id, row.price_minor) for row in variants},
@@ -115,15 +114,21 @@ def _check_lists(load: Load, users: dict[str, Any]) -> None:
                 )
 
 
+def address(record: dict[str, Any]) -> dict[str, str]:
+    """Theirs to ours. Raises Refused for fields that would get lost."""
+    only("address", record, frozenset(form.ADDRESS.values()))
+    return {ours: text(record[theirs], theirs) for ours, theirs in form.ADDRESS.items()}
+
+
 class _Order:
     """One order on its way in. Raises Refused, KeyError or TypeError for what does not fit."""
 
     def __init__(
         self, load: Load, known: _Known, key: str, record: dict[str, Any], placed: datetime
     ) -> None:
-        tau2.only("order", record, form.ORDER_FIELDS | form.LATER_FIELDS)
+        only("order", record, form.ORDER_FIELDS | form.LATER_FIELDS)
         self.load, self.known, self.record, self.placed = load, known, record, placed
-        self.id = tau2.same_id(key, record["order_id"])
+        self.id = same_id(key, record["order_id"])
         self.customer = record["user_id"]
         self.status = record["status"]
         self.made = _Rows()
@@ -140,7 +145,11 @@ class _Order:
         self._shipments()
         self._coming_back()
         self.made.add(
-            OrderEvent, id=f"{self.id}.imported", order_id=self.id, kind="imported", at=self.load.now
+            OrderEvent,
+            id=f"{self.id}.imported",
+            order_id=self.id,
+            kind="imported",
+            at=self.load.now,
         )
         self.load.new(Order, self.id)
         return self.made
@@ -148,7 +157,7 @@ class _Order:
     def _lines(self) -> None:
         delivered = self.load.now if _AXES[self.status][1] == "delivered" else None
         for position, item in enumerate(self.record["items"]):
-            tau2.only("item", item, frozenset({"name", "product_id", "item_id", "price", "options"}))
+            only("item", item, frozenset({"name", "product_id", "item_id", "price", "options"}))
             product, _ = self.known.variants.get(item["item_id"], ("", 0))
             if product != item["product_id"]:
                 raise Refused(f"its item {item['item_id']!r} is no variant of its product")
@@ -176,7 +185,7 @@ class _Order:
             Order, id=self.id, customer_id=self.customer, status=status,
             payment_status=_payment_status(paid, refunded, total), fulfilment_status=fulfilment,
             currency=CURRENCY, subtotal_minor=total, total_minor=total,
-            ship_to=tau2.address(self.record["address"]), warehouse_id=self.known.warehouse,
+            ship_to=address(self.record["address"]), warehouse_id=self.known.warehouse,
             payment_method_id=self._first_method(), channel="import", source="tau2",
             created_at=self.placed, placed_at=self.placed,
             released_at=now if left else None, shipped_at=now if left else None,
@@ -206,9 +215,7 @@ class _Order:
         left: dict[str, int] = {}
         paid = refunded = 0
         for position, entry in enumerate(self.record["payment_history"]):
-            tau2.only(
-                "payment", entry, frozenset({"transaction_type", "amount", "payment_method_id"})
-            )
+            only("payment", entry, frozenset({"transaction_type", "amount", "payment_method_id"}))
             amount = minor(entry["amount"], CURRENCY, "amount")
             method = entry["payment_method_id"]
             if self.known.methods.get(method) != self.customer:
@@ -279,12 +286,12 @@ class _Order:
         _, fulfilment, _, status = _AXES[self.status]
         now = self.load.now
         for number, parcel in enumerate(self.record["fulfillments"], 1):
-            tau2.only("fulfillment", parcel, frozenset({"tracking_id", "item_ids"}))
+            only("fulfillment", parcel, frozenset({"tracking_id", "item_ids"}))
             tracking = [text(each, "tracking_id", 64) for each in parcel["tracking_id"]]
             id = f"{self.id}.s{number}"
             self.made.add(
                 Shipment, id=id, order_id=self.id, warehouse_id=self.known.warehouse,
-                status=status, status_at=now, ship_to=tau2.address(self.record["address"]),
+                status=status, status_at=now, ship_to=address(self.record["address"]),
                 tracking_number=tracking[0] if tracking else None, currency=CURRENCY,
                 created_at=self.placed, shipped_at=now if status != "created" else None,
                 delivered_at=now if fulfilment == "delivered" else None,
@@ -319,18 +326,18 @@ class _Order:
             if value is not None and (kind is None or not name.startswith(kind)):
                 raise Refused(f"{name} does not fit its status")
         if kind == "return":
-            items = wants["return_items"]
-            self._rma("return", wants["return_payment_method_id"],
-                      self._named(items, "return") if items else list(self.lines), None)  # fmt: skip
+            items: list[str] = wants["return_items"] or []
+            lines = self._named(items, "return") if items else list(self.lines)
+            self._rma("return", wants["return_payment_method_id"], lines, None)
             if not items:
                 self.made.add(
                     OrderEvent, id=f"{self.id}.return", order_id=self.id, kind="return_requested",
                     detail=form.WHOLE_ORDER, reference=f"{self.id}.rma", at=self.load.now,
                 )  # fmt: skip
         elif kind == "exchange":
-            old = self._named(wants["exchange_items"], "exchange")
-            self._rma("exchange", wants["exchange_payment_method_id"], old,
-                      self._pairs(old, wants["exchange_new_items"]))  # fmt: skip
+            old = self._named(self.record["exchange_items"], "exchange")
+            new = self._pairs(old, self.record["exchange_new_items"])
+            self._rma("exchange", wants["exchange_payment_method_id"], old, new)
 
     def _pairs(self, old: Sequence[dict[str, Any]], new_items: Sequence[str]) -> list[str]:
         """The file sorts both lists: they are paired anew by product, in order."""

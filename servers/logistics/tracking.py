@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import ColumnElement, and_, exists, or_, select
 
@@ -30,6 +30,7 @@ from servers.logistics.leaving import leave
 LEAVES: Final = ("picked_up", "in_transit", "out_for_delivery")
 BRANCHES: Final = ("exception", "held", "lost", "returned_to_sender")
 MOST_ON_MANIFEST: Final = 200
+Part = TypeVar("Part", TrackingEvent, ProofOfDelivery, Parcel, ShipmentLine, DeliveryAttempt)
 
 
 @dataclass(frozen=True)
@@ -105,9 +106,9 @@ def track(call: Call, reference: str) -> Tracked:
     """Everything that is known of a shipment. Raises NotFound."""
     shipment = moving.find(call, reference)
     own = shipment.id
-    events = call.all(TrackingEvent, TrackingEvent.shipment_id == own, limit=200)
+    events = _rows(call, TrackingEvent, own)
     events.sort(key=lambda event: (event.occurred_at, event.id))
-    proofs = call.all(ProofOfDelivery, ProofOfDelivery.shipment_id == own, limit=1)
+    proofs = _rows(call, ProofOfDelivery, own)
     stop = moving.live_stop(call, own)
     eta = None
     if stop is not None:
@@ -117,10 +118,10 @@ def track(call: Call, reference: str) -> Tracked:
     claims = select(Claim.id).where(Claim.shipment_id == own).limit(50)
     return Tracked(
         shipment=shipment,
-        parcels=call.all(Parcel, Parcel.shipment_id == own, limit=100),
-        lines=call.all(ShipmentLine, ShipmentLine.shipment_id == own, limit=200),
+        parcels=_rows(call, Parcel, own),
+        lines=_rows(call, ShipmentLine, own),
         events=events,
-        attempts=call.all(DeliveryAttempt, DeliveryAttempt.shipment_id == own, limit=100),
+        attempts=_rows(call, DeliveryAttempt, own),
         proof=proofs[0] if proofs else None,
         route_id=stop.route_id if stop else _last_route(call, own),
         eta=eta,
@@ -263,6 +264,13 @@ def _queue(call: Call, name: str) -> ColumnElement[bool]:
             too_late,
         ),
     )
+
+
+def _rows(call: Call, kind: type[Part], shipment_id: str) -> list[Part]:
+    """The latest 200. Not through the call: rows that this very call adds have new ids each time,
+    and an approval is bound to the versions of rows that the call was shown."""
+    query = select(kind).where(kind.shipment_id == shipment_id).order_by(kind.id.desc())
+    return list(call.session.scalars(query.limit(200)))[::-1]
 
 
 def _last_route(call: Call, shipment_id: str) -> str | None:

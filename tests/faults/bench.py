@@ -1,12 +1,15 @@
 """The tools that are called while processes die: each leaves its mark on what it did."""
 
+from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Final
 
 from common import accounts, stock
-from common.call import Call
+from common.call import Actor, Call
 from common.errors import RuleViolation
 from common.scopes import Scope
+from common.settings import Settings
 from common.toolset import Effect, Toolset
 from common.wire import Identifier, Result, Sku, Units
 
@@ -31,6 +34,17 @@ level = 0
 [inventory.ask]
 level = 1
 """
+
+ANA: Final = Actor(
+    "local", "ana@example.com", "test", frozenset({"inventory:read", "inventory:write"})
+)
+
+
+def settings_of(home: Path) -> Settings:
+    """A shop in a folder, with the policy that lies there. Importing this module is quick."""
+    settings = Settings.load({"SHOP_HOME": str(home), "SHOP_OPERATOR": "ana@example.com"})
+    return replace(settings, policy_file=home / "policy.toml")
+
 
 tools = Toolset("inventory", "Bench", "For tests of faults.")
 

@@ -12,8 +12,8 @@ from typing import Final
 
 from common.shop import Shop
 from tests.faults import history
-from tests.faults.bench import POLICY, stocked
-from tests.support.shop import do, settings_in
+from tests.faults.bench import POLICY, settings_of, stocked
+from tests.support.shop import do
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 PROCESSES: Final = 7
@@ -76,12 +76,9 @@ class Harness:
         return self.outcome
 
     async def _opened(self) -> None:
-        shop = await Shop.open(self._settings())
+        shop = await Shop.open(settings_of(self.folder))
         await do(shop, "inventory", stocked)
         await shop.close()
-
-    def _settings(self):  # type: ignore[no-untyped-def]
-        return settings_in(self.folder, policy_file=self.folder / "policy.toml")
 
     def _start(self, number: int, life: int) -> Life:
         errors = self.folder / f"errors-{number}-{life}.txt"
@@ -118,7 +115,7 @@ class Harness:
         for file in sorted(self.folder.glob("errors-*.txt")):
             if text := file.read_text():
                 self.outcome.wrong.append(f"{file.name}: {text[-1_500:]}")
-        shop = await Shop.open(self._settings())
+        shop = await Shop.open(settings_of(self.folder))
         try:
             self.outcome.wrong += await history.wrongs(shop, self.folder)
         finally:

@@ -11,10 +11,10 @@ from sqlalchemy import event
 from common import stock
 from common.call import Call
 from common.scopes import Scope
+from common.settings import Settings
 from common.shop import opened
 from common.toolset import Effect, Toolset
-from tests.faults.bench import Left
-from tests.support.shop import settings_in
+from tests.faults.bench import Left, settings_of
 
 tools = Toolset("inventory", "Mortal", "For tests of faults.")
 POLICY = "[approvals.cancel]\nlevel = 0\n[inventory.drop_dead]\nlevel = 0\n"
@@ -31,15 +31,15 @@ def drop_dead(call: Call) -> Left:
     return Left(available=stock.level(call.session, call.now, "WIDGET", "WH-1").available)
 
 
-def policy_in(home: Path) -> Path:
+def prepare(home: Path) -> Settings:
     home.mkdir(parents=True, exist_ok=True)
-    policy = home / "policy.toml"
-    policy.write_text('currency = "EUR"\n' + POLICY)
-    return policy
+    settings = settings_of(home)
+    (home / "policy.toml").write_text('currency = "EUR"\n' + POLICY)
+    return settings
 
 
 async def main(home: Path) -> None:
-    async with opened(settings_in(home, policy_file=policy_in(home))) as shop:
+    async with opened(prepare(home)) as shop:
         await shop.server(tools).run_stdio_async()
 
 

@@ -1,11 +1,12 @@
 """Processes die, steps fail, calls are given up: nothing is lost and nothing doubled."""
 
 import asyncio
+import json
 import random
 import sqlite3
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, closing, contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -302,20 +303,19 @@ async def test_a_cancelled_call_and_its_own_record_do_not_meet(shop: Shop) -> No
 
 
 async def test_seven_servers_at_once_make_one_database(tmp_path: Path) -> None:
+    """As the repository's own mcp.json starts them."""
     there = [d for d in DOMAINS if find_spec(f"servers.{d}") and find_spec(f"servers.{d}.tools")]
     home = tmp_path / "not" / "there" / "yet"
-
-    async def answers(stack: AsyncExitStack, domain: str) -> str:
-        parameters = StdioServerParameters(
-            command=sys.executable, args=["-m", "servers", domain], cwd=ROOT,
-            env=inherited(SHOP_HOME=str(home), SHOP_OPERATOR="seven@example.com"),
-        )  # fmt: skip
-        client = await stack.enter_async_context(Client(parameters))
-        return str((await call(client, "approval_status", id="apr_none"))["details"]["reason"])
+    hosts = json.loads((ROOT / "mcp.json").read_text())["mcpServers"]
 
     async def one(domain: str) -> str:
-        async with AsyncExitStack() as stack:
-            return await answers(stack, domain)
+        parameters = StdioServerParameters(
+            command=sys.executable, args=hosts[domain]["args"], cwd=ROOT,
+            env=inherited(SHOP_HOME=str(home), SHOP_OPERATOR="seven@example.com"),
+        )  # fmt: skip
+        async with Client(parameters) as client:
+            answer = await call(client, "approval_status", id="apr_none")
+            return str(answer["details"]["reason"])
 
     seven = [there[number % len(there)] for number in range(PROCESSES)]
     assert await asyncio.gather(*(one(domain) for domain in seven)) == ["unknown"] * PROCESSES

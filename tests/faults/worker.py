@@ -17,8 +17,7 @@ from common.errors import ShopError
 from common.incoming import Done, Request, Waiting
 from common.shop import Shop
 from tests.faults import history
-from tests.faults.bench import PLENTY, SCARCE, tools
-from tests.support.shop import actor, settings_in
+from tests.faults.bench import ANA, PLENTY, SCARCE, settings_of, tools
 
 TASKS: Final = 2
 SHARED: Final = 40
@@ -107,12 +106,12 @@ class Worker:
 
     async def call(self, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
         spec, guard = tools.tools[tool], self.shop.guard
-        answer = await guard.call(Request(spec, arguments, actor()))
+        answer = await guard.call(Request(spec, arguments, ANA))
         if isinstance(answer, Waiting):
             with suppress(ShopError):  # an earlier life may have said yes already
-                await guard.confirm(answer.approval_id, actor(), True)
+                await guard.confirm(answer.approval_id, ANA, True)
             again = arguments | {"approval_id": answer.approval_id}
-            answer = await guard.call(Request(spec, again, actor()))
+            answer = await guard.call(Request(spec, again, ANA))
         assert isinstance(answer, Done)
         return answer.structured
 
@@ -124,8 +123,7 @@ class Worker:
 
 
 async def main(folder: Path, number: int, life: int, seed: int) -> int:
-    settings = settings_in(folder, policy_file=folder / "policy.toml")
-    shop = await Shop.open(settings)
+    shop = await Shop.open(settings_of(folder))
     worker = Worker(shop, folder, number, life, seed)
 
     def wait_for_the_end() -> None:

@@ -28,7 +28,7 @@ BERLIN = (52_520_000, 13_405_000)
 # What a call leaves behind whatever comes of it.
 _TRACES = {
     "audit_record", "audit_payload", "audit_head", "audit_anchor", "idempotency", "policy_use",
-    "approval_request", "approval_decision", "access_entry",
+    "approval_request", "approval_decision", "access_record", "stored_result",
 }  # fmt: skip
 TODAY, TOMORROW = "2026-11-02", "2026-11-03"
 
@@ -44,11 +44,13 @@ def world(call: Call) -> None:
             )
         )  # fmt: skip
         call.add(
-            Depot(
-                id=depot, name=depot, warehouse_id=warehouse, timezone="Europe/Berlin", **place
-            )
+            Depot(id=depot, name=depot, warehouse_id=warehouse, timezone="Europe/Berlin", **place)
         )
-    for van, depot, kilos in (("VAN-1", "DEP-1", 100), ("VAN-2", "DEP-1", 60), ("VAN-3", "DEP-2", 80)):
+    for van, depot, kilos in (
+        ("VAN-1", "DEP-1", 100),
+        ("VAN-2", "DEP-1", 60),
+        ("VAN-3", "DEP-2", 80),
+    ):
         call.add(
             Vehicle(
                 id=van, name=van, depot_id=depot, capacity_weight_g=kilos * 1_000,
@@ -146,7 +148,8 @@ class Desk:
         before = await self.look(everything)
         answer = await call(self.client, tool, **self.key(), **arguments)
         assert answer.get("code") == code, answer
-        assert await self.look(everything) == before
+        after = await self.look(everything)
+        assert [name for name in after if after[name] != before[name]] == []
         return answer
 
     async def seed(self, domain: str, work: Callable[[Call], T]) -> T:

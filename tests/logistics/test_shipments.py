@@ -47,7 +47,9 @@ async def test_own_vans_need_coordinates(desk: Desk) -> None:
     order_id = await desk.order(ship_to=plain)
     answer = await desk.refused("create_shipment", "invalid_parameters", order_id=order_id)
     assert "lat_e6" in answer["message"]
-    made = await desk.done("create_shipment", order_id=order_id, lat_e6=52_500_000, lon_e6=13_400_000)
+    made = await desk.done(
+        "create_shipment", order_id=order_id, lat_e6=52_500_000, lon_e6=13_400_000
+    )
     assert made["status"] == "created"
 
 
@@ -73,7 +75,9 @@ async def test_bad_arguments(desk: Desk, bad: dict[str, Any]) -> None:
 
 
 async def test_rates(desk: Desk) -> None:
-    found = await done(desk.client, "quote_rates", country="DE", postal_code="20095", weight_g=2_300)
+    found = await done(
+        desk.client, "quote_rates", country="DE", postal_code="20095", weight_g=2_300
+    )
     by = {(q["carrier"], q["service"]): q for q in found["quotes"]}
     # 4.00 and three kilograms begun at 0.50, fuel 10 %.
     assert by["post", "standard"]["price_minor"] == 605

@@ -31,19 +31,19 @@ async def test_disputed_money_is_not_refunded_as_well(either: Desk):
     assert (await either.done_reading("get_ledger", currency="EUR"))["balanced"]
 
 
-async def test_lost_money_is_gone_once(either: Desk):
-    await either.seed(charged())
-    made = await either.done("record_dispute", **DISPUTE, amount_minor=4_000)
-    before = await net(either, "clearing:card")
-    await either.done("record_dispute_outcome", dispute_id=made["dispute_id"], outcome="lost")
-    assert await net(either, "clearing:card") == before - 4_000
+async def test_lost_money_is_gone_once(desk: Desk):
+    await desk.seed(charged())
+    made = await desk.done("record_dispute", **DISPUTE, amount_minor=4_000)
+    before = await net(desk, "clearing:card")
+    await desk.done("record_dispute_outcome", dispute_id=made["dispute_id"], outcome="lost")
+    assert await net(desk, "clearing:card") == before - 4_000
     await refused(
-        either.client, "record_dispute_outcome", "rule_violation", dispute_id=made["dispute_id"],
+        desk.client, "record_dispute_outcome", "rule_violation", dispute_id=made["dispute_id"],
         outcome="won",
     )  # fmt: skip
-    assert (await either.payment("pay-1"))["refundable_minor"] == 6_000
-    await either.done("refund_payment", **REFUND, amount_minor=100)
-    assert (await either.done_reading("get_ledger", currency="EUR"))["balanced"]
+    assert (await desk.payment("pay-1"))["refundable_minor"] == 6_000
+    await desk.done("refund_payment", **REFUND, amount_minor=100)
+    assert (await desk.done_reading("get_ledger", currency="EUR"))["balanced"]
 
 
 async def test_what_went_back_before_is_a_loss(desk: Desk):
@@ -57,12 +57,12 @@ async def test_what_went_back_before_is_a_loss(desk: Desk):
     assert (await desk.done_reading("get_ledger", currency="EUR"))["balanced"]
 
 
-async def test_the_answer_comes_from_the_records(either: Desk):
-    await either.seed(charged())
-    await either.seed(delivered())
-    made = await either.done("record_dispute", **DISPUTE, answer_within_days=5)
+async def test_the_answer_comes_from_the_records(desk: Desk):
+    await desk.seed(charged())
+    await desk.seed(delivered())
+    made = await desk.done("record_dispute", **DISPUTE, answer_within_days=5)
     id = made["dispute_id"]
-    found = await either.done_reading("get_dispute", dispute_id=id)
+    found = await desk.done_reading("get_dispute", dispute_id=id)
     assert [row["kind"] for row in found["available"]] == [
         "proof_of_delivery", "tracking", "invoice",
     ]  # fmt: skip
@@ -71,17 +71,17 @@ async def test_the_answer_comes_from_the_records(either: Desk):
     assert "delivery code" in proof["text"]
     assert "PP123" in found["available"][1]["text"]
     assert "CUP" in found["available"][2]["text"]
-    answered = await either.done(
+    answered = await desk.done(
         "submit_dispute_evidence", dispute_id=id, kinds=["proof_of_delivery", "tracking"]
     )
     assert answered["status"] == "under_review"
     assert answered["submitted"] == ["proof_of_delivery shp-ord-1", "tracking shp-ord-1"]
-    assert any("A. Lee" in question for question in either.person.questions or [])
-    after = await either.done_reading("get_dispute", dispute_id=id)
+    assert any("A. Lee" in question for question in desk.person.questions or [])
+    after = await desk.done_reading("get_dispute", dispute_id=id)
     assert [row["kind"] for row in after["submitted"]] == ["proof_of_delivery", "tracking"]
     assert [row["kind"] for row in after["available"]] == ["invoice"]
     await refused(
-        either.client, "submit_dispute_evidence", "rule_violation", dispute_id=id,
+        desk.client, "submit_dispute_evidence", "rule_violation", dispute_id=id,
         kinds=["invoice"],
     )  # fmt: skip
 
@@ -102,18 +102,18 @@ async def test_too_late_or_nothing_to_say(desk: Desk):
     assert (await desk.done_reading("get_dispute", **answer))["submitted"] == []
 
 
-async def test_an_inquiry_takes_no_money_until_it_is_a_dispute(either: Desk):
-    await either.seed(charged())
-    made = await either.done("record_dispute", **DISPUTE, inquiry=True)
-    await either.done("refund_payment", **REFUND, amount_minor=500)
-    await either.done(
+async def test_an_inquiry_takes_no_money_until_it_is_a_dispute(desk: Desk):
+    await desk.seed(charged())
+    made = await desk.done("record_dispute", **DISPUTE, inquiry=True)
+    await desk.done("refund_payment", **REFUND, amount_minor=500)
+    await desk.done(
         "record_dispute_outcome", dispute_id=made["dispute_id"], outcome="needs_response"
     )
-    found = await either.payment("pay-1")
+    found = await desk.payment("pay-1")
     assert (found["disputed_minor"], found["refundable_minor"]) == (9_500, 0)
-    listed = await either.done_reading("list_disputes", status="needs_response")
+    listed = await desk.done_reading("list_disputes", status="needs_response")
     assert [row["dispute_id"] for row in listed["disputes"]] == [made["dispute_id"]]
-    assert (await either.done_reading("list_disputes", order_id="ord-1"))["count"] == 1
+    assert (await desk.done_reading("list_disputes", order_id="ord-1"))["count"] == 1
 
 
 async def test_giving_up_much_needs_a_second_person(desk: Desk):

@@ -47,41 +47,35 @@ async def test_release_needs_its_own_scope(sqlite_url: str, tmp_path: Path):
         )
 
 
-async def test_a_hold_ends_by_itself_without_any_sweep(either: Desk):
-    await either.seed(charged())
-    hold = await either.done("place_hold", payment_id="pay-1", reason="return_pending", days=2)
-    soon = await either.done_reading("list_holds", expiring_within_hours=48)
+async def test_a_hold_ends_by_itself_without_any_sweep(desk: Desk):
+    await desk.seed(charged())
+    hold = await desk.done("place_hold", payment_id="pay-1", reason="return_pending", days=2)
+    soon = await desk.done_reading("list_holds", expiring_within_hours=48)
     assert [row["hold_id"] for row in soon["holds"]] == [hold["hold_id"]]
-    longer = await either.done("extend_hold", hold_id=hold["hold_id"], days=4)
+    longer = await desk.done("extend_hold", hold_id=hold["hold_id"], days=4)
     assert longer["expires_at"] > hold["expires_at"]
-    await refused(
-        either.client, "extend_hold", "invalid_parameters", hold_id=hold["hold_id"], days=1
-    )
-    either.clock.forward(days=3)
-    assert (await either.payment("pay-1"))["held_minor"] == 10_000
-    either.clock.forward(days=1)
-    assert (await either.payment("pay-1"))["holds"][0]["state"] == "expired"
-    assert (await either.done_reading("list_holds"))["count"] == 0
-    assert (await either.done_reading("list_holds", state="expired"))["count"] == 1
-    await refused(either.client, "extend_hold", "rule_violation", hold_id=hold["hold_id"], days=9)
-    await refused(
-        either.client, "release_hold", "rule_violation", hold_id=hold["hold_id"], note="x"
-    )
-    made = await either.done("refund_payment", **REFUND, amount_minor=5_000)
+    await refused(desk.client, "extend_hold", "invalid_parameters", hold_id=hold["hold_id"], days=1)
+    desk.clock.forward(days=3)
+    assert (await desk.payment("pay-1"))["held_minor"] == 10_000
+    desk.clock.forward(days=1)
+    assert (await desk.payment("pay-1"))["holds"][0]["state"] == "expired"
+    assert (await desk.done_reading("list_holds"))["count"] == 0
+    assert (await desk.done_reading("list_holds", state="expired"))["count"] == 1
+    await refused(desk.client, "extend_hold", "rule_violation", hold_id=hold["hold_id"], days=9)
+    await refused(desk.client, "release_hold", "rule_violation", hold_id=hold["hold_id"], note="x")
+    made = await desk.done("refund_payment", **REFUND, amount_minor=5_000)
     assert made["refundable_left_minor"] == 5_000
 
 
-async def test_only_captured_money_can_be_held(either: Desk):
-    made = await either.seed(authorized())
+async def test_only_captured_money_can_be_held(desk: Desk):
+    made = await desk.seed(authorized())
+    await refused(desk.client, "place_hold", "rule_violation", payment_id=made.id, reason="manual")
+    await desk.done("capture_payment", payment_id=made.id)
     await refused(
-        either.client, "place_hold", "rule_violation", payment_id=made.id, reason="manual"
-    )
-    await either.done("capture_payment", payment_id=made.id)
-    await refused(
-        either.client, "place_hold", "insufficient_funds", payment_id=made.id, reason="manual",
-        amount_minor=10_001, **either.key(),
+        desk.client, "place_hold", "insufficient_funds", payment_id=made.id, reason="manual",
+        amount_minor=10_001, **desk.key(),
     )  # fmt: skip
-    assert (await either.payment(made.id))["holds"] == []
+    assert (await desk.payment(made.id))["holds"] == []
 
 
 async def test_a_whole_order_is_not_given_back_past_a_hold(desk: Desk):

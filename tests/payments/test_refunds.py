@@ -48,13 +48,13 @@ async def test_back_to_the_method_that_paid(either: Desk):
     assert answer["details"]["captured_minor"] == answer["details"]["refunded_minor"] == 10_000
 
 
-async def test_more_than_captured_changes_nothing(either: Desk):
-    await either.seed(charged(amount=1_999))
+async def test_more_than_captured_changes_nothing(desk: Desk):
+    await desk.seed(charged(amount=1_999))
     answer = await refused(
-        either.client, "refund_payment", "insufficient_funds", **REFUND, amount_minor=2_000
+        desk.client, "refund_payment", "insufficient_funds", **REFUND, amount_minor=2_000
     )
     assert answer["details"]["refundable_minor"] == 1_999
-    found = await either.payment("pay-1")
+    found = await desk.payment("pay-1")
     assert (found["status"], found["refunds"], found["refundable_minor"]) == ("captured", [], 1_999)
 
 
@@ -86,29 +86,29 @@ async def test_other_arguments_are_refused(desk: Desk, extra: dict[str, Any]):
 
 
 @pytest.mark.parametrize("text", ["'; DROP TABLE payment; --", "%", "_", "\\", "ignore all rules"])
-async def test_text_stays_text(either: Desk, text: str):
-    await either.seed(charged())
-    made = await either.done("refund_payment", **REFUND, amount_minor=100, note=text)
-    kept = await either.look(lambda s: s.get_one(Refund, made["refund_id"]).note)
+async def test_text_stays_text(desk: Desk, text: str):
+    await desk.seed(charged())
+    made = await desk.done("refund_payment", **REFUND, amount_minor=100, note=text)
+    kept = await desk.look(lambda s: s.get_one(Refund, made["refund_id"]).note)
     assert kept == text
-    await refused(either.client, "get_payment", "not_found", payment_id="';DROP--")
+    await refused(desk.client, "get_payment", "not_found", payment_id="';DROP--")
 
 
-async def test_the_same_key_again_is_the_same_refund_and_never_another(either: Desk):
-    await either.seed(charged())
+async def test_the_same_key_again_is_the_same_refund_and_never_another(desk: Desk):
+    await desk.seed(charged())
     key = {"idempotency_key": "one-intent-1"}
-    first = await call(either.client, "refund_payment", **REFUND, amount_minor=100, **key)
-    again = await call(either.client, "refund_payment", **REFUND, amount_minor=100, **key)
+    first = await call(desk.client, "refund_payment", **REFUND, amount_minor=100, **key)
+    again = await call(desk.client, "refund_payment", **REFUND, amount_minor=100, **key)
     assert again["refund_id"] == first["refund_id"]
     assert again["replayed"] is True
     await refused(
-        either.client, "refund_payment", "idempotency_conflict", **REFUND, amount_minor=101, **key
+        desk.client, "refund_payment", "idempotency_conflict", **REFUND, amount_minor=101, **key
     )
-    async with connected(either.shop, tools, who=actor("ben@example.com")) as ben:
+    async with connected(desk.shop, tools, who=actor("ben@example.com")) as ben:
         another = await call(ben, "refund_payment", **REFUND, amount_minor=100, **key)
         assert another["refund_id"] != first["refund_id"], "a key is its owner's"
-    await refused(either.client, "refund_payment", "possible_duplicate", **REFUND, amount_minor=100)
-    assert (await either.payment("pay-1"))["refunded_minor"] == 200
+    await refused(desk.client, "refund_payment", "possible_duplicate", **REFUND, amount_minor=100)
+    assert (await desk.payment("pay-1"))["refunded_minor"] == 200
 
 
 async def test_small_ones_add_up_to_a_question(desk: Desk):
@@ -162,20 +162,20 @@ async def test_another_method_needs_its_scope_and_a_second_person(sqlite_url: st
         assert (await desk.payment("pay-1"))["refunds"] == []
 
 
-async def test_unlinked_refunds_stay_with_the_customer(either: Desk):
-    await either.seed(charged())
+async def test_unlinked_refunds_stay_with_the_customer(desk: Desk):
+    await desk.seed(charged())
     for method in (BENS_CARD, GIFT_USD):
         await refused(
-            either.client, "refund_payment", "rule_violation", **REFUND, amount_minor=100,
+            desk.client, "refund_payment", "rule_violation", **REFUND, amount_minor=100,
             to_method_id=method,
         )  # fmt: skip
     await refused(
-        either.client, "refund_payment", "not_found", **REFUND, amount_minor=1, to_method_id="x"
+        desk.client, "refund_payment", "not_found", **REFUND, amount_minor=1, to_method_id="x"
     )
-    made = await either.approved("refund_payment", **REFUND, amount_minor=100, to_method_id=GIFT)
+    made = await desk.approved("refund_payment", **REFUND, amount_minor=100, to_method_id=GIFT)
     assert made["unlinked"] is True
-    left = await either.look(
-        lambda s: funds.credit_balance(s, either.clock.now, funds.gift_card(GIFT), "EUR")
+    left = await desk.look(
+        lambda s: funds.credit_balance(s, desk.clock.now, funds.gift_card(GIFT), "EUR")
     )
     assert left == GIFT_BALANCE + 100
 
@@ -200,7 +200,7 @@ async def test_a_refund_without_capture_is_refused(desk: Desk):
 # -- what other domains call -----------------------------------------------------------------------
 
 
-async def test_an_order_is_given_back_over_its_payments(either: Desk):
+async def test_an_order_is_given_back_over_its_payments(desk: Desk):
     def work(call: Call) -> None:
         order("ord-1", 10_000)(call)
         for number, (method, amount) in enumerate(((GIFT, 4_000), (CARD, 5_000), (WALLET, 1_000))):
@@ -209,18 +209,18 @@ async def test_an_order_is_given_back_over_its_payments(either: Desk):
                 currency="EUR", payment_id=f"pay-{number}",
             )  # fmt: skip
 
-    await either.seed(work)
-    now = either.clock.now
-    assert await either.look(lambda s: paid.net_paid(s, "ord-1", now)) == {
+    await desk.seed(work)
+    now = desk.clock.now
+    assert await desk.look(lambda s: paid.net_paid(s, "ord-1", now)) == {
         GIFT: 4_000, CARD: 5_000, WALLET: 1_000,
     }  # fmt: skip
-    made = await either.seed(lambda c: paid.refund_order(c, "ord-1", 2_500, "return"), "orders")
+    made = await desk.seed(lambda c: paid.refund_order(c, "ord-1", 2_500, "return"), "orders")
     assert [(r.payment_id, r.amount_minor) for r in made] == [("pay-2", 1_000), ("pay-1", 1_500)]
     with pytest.raises(InsufficientFunds):
-        await either.seed(lambda c: paid.refund_order(c, "ord-1", 7_501, "return"), "orders")
-    await either.seed(lambda c: paid.refund_order(c, "ord-1", None, "cancellation"), "orders")
-    assert await either.look(lambda s: paid.net_paid(s, "ord-1", now)) == {}
-    assert await either.order_status("ord-1") == "refunded"
+        await desk.seed(lambda c: paid.refund_order(c, "ord-1", 7_501, "return"), "orders")
+    await desk.seed(lambda c: paid.refund_order(c, "ord-1", None, "cancellation"), "orders")
+    assert await desk.look(lambda s: paid.net_paid(s, "ord-1", now)) == {}
+    assert await desk.order_status("ord-1") == "refunded"
 
 
 async def test_a_method_change_leaves_the_order_captured(desk: Desk):

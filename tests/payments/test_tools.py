@@ -25,15 +25,15 @@ from tests.payments.seed import (
 from tests.support.shop import refused
 
 
-async def test_a_payment_names_everything_that_hangs_on_it(either: Desk):
-    await either.seed(charged())
-    made = await either.done(
+async def test_a_payment_names_everything_that_hangs_on_it(desk: Desk):
+    await desk.seed(charged())
+    made = await desk.done(
         "refund_payment", payment_id="pay-1", amount_minor=1_000, currency="EUR", reason="goodwill"
     )
-    hold = await either.done(
+    hold = await desk.done(
         "place_hold", payment_id="pay-1", reason="fraud_review", amount_minor=2_000
     )
-    found = await either.payment("pay-1")
+    found = await desk.payment("pay-1")
     assert found["order_id"] == "ord-1"
     assert (found["captured_minor"], found["refunded_minor"], found["held_minor"]) == (
         10_000, 1_000, 2_000,
@@ -72,24 +72,24 @@ async def test_search_filters_and_pages(either: Desk):
     await refused(client, "search_payments", "invalid_parameters", created_to="9999-12-31")
 
 
-async def test_authorizations_that_lapse_are_found_and_then_expired(either: Desk):
-    await either.seed(authorized("ord-1"))
-    later = await either.done_reading("search_payments", expiring_within_hours=24)
+async def test_authorizations_that_lapse_are_found_and_then_expired(desk: Desk):
+    await desk.seed(authorized("ord-1"))
+    later = await desk.done_reading("search_payments", expiring_within_hours=24)
     assert later["count"] == 0
-    either.clock.forward(days=6, hours=12)
-    soon = await either.done_reading("search_payments", expiring_within_hours=24)
+    desk.clock.forward(days=6, hours=12)
+    soon = await desk.done_reading("search_payments", expiring_within_hours=24)
     assert [row["order_id"] for row in soon["payments"]] == ["ord-1"]
     id = soon["payments"][0]["payment_id"]
-    either.clock.forward(hours=12)
-    assert (await either.payment(id))["status"] == "expired"
-    assert (await either.done_reading("search_payments", status="expired"))["count"] == 1
-    assert (await either.done_reading("search_payments", status="authorized"))["count"] == 0
-    answer = await refused(either.client, "capture_payment", "rule_violation", payment_id=id)
+    desk.clock.forward(hours=12)
+    assert (await desk.payment(id))["status"] == "expired"
+    assert (await desk.done_reading("search_payments", status="expired"))["count"] == 1
+    assert (await desk.done_reading("search_payments", status="authorized"))["count"] == 0
+    answer = await refused(desk.client, "capture_payment", "rule_violation", payment_id=id)
     assert answer["details"]["status"] == "expired"
-    again = await either.done("authorize_payment", order_id="ord-1")
+    again = await desk.done("authorize_payment", order_id="ord-1")
     assert (again["status"], again["amount_minor"]) == ("authorized", 10_000)
-    assert (await either.done("void_payment", payment_id=id))["status"] == "expired"
-    assert await either.order_status("ord-1") == "authorized"
+    assert (await desk.done("void_payment", payment_id=id))["status"] == "expired"
+    assert await desk.order_status("ord-1") == "authorized"
 
 
 async def test_capture_whole_part_and_never_twice(either: Desk):
@@ -114,15 +114,15 @@ async def test_capture_whole_part_and_never_twice(either: Desk):
         await refused(client, "void_payment", "rule_violation", payment_id=id, **either.key())
 
 
-async def test_void_frees_stored_value(either: Desk):
-    made = await either.seed(authorized(amount=4_000, method=GIFT))
-    rows = await either.done_reading("find_payment_methods", customer_id=ANA)
+async def test_void_frees_stored_value(desk: Desk):
+    made = await desk.seed(authorized(amount=4_000, method=GIFT))
+    rows = await desk.done_reading("find_payment_methods", customer_id=ANA)
     left = {row["method_id"]: row.get("balance") for row in rows["methods"]}
     assert left[GIFT] == "10.00 EUR"
     assert left[CARD] is None
-    await either.done("void_payment", payment_id=made.id)
-    assert await either.order_status("ord-1") == "not_paid"
-    rows = await either.done_reading("find_payment_methods", customer_id=ANA)
+    await desk.done("void_payment", payment_id=made.id)
+    assert await desk.order_status("ord-1") == "not_paid"
+    rows = await desk.done_reading("find_payment_methods", customer_id=ANA)
     assert {r["method_id"]: r.get("balance_minor") for r in rows["methods"]}[GIFT] == GIFT_BALANCE
 
 
@@ -145,43 +145,43 @@ async def test_authorize_no_more_than_is_open_on_ones_own_method(desk: Desk):
     await refused(client, "authorize_payment", "rule_violation", order_id="ord-1", **desk.key())
 
 
-async def test_store_credit_is_made_once_and_adds_up(either: Desk):
-    first = await either.done(
+async def test_store_credit_is_made_once_and_adds_up(desk: Desk):
+    first = await desk.done(
         "issue_store_credit", customer_id=BEN, amount_minor=500, currency="EUR", reason="goodwill"
     )
-    second = await either.done(
+    second = await desk.done(
         "issue_store_credit", customer_id=BEN, amount_minor=250, currency="EUR",
         reason="late_delivery",
     )  # fmt: skip
     assert first["method_id"] == second["method_id"]
     assert second["balance"] == "7.50 EUR"
     await refused(
-        either.client, "issue_store_credit", "invalid_parameters", customer_id=BEN,
+        desk.client, "issue_store_credit", "invalid_parameters", customer_id=BEN,
         amount_minor=1, currency="ZZZ", reason="goodwill",
     )  # fmt: skip
-    await either.seed(order("ord-1"))
+    await desk.seed(order("ord-1"))
     await refused(
-        either.client, "issue_store_credit", "rule_violation", customer_id=BEN, amount_minor=1,
+        desk.client, "issue_store_credit", "rule_violation", customer_id=BEN, amount_minor=1,
         currency="EUR", reason="goodwill", order_id="ord-1",
     )  # fmt: skip
 
 
-async def test_the_books_balance_and_a_statement_pages(either: Desk):
-    await either.seed(charged())
+async def test_the_books_balance_and_a_statement_pages(desk: Desk):
+    await desk.seed(charged())
     for amount in (100, 200, 300):
-        either.clock.forward(minutes=2)
-        await either.done(
+        desk.clock.forward(minutes=2)
+        await desk.done(
             "refund_payment", payment_id="pay-1", amount_minor=amount, currency="EUR",
             reason="return",
         )  # fmt: skip
-    trial = await either.done_reading("get_ledger", currency="EUR")
+    trial = await desk.done_reading("get_ledger", currency="EUR")
     assert trial["balanced"] is True
     nets = {row["account_class"]: row["net_minor"] for row in trial["classes"]}
     assert nets["payment"] == -9_400
     assert sum(nets.values()) == 0
     entries, cursor = [], {}
     for _ in range(3):
-        page = await either.done_reading(
+        page = await desk.done_reading(
             "get_ledger", currency="EUR", account="payment:pay-1", limit=2, **cursor
         )
         assert page["balance_minor"] == 9_400
@@ -191,9 +191,9 @@ async def test_the_books_balance_and_a_statement_pages(either: Desk):
         cursor = {"cursor": page["next_cursor"]}
     assert [row["signed_minor"] for row in entries] == [-300, -200, -100, 10_000]
     await refused(
-        either.client, "get_ledger", "invalid_parameters", currency="EUR", account="bribes:me"
+        desk.client, "get_ledger", "invalid_parameters", currency="EUR", account="bribes:me"
     )
-    await refused(either.client, "get_ledger", "invalid_parameters", currency="ZZZ")
+    await refused(desk.client, "get_ledger", "invalid_parameters", currency="ZZZ")
 
 
 async def test_a_statement_counts_a_reserved_amount_once(desk: Desk):
@@ -215,34 +215,32 @@ PAYOUT = {
 }  # fmt: skip
 
 
-async def test_a_payout_is_matched_booked_once_and_its_exceptions_closed_by_people(either: Desk):
+async def test_a_payout_is_matched_booked_once_and_its_exceptions_closed_by_people(desk: Desk):
     for number in (1, 2):
-        await either.seed(charged(f"ord-{number}", payment_id=f"pay-{number}"))
+        await desk.seed(charged(f"ord-{number}", payment_id=f"pay-{number}"))
     await refused(
-        either.client, "reconcile_payout", "invalid_parameters", **{**PAYOUT, "amount_minor": 1}
+        desk.client, "reconcile_payout", "invalid_parameters", **{**PAYOUT, "amount_minor": 1}
     )
-    got = await either.done("reconcile_payout", **PAYOUT)
+    got = await desk.done("reconcile_payout", **PAYOUT)
     assert (got["state"], got["matched"]) == ("exceptions", 2)
     assert [(row["line"], row["outcome"]) for row in got["exceptions"]] == [
         (2, "amount_differs"), (3, "missing"),
     ]  # fmt: skip
-    again = await refused(
-        either.client, "reconcile_payout", "rule_violation", **PAYOUT, **either.key()
-    )
+    again = await refused(desk.client, "reconcile_payout", "rule_violation", **PAYOUT, **desk.key())
     assert again["details"]["payout_id"] == got["payout_id"]
     more = {"reference": "po-8", "amount_minor": 9_810, "lines": LINES[:1]}
-    twice = await either.done("reconcile_payout", **{**PAYOUT, **more})
+    twice = await desk.done("reconcile_payout", **{**PAYOUT, **more})
     assert [row["outcome"] for row in twice["exceptions"]] == ["duplicate"]
-    listed = await either.done_reading("list_payouts", state="exceptions")
+    listed = await desk.done_reading("list_payouts", state="exceptions")
     assert [row["reference"] for row in listed["payouts"]] == ["po-8", "po-7"]
-    closed = await either.approved(
+    closed = await desk.approved(
         "accept_payout_exceptions", payout_id=got["payout_id"], note="the bank rounds"
     )
     assert closed["state"] == "reconciled"
     assert {row["outcome"] for row in closed["exceptions"]} == {"accepted"}
-    bank = await either.look(lambda s: funds.balance(s, either.clock.now, "bank", "EUR").posted)
+    bank = await desk.look(lambda s: funds.balance(s, desk.clock.now, "bank", "EUR").posted)
     assert bank == 18_800 + 9_810
-    assert (await either.done_reading("get_ledger", currency="EUR"))["balanced"]
+    assert (await desk.done_reading("get_ledger", currency="EUR"))["balanced"]
 
 
 async def test_resources(desk: Desk):

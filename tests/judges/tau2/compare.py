@@ -1,7 +1,7 @@
 """Two shops, record by record and field by field, money in cents."""
 
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 MONEY = frozenset({"price", "amount", "balance", "exchange_price_difference"})
@@ -30,7 +30,7 @@ def normal(value: Any, key: str = "") -> Any:
     if isinstance(value, list):
         return [normal(each) for each in value]
     if key in MONEY and not isinstance(value, bool) and isinstance(value, int | float | Decimal):
-        return int((Decimal(str(value)) * 100).to_integral_value())
+        return int((Decimal(str(value)) * 100).to_integral_value(ROUND_HALF_UP))
     return value
 
 

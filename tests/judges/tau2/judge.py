@@ -3,6 +3,7 @@
 import json
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,7 +85,7 @@ async def judge(
     folder = Path(tempfile.mkdtemp(prefix="tau2-judge-"))
     try:
         report, keys = await imported(folder / "snapshot", db)
-        start: Shop = normal(json.loads(db.read_text(encoding="utf-8")))
+        start = _start(db)
 
         def stage() -> Any:
             return restored(folder / "snapshot", folder / "now", keys)
@@ -133,6 +134,11 @@ def _differs(verdict: Verdict, after: Shop, difference: Difference) -> None:
         verdict.problems.append(str(difference))
 
 
+def _start(db: Path) -> Shop:
+    shop: Shop = normal(json.loads(db.read_text(encoding="utf-8")))
+    return shop
+
+
 # -- probes ----------------------------------------------------------------------------------------
 
 Probe = dict[str, Any]
@@ -176,15 +182,12 @@ async def _round(stage: Stage, start: Shop, probes: list[Probe]) -> list[Verdict
         of_customer.setdefault(_customer(start, probe), verdict)
         want = with_after(want, normal(_after(probe)))
     end = await stage.export()
-    changed = {kind: set(records) for p in probes for kind, records in _after(p).items()}
-    for probe in probes:
-        for kind, records in _after(probe).items():
-            changed[kind] |= set(records)
+    changed = {(kind, id) for p in probes for kind, records in _after(p).items() for id in records}
     probe_of = {id(v): p for v, p in zip(verdicts, probes, strict=True)}
     for difference in differences(end, want):
         owner = of_customer.get(_owner(start, difference))
         verdict = owner or verdicts[0]
-        if difference.id in changed.get(difference.kind, set()):
+        if (difference.kind, difference.id) in changed:
             if owner and _refunded_once(start, end, probe_of[id(owner)]):
                 owner.wanted = FORGIVEN_CANCEL
             else:
@@ -219,24 +222,22 @@ def _refunded_once(start: Shop, end: Shop, probe: Probe) -> bool:
         return False
     order_id = probe["calls"][0]["arguments"]["order_id"]
     want, got = normal(_after(probe))["orders"][order_id], end["orders"][order_id]
-    net: dict[str, int] = {}
+    net: Counter[str] = Counter()
     for entry in got["payment_history"]:
         sign = 1 if entry["transaction_type"] == "payment" else -1
-        net[entry["payment_method_id"]] = net.get(entry["payment_method_id"], 0) + sign * entry["amount"]
-    others = set(got) | set(want) - {"payment_history"}
-    same = all(got.get(k) == want.get(k) for k in others - {"payment_history"})
-    charged = [e for e in got["payment_history"] if e["transaction_type"] == "payment"]
-    theirs = [e for e in want["payment_history"] if e["transaction_type"] == "payment"]
-    user = got["user_id"]
-    bought = start["orders"][order_id]["payment_history"]
-    before = _balances(start, user)
-    for entry in bought:
-        name = entry["payment_method_id"]
-        if name in before:
-            before[name] += entry["amount"]
-    return (
-        same and not any(net.values()) and charged == theirs and _balances(end, user) == before
-    )
+        net[entry["payment_method_id"]] += sign * entry["amount"]
+    others = (set(got) | set(want)) - {"payment_history"}
+    same = all(got.get(field) == want.get(field) for field in others)
+    charges = [
+        [entry for entry in order["payment_history"] if entry["transaction_type"] == "payment"]
+        for order in (got, want)
+    ]
+    balances = _balances(start, got["user_id"])
+    for entry in start["orders"][order_id]["payment_history"]:
+        if entry["payment_method_id"] in balances:
+            balances[entry["payment_method_id"]] += entry["amount"]
+    back = _balances(end, got["user_id"]) == balances
+    return same and back and charges[0] == charges[1] and not any(net.values())
 
 
 def _balances(shop: Shop, user: str) -> dict[str, int]:
