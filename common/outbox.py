@@ -170,7 +170,8 @@ def perform(gateway: PaymentGateway, job: Job, now: datetime) -> Outcome:
     gateway raises."""
     if job.ask:
         about = None if job.kind == "authorize" else job.provider_ref
-        answer = gateway.ask(job.operation_id, Sent(job.kind, about, job.sent_at))  # type: ignore[arg-type]
+        sent = Sent(job.kind, about, job.sent_at)  # type: ignore[arg-type]
+        answer = gateway.ask(job.operation_id, sent)
         if answer.state is not State.NOT_FOUND:
             return answer
         if now - job.sent_at > RESEND_WITHIN:

@@ -99,7 +99,10 @@ def test_sizes() -> None:
             if len(line) > 100
         ]
         for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            if (
+                isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+                and "versions" not in name.parts
+            ):
                 length = (node.end_lineno or 0) - node.lineno + 1
                 if length > 70:
                     bad.append(f"{name}:{node.lineno} {node.name}: {length} lines")

@@ -29,8 +29,7 @@ from common import stock
 from common.approvals import approvers, decisions
 from common.audit.verify import verify
 from common.call import Call, quoted
-from common.errors import ApprovalInvalid, ShopError
-from common.incoming import Done, Request
+from common.errors import ApprovalInvalid
 from common.keys import anchor_key
 from common.scopes import Scope
 from common.settings import inherited

@@ -52,9 +52,10 @@ class Level:
 def read(path: Path) -> Content:
     """The file's rows, and its headers as written. Raises ValueError when it is no inventory file."""
     found = rows(path)
-    if found and not {"sku", "handle"} & set(found[0]):
+    names = spelling(path)
+    if not {"sku", "handle"} & set(names):
         raise ValueError(f"{path.name} has no columns for SKUs and handles")
-    return found, spelling(path)
+    return found, names
 
 
 def size(content: Content) -> int:

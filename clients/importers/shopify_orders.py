@@ -14,7 +14,17 @@ from sqlalchemy import select
 from clients.importers import shopify_payments as payments
 from clients.importers.loader import Format, Load, Opened, identifier, minor, text
 from clients.importers.report import Refused
-from clients.importers.sheets import Row, bare, count, id_of, moment, note_unread, rows, whole
+from clients.importers.sheets import (
+    Row,
+    bare,
+    count,
+    id_of,
+    moment,
+    note_unread,
+    rows,
+    spelling,
+    whole,
+)
 from common.money import allocate
 from common.tables.base import Record
 from common.tables.inventory import Product, Variant
@@ -54,8 +64,8 @@ def read(path: Path) -> list[Row]:
     """The file's rows. Raises ValueError when it is no orders file."""
     found = rows(path)
     needed = {"name", "currency", "total", "lineitem name", "lineitem quantity", "lineitem price"}
-    if found and not needed <= set(found[0]):
-        missing = ", ".join(sorted(needed - set(found[0])))
+    missing = ", ".join(sorted(needed - set(spelling(path))))
+    if missing:
         raise ValueError(f"{path.name} has no columns {missing}")
     return found
 

@@ -22,6 +22,7 @@ from clients.importers.sheets import (
     id_of,
     note_unread,
     rows,
+    spelling,
     usable,
     whole,
 )
@@ -48,7 +49,8 @@ _DEFAULT: Final = ("title", "default title")
 def read(path: Path) -> list[Row]:
     """The file's rows. Raises ValueError when it is no products file."""
     found = rows(path)
-    if found and (not set(HANDLE) & set(found[0]) or not set(PRICE) & set(found[0])):
+    names = set(spelling(path))
+    if not names & set(HANDLE) or not names & set(PRICE):
         raise ValueError(f"{path.name} has no columns for handles and prices")
     return found
 

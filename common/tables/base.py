@@ -1,5 +1,6 @@
 """What every table has: an owner, and for business rows a version and the audit record behind."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
@@ -91,4 +92,10 @@ class Record(Base):
 
 def tables() -> dict[str, type[Base]]:
     """Every mapped table, by its name in the database."""
-    return {str(mapper.local_table.name): mapper.class_ for mapper in Base.registry.mappers}  # type: ignore[attr-defined]
+    return {kind.__tablename__: kind for kind in _mapped(Base) if "__tablename__" in vars(kind)}
+
+
+def _mapped(kind: type[Base]) -> Iterator[type[Base]]:
+    for each in kind.__subclasses__():
+        yield each
+        yield from _mapped(each)

@@ -218,4 +218,3 @@ class Stop(Record):
         CheckConstraint("planned_departure >= planned_arrival", name="planned"),
         CheckConstraint("departed_at >= arrived_at", name="times"),
     )  # fmt: skip
-

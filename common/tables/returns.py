@@ -164,9 +164,7 @@ class ReturnLine(Record):
             "position", "received", "damaged", "refund_minor", "fee_minor", "exchange_price_minor"
         ),
         CheckConstraint("received <= quantity and damaged <= received", name="received"),
-        CheckConstraint(
-            "(exchange_sku is null) = (exchange_price_minor is null)", name="exchange"
-        ),
+        CheckConstraint("(exchange_sku is null) = (exchange_price_minor is null)", name="exchange"),
     )
 
 

@@ -71,9 +71,7 @@ class Transfer(Base):
         CheckConstraint("amount > 0 or kind in ('void','expire')", name="amount_moved"),
         CheckConstraint("kind in ('posted','pending','post','void','expire')", name="kind"),
         CheckConstraint("debit_id != credit_id", name="two_accounts"),
-        CheckConstraint(
-            "(pending_id is null) = (kind in ('posted','pending'))", name="resolves"
-        ),
+        CheckConstraint("(pending_id is null) = (kind in ('posted','pending'))", name="resolves"),
         # The history of an account is read by these.
         Index("ix_transfer_debit", "debit_id", "at", "id"),
         Index("ix_transfer_credit", "credit_id", "at", "id"),

@@ -34,9 +34,7 @@ def words(column: str, listed: str) -> sa.CheckConstraint:
 def unique_where(name: str, table: str, columns: list[str], condition: str) -> None:
     """At most one row for the columns among those of the condition."""
     where = sa.text(condition)
-    op.create_index(
-        name, table, columns, unique=True, sqlite_where=where, postgresql_where=where
-    )
+    op.create_index(name, table, columns, unique=True, sqlite_where=where, postgresql_where=where)
 
 
 def append_only(table: str) -> None:

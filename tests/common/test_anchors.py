@@ -258,7 +258,8 @@ def test_seven_processes_anchor(empty: Log) -> None:
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", ANCHORER, str(empty.folder), str(number)],
-            cwd=ROOT, env=inherited(),
+            cwd=ROOT,
+            env=inherited(),
         )
         for number in range(7)
     ]

@@ -383,8 +383,8 @@ def test_head_edited(log: Log, statement: str, kind: str) -> None:
 @pytest.mark.parametrize(
     "statement",
     [
-        "UPDATE audit_payload SET payload='{\"note\": \"y\"}' WHERE audit_id=?",
-        "UPDATE audit_payload SET payload='{\"note\":\"x\"}' WHERE audit_id=?",
+        'UPDATE audit_payload SET payload=\'{"note": "y"}\' WHERE audit_id=?',
+        'UPDATE audit_payload SET payload=\'{"note":"x"}\' WHERE audit_id=?',
         "UPDATE audit_payload SET payload='[]' WHERE audit_id=?",
         "UPDATE audit_payload SET salt=zeroblob(32) WHERE audit_id=?",
         "UPDATE audit_payload SET salt='text' WHERE audit_id=?",
@@ -519,6 +519,7 @@ def test_database_unreadable(log: Log) -> None:
 
 
 # -- joins -------------------------------------------------------------------------------------
+
 
 def test_row_without_its_record(log: Log) -> None:
     """Every table that names audit records is joined with them."""
@@ -684,9 +685,7 @@ async def test_any_input_on_postgres(postgres_log: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
-async def test_checked_while_written(
-    kind: str, log: Log, request: pytest.FixtureRequest
-) -> None:
+async def test_checked_while_written(kind: str, log: Log, request: pytest.FixtureRequest) -> None:
     """A check in the middle of traffic sees one moment, and finds it sound."""
     url = log.url if kind == "sqlite" else request.getfixturevalue("postgres_log")
     writing, checking = Database(url), Database(url)

@@ -84,9 +84,7 @@ def test_a_row_changed_meanwhile_is_not_overwritten(postgres: Postgres) -> None:
 
 def record(session: Session, id: str) -> None:
     session.add(
-        AuditRecord(
-            id=id, chain=0, seq=int(id[4:]), at=datetime.now(UTC), record={}, prev="", h=""
-        )
+        AuditRecord(id=id, chain=0, seq=int(id[4:]), at=datetime.now(UTC), record={}, prev="", h="")
     )
 
 

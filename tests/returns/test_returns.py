@@ -27,7 +27,7 @@ async def requested(desk: Desk, order: dict[str, Any], **more: Any) -> dict[str,
     return await step(desk, "request_return", order_id=order["order_id"], **more)
 
 
-async def back(desk: Desk, rma: dict[str, Any], *, grade: str = "A", disposition: str = "restock"):  # noqa: ANN201
+async def back(desk: Desk, rma: dict[str, Any], *, grade: str = "A", disposition: str = "restock"):
     """Authorized if need be, received whole and inspected."""
     ask = {"return_id": rma["return_id"]}
     if rma["state"] in ("requested", "needs_review"):

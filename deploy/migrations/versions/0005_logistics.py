@@ -49,7 +49,9 @@ def manifest() -> None:
     )
     op.create_index("ix_manifest_date", "manifest", ["on_date", "id"])
     unique_where(
-        "uq_manifest_open", "manifest", ["carrier_id", "warehouse_id", "on_date"],
+        "uq_manifest_open",
+        "manifest",
+        ["carrier_id", "warehouse_id", "on_date"],
         "state = 'open'",
     )
 
@@ -184,7 +186,9 @@ def delivery_exception() -> None:
     )
     op.create_index("ix_delivery_exception_shipment_id", "delivery_exception", ["shipment_id"])
     unique_where(
-        "uq_delivery_exception_open", "delivery_exception", ["shipment_id", "kind"],
+        "uq_delivery_exception_open",
+        "delivery_exception",
+        ["shipment_id", "kind"],
         "resolved_at is null",
     )
 
@@ -288,7 +292,9 @@ def label() -> None:
     op.create_index("ix_label_shipment_id", "label", ["shipment_id"])
     op.create_index("ix_label_tracking_number", "label", ["tracking_number"])
     unique_where(
-        "uq_label_live", "label", ["parcel_id"],
+        "uq_label_live",
+        "label",
+        ["parcel_id"],
         "state in ('pending','purchased','voiding')",
     )
 

@@ -195,6 +195,8 @@ def stop() -> None:
     op.create_index("ix_stop_route", "stop", ["route_id", "position", "id"])
     op.create_index("ix_stop_shipment_id", "stop", ["shipment_id"])
     unique_where(
-        "uq_stop_live", "stop", ["shipment_id"],
+        "uq_stop_live",
+        "stop",
+        ["shipment_id"],
         "status in ('pending','enroute','arrived','servicing')",
     )

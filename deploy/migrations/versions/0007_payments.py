@@ -80,9 +80,7 @@ def provider_event() -> None:
         sa.Column("handled_at", TIME),
         sa.UniqueConstraint("provider", "provider_event_id"),
     )
-    op.create_index(
-        "ix_provider_event_open", "provider_event", ["handled_at", "received_at", "id"]
-    )
+    op.create_index("ix_provider_event_open", "provider_event", ["handled_at", "received_at", "id"])
 
 
 def payment_method() -> None:
@@ -307,10 +305,14 @@ def payout_line() -> None:
     op.create_index("ix_payout_line_payment_id", "payout_line", ["payment_id"])
     op.create_index("ix_payout_line_refund_id", "payout_line", ["refund_id"])
     unique_where(
-        "uq_payout_charge", "payout_line", ["payment_id"],
+        "uq_payout_charge",
+        "payout_line",
+        ["payment_id"],
         "kind = 'charge' and outcome = 'matched'",
     )
     unique_where(
-        "uq_payout_refund", "payout_line", ["refund_id"],
+        "uq_payout_refund",
+        "payout_line",
+        ["refund_id"],
         "kind = 'refund' and outcome = 'matched'",
     )

@@ -84,8 +84,7 @@ def claim() -> None:
         sa.CheckConstraint("length(currency) = 3", name="currency"),
         words("kind", "customer carrier insurer supplier"),
         sa.CheckConstraint(
-            "freight_minor >= 0 and claimed_minor >= 0 and approved_minor >= 0 and paid_minor >= "
-            "0",
+            "freight_minor >= 0 and claimed_minor >= 0 and approved_minor >= 0 and paid_minor >= 0",
             name="not_negative",
         ),
         words("resolution", "refund replacement credit"),
@@ -219,6 +218,8 @@ def claim_line() -> None:
     op.create_index("ix_claim_line_shipment_line_id", "claim_line", ["shipment_line_id"])
     op.create_index("ix_claim_line_sku", "claim_line", ["sku"])
     unique_where(
-        "uq_claim_line_open", "claim_line", ["shipment_line_id", "claim_type"],
+        "uq_claim_line_open",
+        "claim_line",
+        ["shipment_line_id", "claim_type"],
         "carrier_open",
     )

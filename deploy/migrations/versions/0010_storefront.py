@@ -176,9 +176,10 @@ def checkout() -> None:
     op.create_index("ix_checkout_expiring", "checkout", ["state", "expires_at", "id"])
     op.create_index("ix_checkout_payment_id", "checkout", ["payment_id"])
     unique_where(
-        "uq_checkout_open", "checkout", ["cart_id"],
-        "state in "
-        "('incomplete','requires_escalation','ready_for_complete','complete_in_progress')",
+        "uq_checkout_open",
+        "checkout",
+        ["cart_id"],
+        "state in ('incomplete','requires_escalation','ready_for_complete','complete_in_progress')",
     )
 
 
