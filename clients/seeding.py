@@ -7,7 +7,7 @@ from typing import Final
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from clients.demo_shop import catalogue, history
+from clients.demo_shop import catalogue, desk, history
 from common.audit import chain
 from common.audit.records import FORM, who
 from common.call import Actor, Call
@@ -41,7 +41,7 @@ async def seed_demo(shop: Shop, *, days: int = 90, seed: int = SEED) -> dict[str
         made = {
             "warehouses": 3, "skus": len({v.id for v in variants}),
             "customers": len(customers), "orders": orders,
-        }  # fmt: skip
+        } | desk.lie_open(call, customers)  # fmt: skip
         record = {
             "v": FORM, "server": "shop", "version": release(), "tool": "seed", "outcome": "ok",
             "actor": who(SEEDER), "args": {"days": days, "seed": seed}, "effects": [],

@@ -609,17 +609,17 @@ async def test_one_approval_by_many_calls_at_once(shop: Shop) -> None:
 async def test_one_approval_by_two_processes(shop: Shop) -> None:
     async with connected(shop, hostile) as client:
         id, _ = await granted(shop, client, quantity=100)
-    answers = await asyncio.to_thread(raced, shop.settings.home, id)
+    answers = await asyncio.to_thread(raced, shop.settings.home, id, shop.guard.clock())
     assert sorted(answer["replayed"] for answer in answers) == [False, True], answers
     assert await left(shop) == 900
     await sound(shop)
 
 
-def raced(home: Path, id: str) -> list[dict[str, Any]]:
+def raced(home: Path, id: str, now: datetime) -> list[dict[str, Any]]:
     """Two processes, both ready before either begins; what each was told."""
     racers = [
         subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.racer", str(home), id],
+            [sys.executable, "-m", "tests.faults.racer", str(home), id, now.isoformat()],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
         )
         for _ in range(2)

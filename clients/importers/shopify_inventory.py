@@ -50,7 +50,7 @@ class Level:
 
 
 def read(path: Path) -> Content:
-    """The file's rows, and its headers as written. Raises ValueError when it is no inventory file."""
+    """The rows, and the headers as written. Raises ValueError when it is no inventory file."""
     found = rows(path)
     names = spelling(path)
     if not {"sku", "handle"} & set(names):

@@ -1,8 +1,9 @@
-"""One of two processes that use the same approval: ``python -m tests.faults.racer folder id``."""
+"""One of two processes that use the same approval: ``python -m tests.faults.racer folder id time``."""
 
 import asyncio
 import json
 import sys
+from datetime import datetime
 from pathlib import Path
 
 from common.errors import ShopError
@@ -12,8 +13,8 @@ from tests.faults.bench import ANA, settings_of
 from tests.support import toy
 
 
-async def race(home: Path, id: str) -> None:
-    shop = await Shop.open(settings_of(home))
+async def race(home: Path, id: str, now: datetime) -> None:
+    shop = await Shop.open(settings_of(home), clock=lambda: now)
     request = Request(toy.tools.tools["take"], {"quantity": 100, "approval_id": id}, ANA)
     print("ready", flush=True)
     await asyncio.to_thread(sys.stdin.readline)
@@ -28,4 +29,4 @@ async def race(home: Path, id: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(race(Path(sys.argv[1]), sys.argv[2]))
+    asyncio.run(race(Path(sys.argv[1]), sys.argv[2], datetime.fromisoformat(sys.argv[3])))

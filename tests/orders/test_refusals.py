@@ -200,7 +200,8 @@ def with_a_shipment(order_id: str):
         order = call.get(Order, order_id)
         call.add(
             Shipment(
-                id=call.new_id("shipment"), order_id=order_id, kind="outbound", status="created", status_at=call.now,
+                id=call.new_id("shipment"), order_id=order_id, kind="outbound",
+                status="created", status_at=call.now,
                 warehouse_id=order.warehouse_id, ship_to=order.ship_to, currency="EUR",
                 created_at=call.now,
             )

@@ -1,0 +1,98 @@
+"""What ``shop config`` prints starts servers, on a machine that knows nothing but the paste."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mcp import Client, StdioServerParameters
+from typer.testing import CliRunner, Result
+
+from clients.cli import app
+from servers.run import DOMAINS
+from tests.support.shop import call, refused
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def printed(home: Path, *words: str) -> Result:
+    variables = {"SHOP_HOME": str(home), "SHOP_OPERATOR": "ana@example.com"}
+    return CliRunner().invoke(app, ["config", *words], env=variables)
+
+
+@pytest.mark.parametrize(
+    ("host", "key"), [("claude", "mcpServers"), ("cursor", "mcpServers"), ("vscode", "servers")]
+)
+def test_each_host_has_its_form(tmp_path: Path, host: str, key: str) -> None:
+    result = printed(tmp_path, host)
+    assert result.exit_code == 0, result.output
+    listed = json.loads(result.stdout)
+    assert set(listed) == {key}
+    assert set(listed[key]) == {f"shop-{domain}" for domain in DOMAINS}
+    for name, entry in listed[key].items():
+        assert entry.get("type") == ("stdio" if host == "vscode" else None)
+        assert Path(entry["command"]).is_absolute()
+        assert entry["args"] == ["-m", "servers", name.removeprefix("shop-")]
+        assert Path(entry["env"]["SHOP_HOME"]).is_absolute()
+        assert all(isinstance(value, str) for value in entry["env"].values())
+    assert "Paste it into" in result.stderr
+    assert not (tmp_path / "shop.db").exists(), "printing opens nothing"
+
+
+def started(entry: dict[str, Any]) -> StdioServerParameters:
+    """As a host starts it: its own bare environment, another folder, and what was pasted."""
+    bare = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    return StdioServerParameters(
+        command=entry["command"], args=entry["args"], env=bare | entry["env"], cwd=entry.get("cwd")
+    )
+
+
+async def test_a_pasted_server_starts(tmp_path: Path) -> None:
+    """Also where the host ignores ``cwd``, as some do; and read-only it changes nothing."""
+    home = tmp_path / "my shop"
+    entry = json.loads(printed(home, "claude", "--server", "storefront").stdout)["mcpServers"]
+    assert list(entry) == ["shop-storefront"]
+    pasted = {k: v for k, v in entry["shop-storefront"].items() if k != "cwd"}
+    async with Client(started(pasted | {"cwd": str(tmp_path)})) as client:
+        assert (await call(client, "search_products", query="mug"))["count"] == 0
+    closed = json.loads(printed(home, "vscode", "--server", "storefront", "--read-only").stdout)
+    async with Client(started(closed["servers"]["shop-storefront"])) as client:
+        assert (await call(client, "search_products", query="mug"))["count"] == 0
+        await refused(client, "approval_cancel", "policy_denied", id="apr_x")
+
+
+def test_a_host_or_server_that_is_not_there(tmp_path: Path) -> None:
+    for words in (["emacs"], ["claude", "--server", "banking"], []):
+        result = printed(tmp_path, *words)
+        assert result.exit_code == 2, words
+        assert "{" not in result.stdout
+
+
+def test_the_repository_offers_every_server_to_hosts() -> None:
+    """tests/faults starts them from this file."""
+    listed = json.loads((ROOT / "mcp.json").read_text())["mcpServers"]
+    assert {name: entry["args"] for name, entry in listed.items()} == {
+        domain: ["-m", "servers", domain] for domain in DOMAINS
+    }
+    assert {entry["command"] for entry in listed.values()} == {".venv/bin/python"}
+
+
+def test_a_server_that_cannot_open_its_shop_says_so_and_exits_2(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    for settings in (
+        {"SHOP_HOME": str(tmp_path), "SHOP_READ_ONLY": "1"},
+        {"SHOP_HOME": str(blocked / "shop")},
+    ):
+        result = subprocess.run(
+            [sys.executable, "-m", "servers", "storefront"], env=environment | settings, cwd=ROOT,
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert result.returncode == 2, result
+        assert result.stdout == "", "standard output belongs to the protocol"
+        assert result.stderr
+        assert "Traceback" not in result.stderr
