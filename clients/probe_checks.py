@@ -1,5 +1,6 @@
 """What is checked on a server, each check a function that raises when it does not hold."""
 
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Final
@@ -67,7 +68,7 @@ async def tools(target: Target, client: Client) -> str:
         expect(tool.input_schema.get("additionalProperties") is False, f"{tool.name}: open schema")
         expect(tool.output_schema, f"{tool.name}: no output schema")
         Draft202012Validator.check_schema(tool.output_schema or {})
-        expect('"number"' not in str(tool.input_schema), f"{tool.name}: a float")
+        expect('"number"' not in json.dumps(tool.input_schema), f"{tool.name}: a float")
         expect("shop/scope" in (tool.meta or {}), f"{tool.name}: no scope")
     names = {tool.name for tool in listed}
     expect({"approval_status", "approval_cancel"} <= names, "no approval tools")

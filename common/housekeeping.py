@@ -8,7 +8,7 @@ from typing import Final
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from common import idempotency, ledger
+from common import idempotency, ledger, paid
 from common.approvals import requests
 from common.audit import anchors, chain
 from common.audit.records import FORM
@@ -76,7 +76,7 @@ class Housekeeping:
         now = self.clock()
         actor = Actor("shop", "housekeeping", "shop", frozenset(), machine=True)
         call = Call(actor, session, now, audit_id, "housekeeping", "expire")
-        done = len(ledger.expire_due(call, BATCH))
+        done = len(paid.expire_lapsed(call, BATCH)) + len(ledger.expire_due(call, BATCH))
         for moved in requests.expire_due(session, now, BATCH):
             call.effect("expire", "approval_request", moved.request_id)
             done += 1

@@ -20,7 +20,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     import anyio
 
+    from sqlalchemy.exc import DBAPIError
+
     from common.errors import ShopError
+    from common.keys import KeyUnusable
+    from common.policy_file import PolicyError
     from common.schema import SchemaError
 
     try:
@@ -28,8 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ShopError as error:
         print(f"{error.message} {error.next}", file=sys.stderr)
         return 2
-    except SchemaError as error:
-        print(error, file=sys.stderr)
+    except (SchemaError, KeyUnusable, PolicyError, DBAPIError, OSError) as error:
+        print(f"The shop cannot be opened: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 0

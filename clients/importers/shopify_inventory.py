@@ -31,10 +31,6 @@ _ITEM: Final = {
     "handle", "title", "sku", "hs code", "coo",
     *(f"option{n} {what}" for n in (1, 2, 3) for what in ("name", "value")),
 }  # fmt: skip
-_LONG: Final = {
-    "location", "bin name", "incoming", "unavailable", "committed", "available", "on hand",
-    "on hand (current)", "on hand (new)",
-}  # fmt: skip
 Content = tuple[list[Row], dict[str, str]]
 _UNSAID: Final = ("", "not stocked", "-")
 
@@ -53,8 +49,8 @@ def read(path: Path) -> Content:
     """The rows, and the headers as written. Raises ValueError when it is no inventory file."""
     found = rows(path)
     names = spelling(path)
-    if not {"sku", "handle"} & set(names):
-        raise ValueError(f"{path.name} has no columns for SKUs and handles")
+    if not {"sku", "handle"} & set(names) or {"variant price", "price"} & set(names):
+        raise ValueError(f"{path.name} has no columns for SKUs and handles, or it has prices")
     return found, names
 
 
@@ -91,8 +87,7 @@ def write(load: Load, content: Content) -> None:
     load.report.took("unit", sum(units for _, _, units in (*opened, *kept)))
     if any(row.get("incoming", "0") not in ("", "0") for row in found):
         load.report.note("Incoming units are not taken: the file does not say from whom.")
-    note_unread(load, "the inventory file", found, set(found[0]) - {"coo", "hs code"} if found
-                else set())  # fmt: skip
+    note_unread(load, "the inventory file", found, set(names) - {"bin name", "coo", "hs code"})
 
 
 def _levels(load: Load, found: list[Row], names: dict[str, str]) -> Iterator[tuple[str, Level]]:

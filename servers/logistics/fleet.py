@@ -1,7 +1,7 @@
 """Drivers and vans: who may drive what, and for how long today."""
 
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -207,9 +207,11 @@ def _spent(call: Call, driver: Driver) -> tuple[int, int, int]:
     duty = driver.duty_seconds if same else 0
     driving = driver.driving_seconds if same else 0
     since = driver.since_break_seconds if same else 0
-    stretch = max(
-        0, int((call.now - max(driver.status_at, _midnight(call, driver))).total_seconds())
-    )
+    begin = max(driver.status_at, _midnight(call, driver))
+    if driver.status == "on_duty" and driver.status_at < begin:
+        # Nobody said good night: the day begins with the shift.
+        begin += timedelta(minutes=driver.shift_start_minute)
+    stretch = max(0, int((call.now - begin).total_seconds()))
     if driver.status in ON_DUTY:
         duty += stretch
     if driver.status == "driving":

@@ -87,6 +87,7 @@ def test_a_server_that_cannot_open_its_shop_says_so_and_exits_2(tmp_path: Path) 
     for settings in (
         {"SHOP_HOME": str(tmp_path), "SHOP_READ_ONLY": "1"},
         {"SHOP_HOME": str(blocked / "shop")},
+        {"SHOP_HOME": str(tmp_path), "SHOP_POLICY_FILE": str(blocked)},
     ):
         result = subprocess.run(
             [sys.executable, "-m", "servers", "storefront"], env=environment | settings, cwd=ROOT,

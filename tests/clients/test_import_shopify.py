@@ -314,7 +314,7 @@ def test_the_layouts_of_real_exports_are_known(tmp_path: Path) -> None:
         if form is not None:
             FORMATS[form].read(file)
             seen[form] += 1
-        if form != "shopify-orders":
+        for other in sorted(set(forms.values()) - {form}) if form else ():
             with pytest.raises(ValueError, match="has no columns"):
-                FORMATS["shopify-orders"].read(file)
+                FORMATS[other].read(file)
     assert seen == {"shopify-orders": 1, "shopify-products": 3, "shopify-inventory": 3}

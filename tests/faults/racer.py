@@ -1,4 +1,4 @@
-"""One of two processes that use the same approval: ``python -m tests.faults.racer folder id time``."""
+"""One of two that use the same approval: ``python -m tests.faults.racer folder id time``."""
 
 import asyncio
 import json

@@ -90,6 +90,9 @@ async def test_a_transfer_carries_its_cost_along(desk: Desk):
     await send(desk, {"sku": CUPS, "quantity": 5})
     cost = await desk.look(lambda s: s.get(ItemCost, f"cost_{SOUTH}").average_cost_e6)
     assert cost == 300 * 10**6
+    await send(desk, {"sku": CUPS, "quantity": 5})
+    cost = await desk.look(lambda s: s.get(ItemCost, f"cost_{SOUTH}").average_cost_e6)
+    assert cost == 350 * 10**6, "what is on the way counts"
 
 
 async def test_all_lines_or_none(either: Desk):

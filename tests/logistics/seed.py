@@ -139,11 +139,11 @@ class Desk:
         self._number += 1
         return {"idempotency_key": f"test-key-{self._number:06d}"}
 
-    async def done(self, tool: str, **arguments: Any) -> dict[str, Any]:
+    async def done(self, tool: str, /, **arguments: Any) -> dict[str, Any]:
         """A changing call that must succeed."""
         return await done(self.client, tool, **self.key(), **arguments)
 
-    async def refused(self, tool: str, code: str, **arguments: Any) -> dict[str, Any]:
+    async def refused(self, tool: str, code: str, /, **arguments: Any) -> dict[str, Any]:
         """A changing call that must be refused, with this code, and change nothing."""
         before = await self.look(everything)
         answer = await call(self.client, tool, **self.key(), **arguments)

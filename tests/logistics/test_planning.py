@@ -296,12 +296,13 @@ async def test_no_dispatch_of_what_is_not_paid_or_held(desk: Desk) -> None:
     await desk.refused("dispatch_route", "rule_violation", route_id=route_id)
     await desk.seed("orders", lambda c: fulfilling.release_hold(c, order_id, "fraud", "fine"))
     await desk.done("dispatch_route", route_id=route_id)
+    await desk.done("record_delivery", shipment_id=shipment_id, received_by="Ana")
 
     await desk.shipment()
     later = await desk.done("plan_routes", date="2026-11-11", iterations=5)
     late_id = later["routes"][0]["route_id"]
     await desk.refused("dispatch_route", "rule_violation", route_id=late_id)
-    desk.clock.forward(days=9)  # card authorizations lapse after seven days
+    desk.clock.forward(days=8, hours=20)  # card authorizations lapse after seven days
     answer = await desk.refused("dispatch_route", "rule_violation", route_id=late_id)
     assert "paid" in answer["message"]
 

@@ -18,8 +18,8 @@ from tests.orders.seed import world
 from tests.support.shop import MovingClock, a_shop, do, look
 
 T = TypeVar("T")
-SHORT = settings(max_examples=10, stateful_step_count=25, derandomize=True, deadline=None)
-SHORTEST = settings(max_examples=3, stateful_step_count=20, derandomize=True, deadline=None)
+SHORT = settings(max_examples=6, stateful_step_count=25, derandomize=True, deadline=None)
+SHORTEST = settings(max_examples=2, stateful_step_count=20, derandomize=True, deadline=None)
 
 
 class ShopMachine(RuleBasedStateMachine):

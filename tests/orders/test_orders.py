@@ -1,8 +1,13 @@
 """The life of an order through the tools, as it should go."""
 
+from typing import Any
+
 import pytest
 
-from common import paid
+from common import paid, reserving, stock
+from common.call import Call
+from common.tables.inventory import Reservation
+from common.tables.orders import OrderLine
 from common.tables.payments import Payment
 from tests.orders.seed import (
     BERLIN,
@@ -25,7 +30,9 @@ from tests.orders.seed import (
 from tests.support.shop import done
 
 
-async def placed(desk: Desk, *lines: tuple[str, int], method: str = CARD, **more):
+async def placed(
+    desk: Desk, *lines: tuple[str, int], method: str = CARD, **more: Any
+) -> dict[str, Any]:
     return await done(
         desk.client, "place_order", customer_id=EVE, payment_method_id=method,
         lines=[{"sku": sku, "quantity": quantity} for sku, quantity in lines], **more, **desk.key(),
@@ -50,7 +57,7 @@ async def test_placed_released(either: Desk):
 @pytest.mark.parametrize(
     ("address", "tax", "total"), [(LYON, 0, 3800), (BERLIN, 722, 4522), (WIEN, 0, 3800)]
 )
-async def test_tax_on_top_or_inside(desk: Desk, address, tax: int, total: int):
+async def test_tax_on_top_or_inside(desk: Desk, address: dict[str, str], tax: int, total: int):
     order = await placed(desk, (SHIRT_S, 1), (MUG, 2), ship_to=address)
     assert (order["tax_minor"], order["total_minor"]) == (tax, total)
 
@@ -127,28 +134,28 @@ async def test_a_lapsed_authorization_is_made_anew(desk: Desk):
 
 
 @pytest.mark.parametrize("captured", [False, True])
-@pytest.mark.parametrize(
-    ("sku", "method", "difference"),
-    [(SHIRT_M, CARD2, 1000), (SHIRT_M, GIFT, 1000), (SHIRT_L, CARD, -1000), (SHIRT_L, GIFT, -1000)],
-)
-async def test_amended(desk: Desk, captured: bool, sku: str, method: str, difference: int):
-    order_id = await desk.seed(an_order((SHIRT_S, 2), (MUG, 1), captured=captured))
-    order = await done(desk.client, "get_order", order_id=order_id)
-    after = await done(
-        desk.client, "amend_order_lines", order_id=order_id, payment_method_id=method,
-        changes=[{"line_id": order["lines"][0]["line_id"], "new_sku": sku}], **desk.key(),
-    )  # fmt: skip
-    assert after["total_minor"] == 4900 + difference
-    assert after["amended"] is True
-    assert [line["sku"] for line in after["lines"]] == [sku, MUG]
-    assert (await desk.available(SHIRT_S), await desk.available(sku)) == (20, 18)
-    if captured:
-        assert after["payment_status"] in ("captured", "partially_refunded")
-        assert sum((await desk.net_paid(order_id)).values()) == 4900 + difference
-    if method == GIFT and (captured or difference > 0):
-        assert await desk.balance() == 6000 - difference
-    gone = await done(desk.client, "release_to_fulfilment", order_id=order_id, **desk.key())
-    assert gone["status"] == "in_fulfilment"
+async def test_amended(desk: Desk, captured: bool):
+    for sku, method, difference in (
+        (SHIRT_M, CARD2, 1000), (SHIRT_M, GIFT, 1000), (SHIRT_L, CARD, -1000),
+        (SHIRT_L, GIFT, -1000),
+    ):  # fmt: skip
+        balance, there = await desk.balance(), await desk.available(SHIRT_S)
+        order_id = await desk.seed(an_order((SHIRT_S, 2), (MUG, 1), captured=captured))
+        order = await done(desk.client, "get_order", order_id=order_id)
+        after = await done(
+            desk.client, "amend_order_lines", order_id=order_id, payment_method_id=method,
+            changes=[{"line_id": order["lines"][0]["line_id"], "new_sku": sku}], **desk.key(),
+        )  # fmt: skip
+        assert (after["total_minor"], after["amended"]) == (4900 + difference, True)
+        assert [line["sku"] for line in after["lines"]] == [sku, MUG]
+        assert await desk.available(SHIRT_S) == there
+        if captured:
+            assert after["payment_status"] == "captured"
+            assert sum((await desk.net_paid(order_id)).values()) == 4900 + difference
+        moved = method == GIFT and (captured or difference > 0)
+        assert await desk.balance() == balance - (difference if moved else 0)
+        gone = await done(desk.client, "release_to_fulfilment", order_id=order_id, **desk.key())
+        assert gone["status"] == "in_fulfilment"
 
 
 async def test_amended_by_the_unit_with_discount_and_tax(desk: Desk):
@@ -224,11 +231,7 @@ async def test_holds(desk: Desk):
 async def test_backorders_follow_when_there_is_stock(desk: Desk):
     order_id = await desk.seed(an_order((SHIRT_S, 1), (MUG, 1)))
 
-    def lose(call):
-        from common import reserving, stock
-        from common.tables.inventory import Reservation
-        from common.tables.orders import OrderLine
-
+    def lose(call: Call) -> None:
         line = call.all(OrderLine, OrderLine.order_id == order_id, OrderLine.sku == MUG)[0]
         reserving.release(call, call.get(Reservation, line.reservation_id))
         stock.adjust(call, MUG, NORTH, -20, "fire")
@@ -239,9 +242,7 @@ async def test_backorders_follow_when_there_is_stock(desk: Desk):
     assert first["fulfilment_status"] == "partially_fulfilled"
     assert [line["status"] for line in first["lines"]] == ["allocated", "backordered"]
 
-    def found(call):
-        from common import stock
-
+    def found(call: Call) -> None:
         stock.adjust(call, MUG, NORTH, 5, "new")
 
     await desk.seed(found, "*")

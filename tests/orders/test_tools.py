@@ -1,6 +1,7 @@
 """Searching, feeds, and what hosts list: resources, the prompt, completions."""
 
 import json
+from typing import Any
 
 import pytest
 from mcp.types import PromptReference, ResourceTemplateReference
@@ -36,7 +37,7 @@ async def seeded(desk: Desk) -> list[str]:
     return made
 
 
-async def found(desk: Desk, **ask) -> list[str]:
+async def found(desk: Desk, **ask: Any) -> list[str]:
     answer = await done(desk.client, "search_orders", **ask)
     assert answer["count"] == len(answer["orders"])
     return [row["order_id"] for row in answer["orders"]]
@@ -112,9 +113,9 @@ async def test_cursors_of_others(desk: Desk, three: list[str]):
     )
 
 
-@pytest.mark.parametrize("day", ["2026-02-30", "0001-01-01", "9999-01-01", "x"])
-async def test_days_that_are_none(desk: Desk, day: str):
-    await refused(desk.client, "search_orders", "invalid_parameters", placed_from=day)
+async def test_days_that_are_none(desk: Desk):
+    for day in ("2026-02-30", "0001-01-01", "9999-01-01", "x"):
+        await refused(desk.client, "search_orders", "invalid_parameters", placed_from=day)
 
 
 async def test_variants(desk: Desk):

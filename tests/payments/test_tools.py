@@ -92,6 +92,17 @@ async def test_authorizations_that_lapse_are_found_and_then_expired(desk: Desk):
     assert await desk.order_status("ord-1") == "authorized"
 
 
+async def test_housekeeping_closes_what_lapsed(desk: Desk):
+    made = await desk.seed(authorized("ord-1"))
+    desk.clock.forward(days=7)
+    assert await desk.order_status("ord-1") == "authorized"
+    assert await desk.shop.housekeeping.once() == 2, "the payment and its pending transfer"
+    assert await desk.order_status("ord-1") == "not_paid"
+    found = await desk.payment(made.id)
+    assert (found["status"], "closed_at" in found) == ("expired", True)
+    assert await desk.shop.housekeeping.once() == 0
+
+
 async def test_capture_whole_part_and_never_twice(either: Desk):
     for name in ("ord-1", "ord-2"):
         await either.seed(authorized(name))
