@@ -57,6 +57,8 @@ def tools_table() -> str:
         parts.append(f"\n**{offered.title}**\n")
         parts.append("| tool | scope | effect | approval |\n| --- | --- | --- | --- |")
         for spec in offered.tools.values():
+            if spec.policy and spec.policy not in policy.rules():
+                raise SystemExit(f"common/policy.toml has no table [{spec.policy}]")
             agreed = policy.explain(spec.policy) if spec.policy else "–"
             parts.append(f"| `{spec.name}` | `{spec.scope}` | {spec.effect.value} | {agreed} |")
         for resource in offered.resources.values():

@@ -62,6 +62,7 @@ class Database:
                 max_overflow=0,
                 pool_pre_ping=True,
                 isolation_level="READ COMMITTED",
+                hide_parameters=True,
             )
         event.listen(self._core(), "before_cursor_execute", _refuse_foreign_write)
 
@@ -162,6 +163,7 @@ def _sqlite_engine(url: str, read_only: bool) -> Engine:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(
         f"sqlite:///{path}",
+        hide_parameters=True,  # they would end up in logs
         connect_args={
             "check_same_thread": False,
             "isolation_level": None,

@@ -12,6 +12,7 @@ from common.money import LARGEST_MINOR
 from common.paid_queue import at_provider, enqueue, has_provider
 from common.paid_state import (
     AWAITED,
+    MOST_PAYMENTS,
     STORED_KINDS,
     locked,
     method_account,
@@ -178,7 +179,13 @@ def next_position(call: Call, order_id: str | None) -> int:
         call.session.scalar(select(func.max(kind.position)).where(kind.order_id == order_id))
         for kind in (Payment, Refund)
     ]
-    return max((-1 if position is None else position) for position in last) + 1
+    position = max((-1 if position is None else position) for position in last) + 1
+    if position >= MOST_PAYMENTS:
+        raise RuleViolation(
+            f"Order {order_id} has {position} payments and refunds: that is not one order's life.",
+            next="Look at the order with a person.",
+        )
+    return position
 
 
 def _new(

@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from common import funds
-from common.call import Call
+from common.call import Call, quoted
 from common.errors import Conflict
 from common.tables.orders import Order
 from common.tables.payments import Dispute, Payment, PaymentMethod
@@ -38,7 +38,7 @@ def stored_value(session: Session, method: PaymentMethod, now: datetime) -> int 
 
 def method_words(method: PaymentMethod) -> str:
     """``visa ending 1234``: what a person recognises."""
-    name = (method.brand or method.kind).replace("_", " ")
+    name = quoted((method.brand or method.kind).replace("_", " "), 40)[1:-1]
     return f"{name} ending {method.last4}" if method.last4 else f"{name} {method.id}"
 
 

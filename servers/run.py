@@ -19,7 +19,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     gc.disable()  # imports allocate much and free nothing
 
     import anyio
-
     from sqlalchemy.exc import DBAPIError
 
     from common.errors import ShopError

@@ -29,6 +29,7 @@ from common import stock
 from common.approvals import approvers, decisions
 from common.audit.verify import verify
 from common.call import Call, quoted
+from common.clock import utc_now
 from common.errors import ApprovalInvalid
 from common.keys import anchor_key
 from common.scopes import Scope
@@ -734,9 +735,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("hostile")
 
     async def seed() -> None:
-        shop = await Shop.open(settings_in(folder))
-        await seed_demo(shop, days=1)
-        await shop.close()
+        async with a_shop(folder, clock=utc_now) as shop:
+            await seed_demo(shop, days=1)
 
     asyncio.run(seed())
     return folder

@@ -129,10 +129,10 @@ class Ration:
         """
         minute, left_out = int(at // 60), 0
         seen, count = self._seen.get(caller, (minute, 0))
-        if seen != minute:
+        if minute > seen:
             left_out = max(0, count - REFUSALS_A_MINUTE)
             count = 0
         if len(self._seen) > _MOST_CALLERS:
             self._seen.clear()
-        self._seen[caller] = (minute, count + 1)
+        self._seen[caller] = (max(seen, minute), count + 1)
         return left_out if count < REFUSALS_A_MINUTE else None

@@ -62,8 +62,8 @@ _SECRET_NAME = re.compile(
     re.IGNORECASE,
 )
 
-# Digits in groups, with two separators at most between two digits.
-_RUN = re.compile(r"(?<![0-9])[0-9](?:[ ._\u200b-]{0,2}[0-9]){12,}")
+# Digits in groups, with three separators at most between two digits.
+_RUN = re.compile(r"(?<![0-9])[0-9](?:[\W_]{0,3}[0-9]){12,}")
 _DOUBLED: Final = dict(zip("0123456789", (0, 2, 4, 6, 8, 1, 3, 5, 7, 9), strict=True))
 _GROUP = re.compile(r"[0-9]+")
 _HASH = re.compile(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy import select
 
 from common.call import Call
+from common.database import lock
 from common.errors import InvalidParameters, NotFound, RuleViolation
 from common.locks import one_at_a_time
 from common.money import allocate
@@ -52,6 +53,8 @@ def open_claim(call: Call, new: NewClaim) -> Claim:
     """
     order, shipment = _subject(call, new)
     one_at_a_time(call.session, f"claims:{order.id if order else shipment and shipment.id}")
+    if order is not None:
+        lock(call.session, Order, [order.id])
     _check_parties(call, new, shipment)
     portions = _portions(call, order, shipment, new.lines)
     _check_type(call, new, shipment, portions)

@@ -7,6 +7,7 @@ from sqlalchemy import func, select
 
 from common import paid, placing
 from common.call import Call
+from common.database import lock
 from common.errors import InsufficientFunds, InvalidParameters, RuleViolation
 from common.locks import one_at_a_time
 from common.money import Money
@@ -43,10 +44,12 @@ def settle(call: Call, claim_id: str, wanted: Settlement) -> Claim:
     if claim.order_id is None:
         raise RuleViolation(f"Claim {claim.id} has no order to settle.")
     one_at_a_time(call.session, f"claims:{claim.order_id}")
+    lock(call.session, Order, [claim.order_id])
     order = call.get(Order, claim.order_id)
     amount = _amount(claim, wanted)
     resolution = wanted.resolution or "refund"
-    call.stake(amount_minor=amount, currency=claim.currency)
+    goods = _goods_minor(call, claim) if resolution == "replacement" else 0
+    call.stake(amount_minor=max(amount, goods), currency=claim.currency)
     call.show(
         f"Settle claim {claim.id} of order {order.id} ({states.words(claim.type)})",
         f"{resolution}: {Money(amount, claim.currency)} of "
@@ -123,6 +126,17 @@ def _give_back(call: Call, claim: Claim, order: Order, resolution: str, amount: 
         allow_unlinked=method_id is not None, source=("claim", claim.id),
     )  # fmt: skip
     claim.refund_id = made[0].id
+
+
+def _goods_minor(call: Call, claim: Claim) -> int:
+    """What the goods are worth that go out again: the price, or the cost where that is more. A
+    replacement of a replacement costs the customer nothing and the shop as much as the first."""
+    worth = 0
+    for line in service.lines_of(call, claim):
+        if line.order_line_id is not None:
+            price = call.get(OrderLine, line.order_line_id).unit_price_minor
+            worth += max(price, line.unit_cost_minor) * line.quantity
+    return worth
 
 
 def _replace(call: Call, claim: Claim, order: Order) -> None:

@@ -105,17 +105,14 @@ def receive_transfer(
             received_at=call.now,
         )
     )  # fmt: skip
-    lost_worth, currency = 0, ""
+    call.stake(units=sum(given.lost for given in lines))
     for given in lines:
         refuse_nothing(given.received, given.damaged, given.lost)
         item = catalogue.variant(call, given.sku)
         _book(call, row, receipt, sent, item, given)
         worth, currency = costs.value(call, item, row.to_warehouse_id, given.lost)
-        lost_worth += worth
-    call.stake(
-        amount_minor=lost_worth, currency=currency if lost_worth else "",
-        units=sum(given.lost for given in lines),
-    )  # fmt: skip
+        if worth:
+            call.stake(amount_minor=worth, currency=currency)
     call.show(
         f"Receive stock transfer {row.id} in {row.to_warehouse_id}",
         *(

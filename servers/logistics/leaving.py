@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from common import paid, reserving
+from common import funds, paid, reserving
 from common.call import Call
 from common.errors import RuleViolation
 from common.money import Money
+from common.paid_state import AWAITED
 from common.tables.inventory import Reservation
 from common.tables.logistics import Shipment, ShipmentLine
 from common.tables.orders import Order, OrderLine
+from common.tables.payments import Payment
 from common.timeline import happened
 
 
@@ -85,7 +87,24 @@ def _capture(call: Call, order: Order) -> int:
         if paid.standing(payment, call.now) == "authorized":
             taken += paid.capture(call, payment)
     _require_paid(call, order, [paid.standing(payment, call.now) for payment in payments])
+    _require_enough(call, order, payments)
     return taken
+
+
+def _require_enough(call: Call, order: Order, payments: Sequence[Payment]) -> None:
+    """Taken at some time: the total, and not all of it given back since."""
+    found = funds.moved(call.session, [payment.id for payment in payments], order.currency)
+    taken = sum(each.captured for each in found.values())
+    back = sum(each.refunded for each in found.values())
+    waiting = sum(p.amount_minor for p in payments if p.status in AWAITED)
+    short = taken + waiting < order.total_minor
+    if payments and order.total_minor and (short or taken + waiting <= back):
+        raise RuleViolation(
+            f"Order {order.id} is not paid in full: {Money(taken - back, order.currency)} of "
+            f"{Money(order.total_minor, order.currency)}.",
+            details={"taken_minor": taken, "refunded_minor": back},
+            next="Have the rest authorized (payments.authorize_payment), or cancel the order.",
+        )
 
 
 def _require_paid(call: Call, order: Order, standings: Sequence[str]) -> None:

@@ -96,9 +96,9 @@ def plan_routes(
     """Plan the shop's own vans for a day: drafts with stops in order, and every shipment left out
     with the reason. Nothing drives yet.
 
-    Without date: the next working day of the drivers. depot may be a warehouse. More iterations
-    search longer; the same seed gives the same plan. replan plans drafts of that day anew; routes
-    on the road are never touched.
+    Without date: today while a shift still runs, else tomorrow. depot may be a warehouse. More
+    iterations search longer; the same seed gives the same plan. replan plans drafts of that day
+    anew; routes on the road are never touched.
     """
     kept, made = planning.keep(call, plan)
     return PlanView.of(kept, [routes.whole(call, route.id) for route in made])

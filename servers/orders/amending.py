@@ -37,7 +37,11 @@ def amend(call: Call, order_id: str, changes: Sequence[Change], method_id: str) 
     on_top = sum(_one(call, order, lines, change) for change in changes)
     _total(call, order, on_top)
     difference = order.total_minor - before
-    call.stake(amount_minor=abs(difference), currency=order.currency)
+    paid_by = {p.method_id for p in paid.payments_of(call.session, order.id)}
+    call.stake(
+        amount_minor=abs(difference), currency=order.currency,
+        destination_differs=difference < 0 and method.id not in paid_by,
+    )  # fmt: skip
     call.show(
         f"Amend order {order.id}",
         f"total {Money(before, order.currency)} → {Money(order.total_minor, order.currency)}",

@@ -2,6 +2,7 @@
 
 from common import paid
 from common.call import Call, quoted
+from common.database import lock
 from common.errors import InvalidParameters, RuleViolation
 from common.money import Money, exponent
 from common.scopes import Scope, granted
@@ -18,6 +19,7 @@ def authorize(
     Raises NotFound, RuleViolation (nothing open, more than is open, another customer's method),
     InsufficientFunds.
     """
+    lock(call.session, Order, [order_id])
     order = call.get(Order, order_id)
     name = method_id or order.payment_method_id
     if name is None:

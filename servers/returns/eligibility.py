@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, and_, func, not_, select
 from common.call import Call
 from common.clock import stamp
 from common.errors import NotFound, RuleViolation
+from common.tables.claims import Claim, ClaimLine
 from common.tables.inventory import Product
 from common.tables.orders import Order, OrderLine
 from common.tables.returns import Return, ReturnLine, ReturnPolicy
@@ -195,6 +196,21 @@ class _Back:
         return _Back(self.units + units, self.value_minor + value_minor)
 
 
+def _made_whole(call: Call, line_ids: list[str]) -> dict[str, _Back]:
+    """Units a customer's claim paid or replaced: they are not refunded a second time."""
+    query = (
+        select(OrderLine.id, func.sum(ClaimLine.quantity), func.sum(ClaimLine.paid_minor))
+        .join(ClaimLine, ClaimLine.order_line_id == OrderLine.id)
+        .join(Claim, Claim.id == ClaimLine.claim_id)
+        .where(
+            OrderLine.id.in_(line_ids), Claim.kind == "customer",
+            Claim.resolved_at.is_not(None), Claim.state.not_in(("denied", "withdrawn")),
+        )
+        .group_by(OrderLine.id)
+    )  # fmt: skip
+    return {id: _Back(int(units), int(value)) for id, units, value in call.session.execute(query)}
+
+
 def _already(call: Call, line_ids: list[str]) -> dict[str, _Back]:
     query = (
         select(ReturnLine, Return)
@@ -203,7 +219,7 @@ def _already(call: Call, line_ids: list[str]) -> dict[str, _Back]:
         .order_by(ReturnLine.id)
         .limit(5_000)
     )
-    found: dict[str, _Back] = {}
+    found: dict[str, _Back] = _made_whole(call, line_ids)
     for line, rma in call.session.execute(query):
         if standing(rma, call.now) in _FREED:
             continue

@@ -66,7 +66,10 @@ def _refund(
     method = None if rma.method_id is None else call.get(PaymentMethod, rma.method_id)
     credit = rma.refund_to == "store_credit"
     to = "store credit" if credit else paid.method_words(method) if method else "what paid"
-    call.stake(amount_minor=total, currency=order.currency)
+    call.stake(
+        amount_minor=total, currency=order.currency,
+        destination_differs=method is not None and method.id not in _payers(call, order),
+    )  # fmt: skip
     call.show(
         f"Settle return {rma.id} of order {order.id}",
         f"refund {Money(total, order.currency)} to {to}",
@@ -81,6 +84,10 @@ def _refund(
         _settled(call, line, kind, part, order.currency, refund=refunds[0] if part else None)
 
 
+def _payers(call: Call, order: Order) -> set[str]:
+    return {payment.method_id for payment in paid.payments_of(call.session, order.id)}
+
+
 def _exchange(
     call: Call, rma: Return, order: Order, lines: Sequence[ReturnLine], units: Sequence[int]
 ) -> None:
@@ -91,7 +98,12 @@ def _exchange(
         for line, n in zip(lines, units, strict=True)
     ]
     difference = sum(parts)
-    call.stake(amount_minor=abs(difference), currency=order.currency)
+    # Goods go out for goods that somebody says came back: their whole worth is at stake.
+    worth = sum((line.exchange_price_minor or 0) * n for line, n in zip(lines, units, strict=True))
+    call.stake(
+        amount_minor=max(abs(difference), worth), currency=order.currency,
+        destination_differs=difference < 0 and method.id not in _payers(call, order),
+    )  # fmt: skip
     direction = "is charged to" if difference > 0 else "goes back to"
     call.show(
         f"Settle exchange {rma.id} of order {order.id}",

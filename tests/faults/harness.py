@@ -1,19 +1,22 @@
 """Seven processes on one SQLite file, killed at random while they write; then the reckoning."""
 
 import asyncio
-import subprocess
-import sys
+import multiprocessing
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from random import Random
 from typing import Final
 
+from common.clock import utc_now
 from common.shop import Shop
-from tests.faults import history
+from tests.faults import history, worker
 from tests.faults.bench import POLICY, settings_of, stocked
-from tests.support.shop import do
+from tests.support.shop import a_shop, do
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 PROCESSES: Final = 7
@@ -38,13 +41,12 @@ class Life:
 
     number: int
     life: int
-    process: subprocess.Popen[str]
-    errors: Path
+    process: ForkServerProcess
+    line: Connection
 
     def ready(self) -> None:
-        assert self.process.stdout is not None
-        said = self.process.stdout.readline()
-        assert said == "ready\n", f"{said!r}: {self.errors.read_text()[-2_000:]}"
+        assert self.line.poll(PATIENCE_S), f"process {self.number} does not start"
+        assert self.line.recv() == "ready"
 
 
 class Harness:
@@ -54,6 +56,9 @@ class Harness:
         self.folder = folder
         self.seed = seed
         self.random = Random(seed)
+        # A server that has imported everything forks each process: starting one costs nothing.
+        self.context = multiprocessing.get_context("forkserver")
+        self.context.set_forkserver_preload(["tests.faults.worker"])
         self.lives: list[Life] = []
         self.outcome = Outcome()
 
@@ -71,26 +76,23 @@ class Harness:
         finally:
             for life in self.lives:
                 life.process.kill()
-                life.process.wait()
+                life.process.join()
         asyncio.run(self._reckon())
         return self.outcome
 
     async def _opened(self) -> None:
-        shop = await Shop.open(settings_of(self.folder))
-        await do(shop, "inventory", stocked)
-        await shop.close()
+        policy = self.folder / "policy.toml"
+        async with a_shop(self.folder, clock=utc_now, policy_file=policy) as shop:
+            await do(shop, "inventory", stocked)
 
     def _start(self, number: int, life: int) -> Life:
-        errors = self.folder / f"errors-{number}-{life}.txt"
-        with errors.open("w") as stderr:
-            process = subprocess.Popen(
-                [
-                    sys.executable, "-m", "tests.faults.worker", str(self.folder), str(number),
-                    str(life), str(self.seed),
-                ],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, text=True, cwd=ROOT,
-            )  # fmt: skip
-        return Life(number, life, process, errors)
+        here, there = self.context.Pipe()
+        process = self.context.Process(
+            target=worker.live, args=(self.folder, number, life, self.seed, there)
+        )
+        process.start()
+        there.close()
+        return Life(number, life, process, here)
 
     def _hunt(self, seconds: float, kills: int) -> None:
         began = time.monotonic()
@@ -98,17 +100,18 @@ class Harness:
             time.sleep(max(0.0, began + moment - time.monotonic()))
             victim = self.random.choice(self.lives)
             victim.process.kill()
-            victim.process.wait()
+            victim.process.join()
             self.lives.remove(victim)
             self.lives.append(self._start(victim.number, victim.life + 1))
             self.outcome.counts["killed"] += 1
         time.sleep(max(0.0, began + seconds - time.monotonic()))
 
     def _end(self, life: Life) -> None:
-        assert life.process.stdin is not None
-        life.process.stdin.close()
-        code = life.process.wait(PATIENCE_S)
-        if code != 0:
+        with suppress(OSError):  # it may have broken down by itself
+            life.line.send("over")
+        life.process.join(PATIENCE_S)
+        if life.process.exitcode != 0:
+            code = life.process.exitcode
             self.outcome.wrong.append(f"process {life.number}, life {life.life}, exited {code}")
 
     async def _reckon(self) -> None:

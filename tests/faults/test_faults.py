@@ -332,7 +332,8 @@ async def test_seven_servers_at_once_make_one_database(tmp_path: Path) -> None:
 
 async def test_a_server_killed_in_a_call_leaves_a_shop_that_opens(tmp_path: Path) -> None:
     """Over stdio: the pipe breaks for the client, the next server starts on the same file."""
-    command = [sys.executable, "-m", "tests.faults.one_server", str(tmp_path / "home")]
+    async with a_shop(tmp_path / "home"):
+        command = [sys.executable, "-m", "tests.faults.one_server", str(tmp_path / "home")]
     told: list[dict[str, Any] | None] = []
     for _ in range(2):
         async with raw_server(command, inherited(), ROOT) as server:

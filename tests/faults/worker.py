@@ -1,14 +1,12 @@
-"""One of the seven processes: ``python -m tests.faults.worker folder number life seed``.
-
-It calls, cancels, retries and shares intents with the others until its standard input is closed,
-and exits 0 unless something reached it that must not.
-"""
+"""One of the seven processes: calls, cancels, retries, shares intents with the others until it is
+told to end, and exits 0 unless something reached it that must not."""
 
 import asyncio
-import json
+import os
 import sys
 import threading
 from contextlib import suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -26,11 +24,14 @@ SHARED: Final = 40
 class Worker:
     """Two tasks that call, and one that keeps house."""
 
-    def __init__(self, shop: Shop, folder: Path, number: int, life: int, seed: int) -> None:
+    def __init__(
+        self, shop: Shop, folder: Path, number: int, life: int, seed: int, line: Connection
+    ) -> None:
         self.shop = shop
         self.folder = folder
         self.name = f"w{number}-{life}"
         self.number = number
+        self.line = line
         self.random = Random(f"{seed}:{number}:{life}")
         self.history = history.History(folder / f"history-{self.name}.jsonl")
         self.over = threading.Event()
@@ -40,7 +41,7 @@ class Worker:
     async def work(self) -> int:
         """Until it is over. Raises whatever no caller may ever meet."""
         await self.finish_what_died()
-        print("ready", flush=True)
+        self.line.send("ready")
         async with asyncio.TaskGroup() as group:
             for _ in range(TASKS):
                 group.create_task(self.call_on())
@@ -122,22 +123,26 @@ class Worker:
             await asyncio.sleep(self.random.uniform(0.2, 0.6))
 
 
-async def main(folder: Path, number: int, life: int, seed: int) -> int:
+async def main(folder: Path, number: int, life: int, seed: int, line: Connection) -> int:
     shop = await Shop.open(settings_of(folder))
-    worker = Worker(shop, folder, number, life, seed)
+    worker = Worker(shop, folder, number, life, seed, line)
 
     def wait_for_the_end() -> None:
-        sys.stdin.read()
+        with suppress(EOFError):
+            line.recv()
         worker.over.set()
 
     threading.Thread(target=wait_for_the_end, daemon=True).start()
     try:
-        code = await worker.work()
+        return await worker.work()
     finally:
         await shop.close()
-    print(json.dumps({"intents": worker.count, "torn": worker.torn}), flush=True)
-    return code
 
 
-if __name__ == "__main__":
-    raise SystemExit(asyncio.run(main(Path(sys.argv[1]), *map(int, sys.argv[2:5]))))
+def live(folder: Path, number: int, life: int, seed: int, line: Connection) -> None:
+    """The process itself: says ``ready`` on the line, ends when something comes back."""
+    errors = os.open(
+        folder / f"errors-{number}-{life}.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600
+    )
+    os.dup2(errors, 2)
+    sys.exit(asyncio.run(main(folder, number, life, seed, line)))

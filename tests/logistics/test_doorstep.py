@@ -208,6 +208,7 @@ async def test_events_never_turn_back(desk: Desk) -> None:
     )
     stuck = await event("e3", "exception", 13, exception_kind="weather")
     assert stuck["exception_kind"] == "weather"
+    assert (await event("e6", "out_for_delivery", 12))["status"] == "exception"
     assert (await event("e4", "in_transit", 14))["status"] == "in_transit"
     wanted = {"shipment_id": made["shipment_id"], "event_id": "e9", "status": "in_transit"}
     for bad in ("2026-11-02T14:00:01Z", "2026-11-02T08:59:59Z"):

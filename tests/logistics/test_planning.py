@@ -247,6 +247,14 @@ async def test_what_changed_meanwhile_is_a_conflict(either: Desk) -> None:
     assert await desk.look(everything) == before
     stops = await desk.look(lambda s: list(s.scalars(select(Stop.shipment_id))))
     assert stops == [shipment_id]
+    other = await desk.shipment()
+    third = planning.compute(await desk.seed("logistics", read), Quiet())
+    await desk.done(
+        "resolve_exception", shipment_id=other, action="retry", resolution="Moved.",
+        lat_e6=52_530_000, lon_e6=13_410_000,
+    )  # fmt: skip
+    with pytest.raises(Conflict):
+        await desk.seed("logistics", lambda call: planning.keep(call, third))
 
 
 async def test_a_driver_on_one_route_only(either: Desk) -> None:

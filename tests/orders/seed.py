@@ -7,11 +7,13 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from mcp import Client
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from common import funds, paid, placing, reserving, stock
+from common.approvals import approvers, decisions
 from common.call import Actor, Call
 from common.shop import Shop
 from common.tables import Base
@@ -19,9 +21,11 @@ from common.tables.inventory import Product, Reservation, Variant, Warehouse
 from common.tables.orders import Customer, Order, OrderLine, TaxRate
 from common.tables.payments import Payment, PaymentMethod
 from common.tables.returns import ReturnPolicy
+from common.tables.spine import Approver
 from servers.orders.tools import tools as orders_tools
 from servers.returns.tools import tools as returns_tools
 from tests.support.shop import MovingClock, Person, a_shop, actor, connected, do, done, look
+from tests.support.shop import call as call_tool
 
 T = TypeVar("T")
 LYON = {"line1": "Quai 1", "line2": "", "city": "Lyon", "region": "", "postal_code": "69002",
@@ -32,6 +36,7 @@ NORTH, SOUTH = "WH-N", "WH-S"
 SHIRT_S, SHIRT_M, SHIRT_L, MUG, CREAM = "SHIRT-S", "SHIRT-M", "SHIRT-L", "MUG-1", "CREAM-1"
 PRICES = {SHIRT_S: 2000, SHIRT_M: 2500, SHIRT_L: 1500, MUG: 900, CREAM: 1200}
 EVE, BOB = "cus_eve", "cus_bob"
+PASSPHRASE = "five random words would do"
 CARD, CARD2, WALLET, GIFT, BOBS = (
     "card_eve_1", "card_eve_2", "wallet_eve", "gift_eve", "card_bob",
 )  # fmt: skip
@@ -52,6 +57,7 @@ class Desk:
     clock: MovingClock
     person: Person
     _number: int = field(default=0)
+    _colleague: tuple[Approver, Ed25519PrivateKey] | None = None
 
     def key(self) -> dict[str, str]:
         """A fresh idempotency key: each call of a test is an intent of its own."""
@@ -63,6 +69,24 @@ class Desk:
 
     async def look(self, work: Callable[[Session], T]) -> T:
         return await look(self.shop, work)
+
+    async def approved(self, tool: str, **arguments: Any) -> dict[str, Any]:
+        """A call to the orders server that a colleague has to approve first."""
+        key = self.key()
+        asked = await call_tool(self.client, tool, **key, **arguments)
+        assert asked.get("level") == 2, asked
+        if self._colleague is None:
+            who = ("ben@example.com", "Ben", PASSPHRASE, "")
+            made = await self.seed(lambda c: approvers.enroll(c.session, *who, c.now, n=2**4), "*")
+            self._colleague = (made, approvers.unlock(made, PASSPHRASE))
+        ben = self._colleague
+        await self.seed(
+            lambda c: decisions.decide(
+                c.session, asked["approval_id"], *ben, "approve", "", c.now, "terminal"
+            ),
+            "*",
+        )
+        return await done(self.client, tool, **key, **arguments, approval_id=asked["approval_id"])
 
     async def available(self, sku: str, warehouse: str | None = None) -> int:
         now = self.clock.now

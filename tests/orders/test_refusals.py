@@ -147,7 +147,7 @@ async def test_giving_back_to_another_card_needs_its_scope(tmp_path: Path):
         await unchanged(
             desk, "amend_order_lines", "insufficient_scope", payment_method_id=CARD2, **ask
         )
-        await done(desk.client, "amend_order_lines", payment_method_id=GIFT, **ask, **desk.key())
+        await desk.approved("amend_order_lines", payment_method_id=GIFT, **ask)
         assert await desk.balance() == 7000
 
 

@@ -13,6 +13,7 @@ from common.gateways.simulator import Simulator
 from common.outbox import LEASE, MOST_ATTEMPTS, OutboxWorker, take
 from common.tables.orders import Order
 from common.tables.payments import Outbox, Payment
+from servers.payments.following import follow
 from tests.payments.seed import ANA, Desk, authorized, delivered, order, token_method
 from tests.support.shop import refused
 
@@ -57,6 +58,10 @@ async def books(desk: Desk, provider: Simulator, id: str) -> None:
     assert (await desk.done_reading("get_ledger", currency="EUR"))["balanced"]
 
 
+def never(*_: Any, **__: Any) -> Any:
+    raise AssertionError("sent a second time")
+
+
 FAULTS = ("ok", "timeout_done", "timeout_lost", "capture_timeout_done", "capture_timeout_lost",
           "refund_timeout_done", "refund_timeout_lost")  # fmt: skip
 
@@ -92,6 +97,10 @@ async def test_a_declined_authorization_frees_the_order(
     found = await desk.payment(made.id)
     assert (found["status"], found["decline_code"]) == ("declined", "card_declined")
     assert found["closed_at"]
+    waiting = await desk.look(
+        lambda s: funds.balance(s, desk.clock.now, funds.payment(made.id), "EUR").credits_pending
+    )
+    assert waiting == 0
     assert await desk.order_status("ord-1") == "not_paid"
     await refused(desk.client, "capture_payment", "rule_violation", payment_id=made.id)
     await desk.done("authorize_payment", order_id="ord-1")
@@ -114,6 +123,24 @@ async def test_a_failed_refund_is_money_of_the_payment_again(
     assert found["refunds"][0]["status"] == "failed"
     assert (found["status"], found["refundable_minor"]) == ("captured", 10_000)
     assert await desk.order_status("ord-1") == "captured"
+
+
+async def test_a_capture_that_failed_is_no_money(
+    desk: Desk, provider: Simulator, worker: OutboxWorker
+):
+    """Somebody let the authorization go at the provider itself."""
+    made = await desk.seed(paying("tok_ok"))
+    await worker.drain()
+    found = await desk.payment(made.id)
+    provider.void("by-hand-1", found["provider_reference"])
+    await desk.done("capture_payment", payment_id=made.id)
+    assert await desk.order_status("ord-1") == "captured"
+    await worker.drain()
+    after = await desk.payment(made.id)
+    assert (after["status"], after["refundable_minor"]) == ("failed", 0)
+    assert await desk.order_status("ord-1") == "not_paid"
+    await books(desk, provider, made.id)
+    await desk.done("authorize_payment", order_id="ord-1")
 
 
 async def test_a_charge_is_captured_once_it_is_authorized(
@@ -156,6 +183,7 @@ async def test_a_killed_worker_is_asked_after_never_repeated(
         job.operation_id, job.amount_minor, job.currency, job.token or "", job.metadata
     )
     assert await worker.once() == 0, "leased"
+    provider.authorize = never  # type: ignore[method-assign]
     desk.clock.forward(seconds=LEASE.total_seconds() + 1)
     assert await worker.drain() == 1
     assert (await desk.payment(made.id))["status"] == "authorized"
@@ -191,22 +219,46 @@ async def test_without_its_provider_nothing_is_lost(desk: Desk, provider: Simula
     assert (await desk.payment(made.id))["status"] == "authorized"
 
 
-async def test_evidence_goes_to_the_provider(desk: Desk, provider: Simulator, worker: OutboxWorker):
-    made = await desk.seed(paying("tok_dispute_lost"))
+@pytest.mark.parametrize(("token", "end"), [("tok_dispute", "won"), ("tok_dispute_lost", "lost")])
+async def test_a_dispute_comes_goes_and_ends_with_the_provider(
+    desk: Desk, provider: Simulator, worker: OutboxWorker, token: str, end: str
+):
+    made = await desk.seed(paying(token))
     await worker.drain()
     await desk.done("capture_payment", payment_id=made.id)
     await worker.drain()
     await desk.seed(delivered())
-    (theirs,) = provider.disputes(desk.clock.now - timedelta(days=1)).items
-    ours = await desk.done(
-        "record_dispute", payment_id=made.id, reason=theirs.reason, reference=theirs.ref
-    )
+    database = desk.shop.database
+    assert await follow(database, provider, desk.clock) == 1
+    assert await follow(database, provider, desk.clock) == 0, "once"
+    (row,) = (await desk.done_reading("list_disputes"))["disputes"]
+    assert (row["status"], row["payment_id"]) == ("needs_response", made.id)
     await desk.done(
-        "submit_dispute_evidence", dispute_id=ours["dispute_id"], kinds=["proof_of_delivery"]
+        "submit_dispute_evidence", dispute_id=row["dispute_id"], kinds=["proof_of_delivery"]
     )
     await worker.drain()
-    (after,) = provider.disputes(desk.clock.now - timedelta(days=1)).items
-    assert after.status == "under_review"
+    (theirs,) = provider.disputes(desk.clock.now - timedelta(days=1)).items
+    assert theirs.status == "under_review"
+    assert await follow(database, provider, desk.clock) == 0
+    provider.advance()
+    assert await follow(database, provider, desk.clock) == 1
+    found = await desk.done_reading("get_dispute", dispute_id=row["dispute_id"])
+    assert found["status"] == end
+    left = (await desk.payment(made.id))["refundable_minor"]
+    assert left == (10_000 if end == "won" else 0)
+    assert (await desk.done_reading("get_ledger", currency="EUR"))["balanced"]
+
+
+async def test_an_inquiry_comes_as_an_inquiry(
+    desk: Desk, provider: Simulator, worker: OutboxWorker
+):
+    made = await desk.seed(paying("tok_inquiry"))
+    await worker.drain()
+    await desk.done("capture_payment", payment_id=made.id)
+    await worker.drain()
+    assert await follow(desk.shop.database, provider, desk.clock) == 1
+    found = await desk.payment(made.id)
+    assert (found["disputes"][0]["state"], found["disputed_minor"]) == ("inquiry", 0)
 
 
 async def test_every_answer_has_its_audit_record(
