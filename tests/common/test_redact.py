@@ -19,7 +19,6 @@ from tests.common.auditing import Log
 
 # The networks' and processors' published test numbers.
 CARDS = [
-    "4111\n1111\n1111\n1111", "4111/1111/1111/1111", "4111 | 1111 | 1111 | 1111",
     "4111111111111111", "4012888888881881", "4242424242424242", "4000056655665556",
     "5555555555554444", "5105105105105100", "2223003122003222", "2720994326581252",
     "378282246310005", "371449635398431", "6011111111111117", "6011000990139424",
@@ -53,6 +52,7 @@ def test_card_numbers(card: str) -> None:
     for text in (
         card, f"card {card}, thanks", f"card:{card}", f"x={card}&y=1", f"PAN{card}", f"({card})",
         *(grouped(card, s) for s in (" ", "-", ".", "  ", " - "[:2], "\u00a0", "\u2013", "\u200b")),
+        *(grouped(card, s) for s in ("\n", "/", ",", " | ", "   ", "\t")),
         " ".join(card), wide, f"{card[:4]} {card[4:]}", f"{grouped(card, ' ')} 12/27 123",
         f"order 7 {card}", f"{card} 12", f"{card}.", f'"{card}"',
     ):  # fmt: skip
