@@ -83,7 +83,9 @@ def verify(
 
 def _measured(file: Path | None, key: Ed25519PublicKey | None, report: Report) -> int:
     if key is None:
-        report.unchecked = "there is no public key to check the anchors with"
+        report.unchecked = (
+            "there is no public key to check the anchors with; `shop audit anchor` makes one"
+        )
     elif file is None:
         report.unchecked = "there is no anchors file"
     else:
