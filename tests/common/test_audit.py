@@ -497,9 +497,8 @@ def test_cannot_be_checked(log: Log) -> None:
     log.anchor()
     assert log.verify().exit_code == 0
     none = log.do(lambda session: verify(session, log.anchors, None))
-    assert (none.exit_code, none.unchecked) == (
-        2, "there is no public key to check the anchors with",
-    )  # fmt: skip
+    assert none.exit_code == 2
+    assert "there is no public key" in none.unchecked
     log.sql("UPDATE audit_record SET id='x' WHERE seq=1")
     none = log.do(lambda session: verify(session, None, None))
     assert none.exit_code == 1, "a broken chain needs no anchor to be broken"
