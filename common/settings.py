@@ -10,6 +10,17 @@ SHOP_READ_ONLY              ``1``: no tool changes anything and the database ope
 SHOP_LOG_LEVEL              ``warning`` unless said
 SHOP_ANCHOR_FILE            where anchors are appended; default ``$SHOP_HOME/anchors.jsonl``
 SHOP_KEY_DIR                keys kept outside the database; default ``$SHOP_HOME/keys``
+SHOP_PUBLIC_URL             where clients reach the HTTP face; default ``http://127.0.0.1:8300``
+SHOP_HTTP_HOST              address to listen on; default ``127.0.0.1``
+SHOP_HTTP_PORT              port to listen on; default the public URL's
+SHOP_HTTP_WORKERS           processes that answer HTTP; default ``1``
+SHOP_ALLOWED_HOSTS          exact ``Host`` values, by spaces; default the public URL's
+SHOP_ALLOWED_ORIGINS        exact browser origins, by spaces; default the public URL's
+SHOP_TLS                    ``terminated``: a proxy in front speaks TLS, as it must off loopback
+SHOP_TRUSTED_PROXIES        addresses whose ``X-Forwarded-For`` is believed, by spaces
+SHOP_ISSUERS_FILE           authorization servers that are trusted (TOML); default: our own
+SHOP_AUTH_SERVER            ``1``: run the small authorization server; default on loopback only
+SHOP_AUTH_BASIC             ``1``: accept ``X-MCP-Auth`` (development, loopback only)
 ==========================  ==========================================================
 """
 
@@ -18,13 +29,72 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from common.scopes import Scope
 
 NAMES = (
     "SHOP_HOME", "SHOP_DATABASE_URL", "SHOP_POLICY_FILE", "SHOP_OPERATOR", "SHOP_SCOPES",
     "SHOP_READ_ONLY", "SHOP_LOG_LEVEL", "SHOP_ANCHOR_FILE", "SHOP_KEY_DIR",
+    "SHOP_PUBLIC_URL", "SHOP_HTTP_HOST", "SHOP_HTTP_PORT", "SHOP_HTTP_WORKERS",
+    "SHOP_ALLOWED_HOSTS", "SHOP_ALLOWED_ORIGINS", "SHOP_TLS", "SHOP_TRUSTED_PROXIES",
+    "SHOP_ISSUERS_FILE", "SHOP_AUTH_SERVER", "SHOP_AUTH_BASIC",
 )  # fmt: skip
+
+
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+_TRUE = frozenset({"1", "true", "yes"})
+
+
+@dataclass(frozen=True)
+class HttpSettings:
+    """The HTTP face. ``public_url`` has no trailing slash: audiences and the issuer begin so."""
+
+    public_url: str
+    host: str
+    port: int
+    workers: int
+    allowed_hosts: tuple[str, ...]
+    allowed_origins: tuple[str, ...]
+    tls_terminated: bool
+    trusted_proxies: tuple[str, ...]
+    issuers_file: Path | None
+    auth_server: bool
+    auth_basic: bool
+
+    @classmethod
+    def load(cls, env: Mapping[str, str]) -> "HttpSettings":
+        """From a mapping. Raises ValueError for a URL or a number that is none."""
+        public_url = (env.get("SHOP_PUBLIC_URL") or "http://127.0.0.1:8300").rstrip("/")
+        parts = urlsplit(public_url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path:
+            raise ValueError(f"SHOP_PUBLIC_URL must be http(s)://host[:port], not {public_url}")
+        own_port = parts.port or (443 if parts.scheme == "https" else 80)
+        host = env.get("SHOP_HTTP_HOST") or "127.0.0.1"
+        issuers = env.get("SHOP_ISSUERS_FILE")
+        loopback = host in LOOPBACK and parts.hostname in LOOPBACK
+        return cls(
+            public_url=public_url,
+            host=host,
+            port=int(env.get("SHOP_HTTP_PORT") or own_port),
+            workers=int(env.get("SHOP_HTTP_WORKERS") or 1),
+            allowed_hosts=tuple((env.get("SHOP_ALLOWED_HOSTS") or parts.netloc).split()),
+            allowed_origins=tuple((env.get("SHOP_ALLOWED_ORIGINS") or public_url).split()),
+            tls_terminated=env.get("SHOP_TLS", "") == "terminated",
+            trusted_proxies=tuple(env.get("SHOP_TRUSTED_PROXIES", "").split()),
+            issuers_file=Path(issuers).expanduser() if issuers else None,
+            auth_server=(env.get("SHOP_AUTH_SERVER") or ("1" if loopback else "")) in _TRUE,
+            auth_basic=env.get("SHOP_AUTH_BASIC", "") in _TRUE,
+        )
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        return self.host in LOOPBACK
+
+    def audience(self, domain: str) -> str:
+        """The resource a token must be for: one a server."""
+        return f"{self.public_url}/{domain}/mcp"
 
 
 @dataclass(frozen=True)
@@ -40,6 +110,7 @@ class Settings:
     log_level: str
     anchor_file: Path
     key_dir: Path
+    http: HttpSettings
 
     @classmethod
     def load(cls, environment: Mapping[str, str] | None = None) -> "Settings":
@@ -54,10 +125,11 @@ class Settings:
             policy_file=Path(policy).expanduser() if policy else None,
             operator=env.get("SHOP_OPERATOR") or _login(),
             scopes=frozenset(env["SHOP_SCOPES"].split() if "SHOP_SCOPES" in env else local),
-            read_only=env.get("SHOP_READ_ONLY", "") in {"1", "true", "yes"},
+            read_only=env.get("SHOP_READ_ONLY", "") in _TRUE,
             log_level=(env.get("SHOP_LOG_LEVEL") or "warning").upper(),
             anchor_file=Path(env.get("SHOP_ANCHOR_FILE") or home / "anchors.jsonl"),
             key_dir=Path(env.get("SHOP_KEY_DIR") or home / "keys"),
+            http=HttpSettings.load(env),
         )
 
 

@@ -1,0 +1,1 @@
+"""The HTTP face: one app, one gate, seven servers, the console."""
