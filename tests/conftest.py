@@ -2,14 +2,17 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 from hypothesis import settings
 
 from tests.support import node as node_support
+from tests.support import oidc as oidc_support
 from tests.support import postgres as postgres_support
 from tests.support import unavailable
+from tests.support.oidc import Oidc
 from tests.support.postgres import Postgres
 
 settings.register_profile("shop", derandomize=True, deadline=None)
@@ -75,3 +78,15 @@ def inspector(node: list[str]) -> list[str]:
         return [*node, str(node_support.npm_install()), "--cli"]
     except node_support.Unavailable as error:
         unavailable(str(error))
+
+
+@pytest.fixture(scope="session")
+def oidc() -> Iterator[Oidc]:
+    """An authorization server that is not ours, one for all tests of a worker: do not turn or
+    break its keys, ``tests.support.oidc.provider()`` is for that."""
+    with ExitStack() as stack:
+        try:
+            running = stack.enter_context(oidc_support.provider())
+        except node_support.Unavailable as error:
+            unavailable(str(error))
+        yield running
