@@ -3,13 +3,26 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cache
 from typing import Any, Final, cast
 
-from sqlalchemy import BigInteger, CursorResult, Table, bindparam, func, or_, select, update
+from sqlalchemy import (
+    BigInteger,
+    CursorResult,
+    Select,
+    String,
+    Table,
+    bindparam,
+    func,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from common.books import Side, side_of
+from common.hot import rows
 from common.ids import new_id
 from common.tables.spine import Account, OpenPending, Transfer
 
@@ -81,9 +94,9 @@ def ensure(session: Session, keys: Iterable[Key]) -> dict[Key, Ref]:
     return found | find(session, missing)
 
 
-_FIND = select(Account.id, Account.ledger, Account.code, Account.side).where(
-    Account.ledger.in_(bindparam("ledgers", expanding=True)),
-    Account.code.in_(bindparam("codes", expanding=True)),
+_FIND = select(_ACCOUNT.c.id, _ACCOUNT.c.ledger, _ACCOUNT.c.code, _ACCOUNT.c.side).where(
+    _ACCOUNT.c.ledger.in_(bindparam("ledgers", expanding=True)),
+    _ACCOUNT.c.code.in_(bindparam("codes", expanding=True)),
 )
 
 
@@ -93,7 +106,7 @@ def find(session: Session, keys: Sequence[Key]) -> dict[Key, Ref]:
     for start in range(0, len(keys), BATCH):
         batch = set(keys[start : start + BATCH])
         names = {"ledgers": sorted({k[0] for k in batch}), "codes": sorted({k[1] for k in batch})}
-        for row in session.execute(_FIND, names):
+        for row in rows(session, _FIND, **names):
             if (row.ledger, row.code) in batch:
                 found[row.ledger, row.code] = Ref(row.id, row.ledger, row.code, row.side)
     return found
@@ -112,10 +125,35 @@ def lock(session: Session, keys: Iterable[Key]) -> None:
             session.execute(query.with_for_update(key_share=True)).all()
 
 
-_TOTALS = (
-    Account.ledger, Account.code, Account.side, Account.debits_posted, Account.credits_posted,
-    Account.debits_pending, Account.credits_pending,
-)  # fmt: skip
+@cache
+def _totals_query(by_code: bool, by_prefix: bool) -> Select[Any]:
+    a = _ACCOUNT.c
+    query = select(
+        a.ledger, a.code, a.side, a.debits_posted, a.credits_posted, a.debits_pending,
+        a.credits_pending,
+    ).where(a.ledger.in_(bindparam("ledgers", expanding=True)))  # fmt: skip
+    if by_code:
+        query = query.where(a.code.in_(bindparam("codes", expanding=True)))
+    if by_prefix:
+        start = bindparam("prefix", type_=String())
+        query = query.where(func.substr(a.code, 1, func.length(start)) == start)
+    return query
+
+
+@cache
+def _lapsed_query(on_debit: bool) -> Select[Any]:
+    a, t, p = _ACCOUNT.c, Transfer.__table__.c, OpenPending.__table__.c
+    return (
+        select(a.ledger, a.code, func.sum(t.amount).label("lapsed"))
+        .select_from(OpenPending.__table__)
+        .join(Transfer.__table__, t.id == p.transfer_id)
+        .join(_ACCOUNT, a.id == (t.debit_id if on_debit else t.credit_id))
+        .where(
+            p.expires_at <= bindparam("now"),
+            t.ledger.in_(bindparam("ledgers", expanding=True)),
+        )
+        .group_by(a.ledger, a.code)
+    )
 
 
 def totals(
@@ -147,17 +185,16 @@ def totals_of(
     Pending transfers that have expired by ``now`` are left out, whether or not they were swept.
     """
     found: dict[Key, Balance] = {}
+    query = _totals_query(codes is not None, prefix is not None)
+    values: dict[str, Any] = {}
+    if codes is not None:
+        values["codes"] = list(codes)
+    if prefix is not None:
+        values["prefix"] = prefix
     for start in range(0, len(ledgers), BATCH):
         batch = list(ledgers[start : start + BATCH])
-        query = select(*_TOTALS).where(Account.ledger.in_(batch))
-        if codes is not None:
-            query = query.where(Account.code.in_(codes))
-        if prefix is not None:
-            query = query.where(Account.code.startswith(prefix, autoescape=True))
-        for row in session.execute(query):
-            # LIKE on SQLite ignores case, ids do not.
-            if prefix is None or row.code.startswith(prefix):
-                found[row.ledger, row.code] = Balance(row.side, *row[3:])
+        for row in rows(session, query, ledgers=batch, **values):
+            found[row[0], row[1]] = Balance(*row[2:])
         if any(b.debits_pending or b.credits_pending for b in found.values()):
             _leave_out_lapsed(session, batch, found, now)
     return found
@@ -167,16 +204,7 @@ def _leave_out_lapsed(
     session: Session, ledgers: list[str], found: dict[Key, Balance], now: datetime
 ) -> None:
     for on_debit in (True, False):
-        account_id = Transfer.debit_id if on_debit else Transfer.credit_id
-        query = (
-            select(Account.ledger, Account.code, func.sum(Transfer.amount).label("lapsed"))
-            .select_from(OpenPending)
-            .join(Transfer, Transfer.id == OpenPending.transfer_id)
-            .join(Account, Account.id == account_id)
-            .where(OpenPending.expires_at <= now, Transfer.ledger.in_(ledgers))
-            .group_by(Account.ledger, Account.code)
-        )
-        for row in session.execute(query):
+        for row in rows(session, _lapsed_query(on_debit), ledgers=ledgers, now=now):
             balance = found.get((row.ledger, row.code))
             if balance is None:
                 continue

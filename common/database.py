@@ -5,25 +5,25 @@ import random
 import re
 import sqlite3
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, select
+from sqlalchemy import Connection, Engine, event, select
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.exc import StaleDataError
 
+from common import sqlite
 from common.errors import Busy, Conflict
 from common.ids import new_id
+from common.sqlite import SqliteFile
 from common.tables import Base, Record, tables
 
 T = TypeVar("T")
 Work = Callable[[Session], T]
 
 ATTEMPTS: Final = 6
-SQLITE_WAIT_MS: Final = 10_000
+MAY: Final = "shop"  # where a connection says whose transaction it is in, and whether it may write
 _WRITE = re.compile(
     r"(?:^\s*|\bWITH\b.*\b)"
     r"(?:INSERT(?:\s+OR\s+\w+)?\s+INTO|(?<!FOR )UPDATE|DELETE\s+FROM)\s+\"?(\w+)",
@@ -51,10 +51,9 @@ class Database:
         self.read_only = read_only
         self.sqlite = url.startswith("sqlite")
         self._async: AsyncEngine | None = None
-        self._sync: Engine | None = None
+        self._file: SqliteFile | None = None
         if self.sqlite:
-            self._sync = _sqlite_engine(url, read_only)
-            self._thread = ThreadPoolExecutor(1, thread_name_prefix="database")
+            self._file = SqliteFile(url, read_only=read_only)
         else:
             self._async = create_async_engine(
                 url,
@@ -66,16 +65,25 @@ class Database:
             )
         event.listen(self._core(), "before_cursor_execute", _refuse_foreign_write)
 
-    async def run(self, domain: str, work: Work[T], *, write: bool = True, audit_id: str = "") -> T:
+    async def run(
+        self,
+        domain: str,
+        work: Work[T],
+        *,
+        write: bool = True,
+        audit_id: str = "",
+        name: str = "",
+    ) -> T:
         """Run ``work`` in one transaction of ``domain`` and commit, or keep nothing.
 
         Lost races (SQLite busy, serialization failure, deadlock) are tried again, so ``work``
-        must start from nothing. ``Rollback`` keeps nothing and returns its value.
+        must start from nothing. ``Rollback`` keeps nothing and returns its value. A ``name`` says
+        that reads of this name take about as long as each other.
         Raises Busy when every attempt lost, Conflict when a row changed under a version.
         """
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return await self._once(domain, work, write and not self.read_only, audit_id)
+                return await self._once(domain, work, write and not self.read_only, audit_id, name)
             except StaleDataError:
                 raise Conflict("Somebody changed the record at the same moment.") from None
             except DBAPIError as error:
@@ -102,27 +110,24 @@ class Database:
         """Give back every connection."""
         if self._async is not None:
             await self._async.dispose()
-        if self._sync is not None:
-            loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._thread, self._sync.dispose)
-            self._thread.shutdown(wait=True)
+        if self._file is not None:
+            await self._file.close()
 
     def _core(self) -> Engine:
-        if self._sync is not None:
-            return self._sync
+        if self._file is not None:
+            return self._file.engine
         assert self._async is not None
         return self._async.sync_engine
 
-    async def _once(self, domain: str, work: Work[T], write: bool, audit_id: str) -> T:
-        if self._sync is not None:
-            engine = self._sync
-            loop = asyncio.get_running_loop()
+    async def _once(self, domain: str, work: Work[T], write: bool, audit_id: str, name: str) -> T:
+        if self._file is not None:
 
-            def on_thread() -> T:
-                with Session(engine, expire_on_commit=False) as session:
-                    return _transact(session, domain, work, write, audit_id)
+            def transact(session: Session) -> T:
+                return _transact(session, domain, work, write, audit_id)
 
-            return await loop.run_in_executor(self._thread, on_thread)
+            if write:
+                return await self._file.write(transact)
+            return await self._file.read(transact, name)
         assert self._async is not None
         async with AsyncSession(self._async, expire_on_commit=False) as session:
             return await session.run_sync(_transact, domain, work, write, audit_id)
@@ -130,9 +135,10 @@ class Database:
 
 def _transact(session: Session, domain: str, work: Work[T], write: bool, audit_id: str) -> T:
     session.info.update(domain=domain, audit_id=audit_id, write=write)
-    connection = session.connection(execution_options={"domain": domain, "may_write": write})
+    connection = session.connection()
+    connection.info[MAY] = (domain, write)
     if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+        sqlite.begin(connection, write=write)
     elif not write:
         connection.exec_driver_sql("SET TRANSACTION READ ONLY")
     try:
@@ -140,14 +146,15 @@ def _transact(session: Session, domain: str, work: Work[T], write: bool, audit_i
         session.flush()
         if write:
             session.commit()
-        else:
-            session.expunge_all()  # the rollback below would expire what the caller was given
         return result
     except Rollback as done:
         value: T = done.value
         return value
     finally:
-        session.rollback()
+        if write:
+            session.rollback()
+        else:
+            session.close()  # a rollback would expire what the caller was given
 
 
 def lock(session: Session, kind: type[Record], ids: list[str]) -> None:
@@ -155,36 +162,6 @@ def lock(session: Session, kind: type[Record], ids: list[str]) -> None:
     if session.get_bind().dialect.name == "postgresql" and ids:
         query = select(kind.id).where(kind.id.in_(sorted(set(ids)))).order_by(kind.id)
         session.execute(query.with_for_update()).all()
-
-
-def _sqlite_engine(url: str, read_only: bool) -> Engine:
-    path = url.partition("///")[2]
-    if path and not read_only:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(
-        f"sqlite:///{path}",
-        hide_parameters=True,  # they would end up in logs
-        connect_args={
-            "check_same_thread": False,
-            "isolation_level": None,
-            "timeout": SQLITE_WAIT_MS / 1000,
-        },
-    )
-
-    @event.listens_for(engine, "connect")
-    def configure(connection: Any, _: object) -> None:
-        cursor = connection.cursor()
-        cursor.execute(f"PRAGMA busy_timeout={SQLITE_WAIT_MS}")
-        if read_only:
-            cursor.execute("PRAGMA query_only=ON")
-        else:
-            cursor.execute("PRAGMA journal_mode=WAL")
-            cursor.execute("PRAGMA synchronous=FULL")
-        cursor.execute("PRAGMA foreign_keys=ON")
-        cursor.execute("PRAGMA recursive_triggers=ON")  # REPLACE must meet the delete triggers
-        cursor.close()
-
-    return engine
 
 
 def _lost_race(error: DBAPIError) -> bool:
@@ -196,12 +173,12 @@ def _lost_race(error: DBAPIError) -> bool:
 
 def _refuse_foreign_write(connection: Connection, cursor: Any, statement: str, *_: Any) -> None:
     # A bug in our code, never the caller's mistake: crash, and the guard hides the text.
-    options = connection.get_execution_options()
     found = _WRITE.match(statement)
-    if found is None or "domain" not in options:
+    if found is None or MAY not in connection.info:
         return
-    domain, table = options["domain"], WRITERS.get(found[1])
-    if not options["may_write"]:
+    domain, may_write = connection.info[MAY]
+    table = WRITERS.get(found[1])
+    if not may_write:
         raise AssertionError(f"a reading transaction may not write {found[1]}")
     if table is None or (domain not in table and domain != "*" and "*" not in table):
         raise AssertionError(f"{domain} may not write {found[1]}")

@@ -114,7 +114,7 @@ class Guard:
                 call = Call(actor, session, self.clock(), "", spec.domain, spec.name)
                 return spec.run(call, **_values(arguments))
 
-            return await self.database.run(spec.domain, work, write=False)
+            return await self.database.run(spec.domain, work, write=False, name=spec.uri)
         except ShopError as error:
             outcome = error.code
             raise
@@ -164,7 +164,7 @@ class Guard:
             call = Call(actor, session, self.clock(), "", spec.domain, spec.name)
             return dump(spec.run(call, **arguments, **plan))
 
-        structured = await self.database.run(spec.domain, work, write=False)
+        structured = await self.database.run(spec.domain, work, write=False, name=spec.name)
         self.access.note(
             now=self.clock(), server=spec.domain, target=spec.name, actor=actor,
             outcome="ok", args=arguments,

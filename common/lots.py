@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from datetime import date, datetime
 
-from sqlalchemy import or_, select
+from sqlalchemy import bindparam, or_, select
 from sqlalchemy.orm import Session
 
-from common import accounts, stock
+from common import accounts, hot, stock
 from common.call import Call
 from common.errors import InsufficientStock
 from common.tables.inventory import Lot, Variant
@@ -69,6 +69,13 @@ def in_order(call: Call, sku: str, warehouse: str) -> list[tuple[str | None, int
     return offered
 
 
+_lot = Lot.__table__.c
+_WITHHELD = select(_lot.sku, _lot.id).where(
+    _lot.sku.in_(bindparam("skus", expanding=True)),
+    or_(_lot.expires_on < bindparam("today"), _lot.state != "active"),
+)
+
+
 def withheld(
     session: Session, now: datetime, skus: Sequence[str], warehouse: str | None = None
 ) -> dict[tuple[str, str], int]:
@@ -77,10 +84,7 @@ def withheld(
     bad: dict[str, set[str]] = {}
     for start in range(0, len(skus), accounts.BATCH):
         batch = list(skus[start : start + accounts.BATCH])
-        query = select(Lot.sku, Lot.id).where(
-            Lot.sku.in_(batch), or_(Lot.expires_on < now.date(), Lot.state != "active")
-        )
-        for sku, lot_id in session.execute(query):
+        for sku, lot_id in hot.rows(session, _WITHHELD, skus=batch, today=now.date()):
             bad.setdefault(sku, set()).add(lot_id)
     prefix = None if warehouse is None else f"{warehouse}/"
     found: dict[tuple[str, str], int] = {}

@@ -1,7 +1,8 @@
 """Every OAuth scope in the suite."""
 
-from collections.abc import Iterable
 from enum import StrEnum
+from functools import lru_cache
+from typing import Final
 
 
 class Scope(StrEnum):
@@ -33,11 +34,15 @@ class Scope(StrEnum):
     APPROVALS_DECIDE = "approvals:decide"
 
 
-def granted(held: Iterable[str]) -> frozenset[str]:
+_EVERY: Final = frozenset(str(scope) for scope in Scope)
+
+
+@lru_cache(maxsize=1_024)
+def granted(held: frozenset[str]) -> frozenset[str]:
     """The scopes held and those they imply. Unknown scopes are dropped: they grant nothing."""
-    known = {str(scope) for scope in Scope} & set(held)
+    known = _EVERY & held
     implied = {f"{scope.partition(':')[0]}:read" for scope in known}
-    return frozenset(known | (implied & {str(scope) for scope in Scope}))
+    return frozenset(known | (implied & _EVERY))
 
 
 def of_domain(domain: str) -> list[Scope]:

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
-from common import lots, stock
+from common import hot, lots, stock
 from common.accounts import BATCH
 from common.call import Call
 from common.clock import stamp
@@ -15,15 +15,21 @@ from common.tables.inventory import Lot, PurchaseLine, PurchaseOrder, Variant, W
 from servers.inventory import catalogue
 from servers.inventory.results import LotLevel, Shelf, Stock, StockList, StockRow
 
+_variant, _line, _order = (kind.__table__.c for kind in (Variant, PurchaseLine, PurchaseOrder))
+
 SHOWN: Final = 100
 MOST_LOTS: Final = 100
 # States in which a purchase order's open lines are on their way.
 COMING: Final = ("approved", "sent", "acknowledged", "partially_received")
 
+_ITEM: Final = select(_variant.id, _variant.name, _variant.lot_tracked).where(
+    _variant.id == bindparam("sku")
+)
+
 
 def get_stock(call: Call, sku: str, warehouse: str | None) -> Stock:
     """Levels of one item by warehouse; by lot too, if it has lots. Raises NotFound."""
-    item = catalogue.variant(call, sku)
+    item = hot.first(call.session, _ITEM, sku=sku) or catalogue.variant(call, sku)
     if warehouse is not None:
         catalogue.warehouse(call, warehouse)
     shelves = list(shelves_of(call.session, call.now, [sku], warehouse).values())
@@ -33,7 +39,7 @@ def get_stock(call: Call, sku: str, warehouse: str | None) -> Stock:
         on_hand=sum(shelf.on_hand for shelf in shelves),
         available=sum(shelf.available for shelf in shelves),
         shelves=shelves,
-        lots=_lots(call, item, [shelf.warehouse for shelf in shelves]),
+        lots=_lots(call, sku, [shelf.warehouse for shelf in shelves]) if item.lot_tracked else None,
         as_of=stamp(call.now),
     )
 
@@ -94,10 +100,22 @@ def available(call: Call, sku: str, warehouse: str) -> int:
     )
 
 
-def outstanding() -> Any:
+def outstanding(line: Any = PurchaseLine) -> Any:
     """Units of a purchase line still to come, as SQL."""
-    good = PurchaseLine.received - PurchaseLine.over
-    return PurchaseLine.ordered - good - PurchaseLine.damaged - PurchaseLine.short
+    good = line.received - line.over
+    return line.ordered - good - line.damaged - line.short
+
+
+_INCOMING: Final = (
+    select(_line.sku, _order.warehouse_id, func.sum(outstanding(_line)))
+    .join(PurchaseOrder.__table__, _order.id == _line.purchase_order_id)
+    .where(
+        _line.sku.in_(bindparam("skus", expanding=True)),
+        _line.open.is_(True),
+        _order.state.in_(COMING),
+    )
+    .group_by(_line.sku, _order.warehouse_id)
+)
 
 
 def incoming_units(
@@ -106,30 +124,21 @@ def incoming_units(
     """Units bought and not received, by (sku, warehouse)."""
     found: dict[tuple[str, str], int] = {}
     for start in range(0, len(skus), BATCH):
-        query = (
-            select(PurchaseLine.sku, PurchaseOrder.warehouse_id, func.sum(outstanding()))
-            .join(PurchaseOrder, PurchaseOrder.id == PurchaseLine.purchase_order_id)
-            .where(
-                PurchaseLine.sku.in_(skus[start : start + BATCH]),
-                PurchaseLine.open.is_(True),
-                PurchaseOrder.state.in_(COMING),
-            )
-            .group_by(PurchaseLine.sku, PurchaseOrder.warehouse_id)
+        batch = list(skus[start : start + BATCH])
+        found.update(
+            ((sku, where), int(units))
+            for sku, where, units in hot.rows(session, _INCOMING, skus=batch)
+            if units > 0 and warehouse in (None, where)
         )
-        if warehouse is not None:
-            query = query.where(PurchaseOrder.warehouse_id == warehouse)
-        found.update(((sku, where), int(units)) for sku, where, units in session.execute(query))
-    return {key: units for key, units in found.items() if units > 0}
+    return found
 
 
-def _lots(call: Call, item: Variant, warehouses: list[str]) -> list[LotLevel] | None:
-    if not item.lot_tracked:
-        return None
-    query = select(Lot).where(Lot.sku == item.id).order_by(Lot.expires_on, Lot.id)
+def _lots(call: Call, sku: str, warehouses: list[str]) -> list[LotLevel]:
+    query = select(Lot).where(Lot.sku == sku).order_by(Lot.expires_on, Lot.id)
     rows = {row.id: row for row in call.session.scalars(query.limit(1_000))}
     found = []
     for warehouse in warehouses:
-        for lot_id, level in stock.by_lot(call.session, call.now, item.id, warehouse).items():
+        for lot_id, level in stock.by_lot(call.session, call.now, sku, warehouse).items():
             row = rows.get(lot_id or "")
             if row is not None and level.on_hand:
                 found.append(_lot(row, warehouse, level, call.now))

@@ -148,7 +148,7 @@ async def test_calls_at_once_wait_for_each_other(database: Database) -> None:
 async def test_a_database_that_stays_locked_is_busy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("common.database.SQLITE_WAIT_MS", 20)
+    monkeypatch.setattr("common.sqlite.WAIT_MS", 20)
     monkeypatch.setattr("common.database.ATTEMPTS", 2)
     file = tmp_path / "shop.db"
     database = Database(f"sqlite:///{file}")

@@ -1,0 +1,142 @@
+"""A load generator: keep-alive connections that send one request after the other.
+
+Requests are bytes made beforehand and responses are only measured, so that one core can drive a
+server that has the other to itself.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, cast
+
+MakeRequest = Callable[[int], bytes]
+"""The n-th request of a run, as bytes on the wire."""
+CONNECT_S: Final = 5.0
+SLICE_GRACE_S: Final = 30.0
+
+
+@dataclass
+class Slice:
+    """What one stretch of load measured. Latencies in seconds."""
+
+    seconds: float
+    latencies: list[float] = field(default_factory=list)
+    failed: int = 0
+    sample: bytes = b""
+
+    @property
+    def rate(self) -> float:
+        """Answers a second."""
+        return len(self.latencies) / self.seconds if self.seconds else 0.0
+
+    def percentile(self, share: float) -> float:
+        """Latency in milliseconds below which ``share`` of the answers lie."""
+        if not self.latencies:
+            return 0.0
+        ordered = sorted(self.latencies)
+        return ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1000
+
+
+class _Connection(asyncio.Protocol):
+    """Sends, waits for the whole answer, sends again until the deadline."""
+
+    def __init__(self, run: "_Run") -> None:
+        self._run = run
+        self._buffer = bytearray()
+        self._sent = 0.0
+        self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._transport: asyncio.WriteTransport | None = None
+
+    @property
+    def over(self) -> "asyncio.Future[None]":
+        return self._over
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's is not a subclass
+        self._send()
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        if not _complete(self._buffer):
+            return
+        run = self._run
+        now = time.perf_counter()
+        if self._buffer.startswith(b"HTTP/1.1 200") and run.accept in self._buffer:
+            run.slice.latencies.append(now - self._sent)
+        else:
+            run.slice.failed += 1
+            run.slice.sample = bytes(self._buffer[:2000])
+        self._buffer.clear()
+        if now < run.deadline:
+            self._send()
+        elif self._transport is not None:
+            self._transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._buffer or (exc and time.perf_counter() < self._run.deadline):
+            self._run.slice.failed += 1
+        if not self._over.done():
+            self._over.set_result(None)
+
+    def _send(self) -> None:
+        assert self._transport is not None
+        request = self._run.next()
+        self._sent = time.perf_counter()
+        self._transport.write(request)
+
+
+@dataclass
+class _Run:
+    make: MakeRequest
+    accept: bytes
+    deadline: float
+    slice: Slice
+    count: int = 0
+
+    def next(self) -> bytes:
+        self.count += 1
+        return self.make(self.count)
+
+
+async def drive(
+    host: str,
+    port: int,
+    make: MakeRequest,
+    *,
+    connections: int,
+    seconds: float,
+    accept: bytes = b'"structuredContent"',
+) -> Slice:
+    """Load for ``seconds`` over ``connections``. An answer counts if it is 200 and holds
+    ``accept``; anything else is counted as failed and one is kept as a sample."""
+    loop = asyncio.get_running_loop()
+    start = time.perf_counter()
+    run = _Run(make, accept, start + seconds, Slice(0.0))
+    opened = await asyncio.wait_for(
+        asyncio.gather(
+            *(
+                loop.create_connection(lambda: _Connection(run), host, port)
+                for _ in range(connections)
+            )
+        ),
+        CONNECT_S,
+    )
+    waiting = [protocol.over for _, protocol in opened]
+    await asyncio.wait(waiting, timeout=seconds + SLICE_GRACE_S)
+    run.slice.seconds = time.perf_counter() - start
+    return run.slice
+
+
+def _complete(buffer: bytearray) -> bool:
+    """Whether the buffer holds one whole response, by its length or its last chunk."""
+    head = buffer.find(b"\r\n\r\n")
+    if head < 0:
+        return False
+    headers = bytes(buffer[:head]).lower()
+    at = headers.find(b"content-length:")
+    if at >= 0:
+        end = headers.find(b"\r\n", at)
+        length = int(headers[at + 15 : end if end >= 0 else None])
+        return len(buffer) >= head + 4 + length
+    return buffer.endswith(b"0\r\n\r\n")

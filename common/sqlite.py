@@ -1,0 +1,192 @@
+"""How one process uses a SQLite file.
+
+Three connections: one thread writes, another reads, and reads that are known to be short run where
+the caller is, without a thread between. In the write-ahead log no reader waits for the writer.
+"""
+
+import asyncio
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, Final, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+T = TypeVar("T")
+Transact = Callable[[Session], T]
+
+WAIT_MS: Final = 10_000
+WAIT_HERE_MS: Final = 50  # on the caller's thread: rather lose the race and try again
+SHORT_S: Final = 0.001
+_FORGETS: Final = 0.9
+_MOST_NAMES: Final = 2_000
+
+
+class SqliteFile:
+    """The carrier of a ``sqlite:///…`` database. ``engine`` is for events and migrations."""
+
+    def __init__(self, url: str, *, read_only: bool) -> None:
+        self.engine = _engine(url, read_only)
+        self._writer = _Worker("database-write", self.engine)
+        self._reader = _Worker("database-read", self.engine)
+        self._here: Connection | None = None
+        self._took: dict[str, float] = {}
+
+    async def write(self, transact: Transact[T]) -> T:
+        """In the one thread that writes."""
+        return await self._writer.run(transact)
+
+    async def read(self, transact: Transact[T], name: str) -> T:
+        """Beside the writer; on this thread if what is called ``name`` has been short of late."""
+        start = time.perf_counter()
+        if name and self._took.get(name, 1.0) < SHORT_S:
+            result = self._read_here(transact)
+            took = time.perf_counter() - start
+        else:
+            result, took = await self._reader.run(lambda session: _timed(transact, session))
+        if name:
+            if len(self._took) >= _MOST_NAMES:
+                self._took.clear()
+            self._took[name] = max(took, self._took.get(name, 0.0) * _FORGETS)
+        return result
+
+    async def close(self) -> None:
+        """End both threads and close every connection."""
+        for worker in (self._writer, self._reader):
+            await worker.close()
+        if self._here is not None:
+            self._here.close()
+        self.engine.dispose()
+
+    def _read_here(self, transact: Transact[T]) -> T:
+        if self._here is None or self._here.closed:
+            self._here = self.engine.connect()
+            _driver(self._here).execute(f"PRAGMA busy_timeout={WAIT_HERE_MS}")
+        with Session(self._here, expire_on_commit=False) as session:
+            return transact(session)
+
+
+def begin(connection: Connection, *, write: bool) -> None:
+    """Begin a transaction now: a write takes its lock before it reads."""
+    statement = "BEGIN IMMEDIATE" if write else "BEGIN"
+    try:
+        _driver(connection).execute(statement)
+    except sqlite3.OperationalError as error:
+        raise OperationalError(statement, None, error) from error
+
+
+class _Worker:
+    """One thread and its connection. Answers that are ready together cross back together."""
+
+    def __init__(self, name: str, engine: Engine) -> None:
+        self._engine = engine
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._ready: deque[_Job] = deque()
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._started = False
+
+    async def run(self, transact: Transact[T]) -> T:
+        if not self._started:
+            self._started = True
+            self._thread.start()
+        job = _Job(asyncio.get_running_loop(), transact)
+        self._jobs.put(job)
+        result: T = await job.answer
+        return result
+
+    async def close(self) -> None:
+        if self._started:
+            self._jobs.put(None)
+            await asyncio.to_thread(self._thread.join, WAIT_MS / 1000)
+
+    def _work(self) -> None:
+        connection: Connection | None = None
+        while (job := self._jobs.get()) is not None:
+            try:
+                if connection is None or connection.closed:
+                    connection = self._engine.connect()
+                with Session(connection, expire_on_commit=False) as session:
+                    job.result = job.transact(session)
+            except BaseException as error:
+                job.error = error
+            self._ready.append(job)
+            if len(self._ready) == 1:
+                self._post(job.loop)
+        if connection is not None:
+            connection.close()
+
+    def _post(self, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            loop.call_soon_threadsafe(self._deliver)
+        except RuntimeError:  # the loop is gone, and with it whoever waited
+            self._ready.clear()
+
+    def _deliver(self) -> None:
+        while self._ready:
+            job = self._ready.popleft()
+            if job.answer.done():
+                continue  # cancelled meanwhile
+            if job.error is None:
+                job.answer.set_result(job.result)
+            else:
+                job.answer.set_exception(job.error)
+
+
+class _Job:
+    """One transaction asked for, and what became of it."""
+
+    __slots__ = ("answer", "error", "loop", "result", "transact")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, transact: Transact[Any]) -> None:
+        self.loop = loop
+        self.transact = transact
+        self.answer: asyncio.Future[Any] = loop.create_future()
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+
+def _timed(transact: Transact[T], session: Session) -> tuple[T, float]:
+    start = time.perf_counter()
+    return transact(session), time.perf_counter() - start
+
+
+def _driver(connection: Connection) -> sqlite3.Connection:
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)
+    return driver
+
+
+def _engine(url: str, read_only: bool) -> Engine:
+    path = url.partition("///")[2]
+    if path and not read_only:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(
+        f"sqlite:///{path}",
+        hide_parameters=True,  # they would end up in logs
+        connect_args={
+            "check_same_thread": False,
+            "isolation_level": None,
+            "timeout": WAIT_MS / 1000,
+        },
+    )
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: Any, _: object) -> None:
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout={WAIT_MS}")
+        if read_only:
+            cursor.execute("PRAGMA query_only=ON")
+        else:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute("PRAGMA recursive_triggers=ON")  # REPLACE must meet the delete triggers
+        cursor.close()
+
+    return engine
