@@ -6,7 +6,7 @@ from typing import Any, Final
 from sqlalchemy import CheckConstraint, Index, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from common.tables.base import Record
+from common.tables.base import Base, Record
 from common.tables.columns import (
     Currency,
     Name,
@@ -110,6 +110,18 @@ class Variant(Record):
         one_of("abc_class", ("A", "B", "C")),
         one_of("xyz_class", ("X", "Y", "Z")),
     )
+
+
+class CatalogueStamp(Base):
+    """Moved by triggers whenever products or variants change: what was cached before is dropped.
+    The sum over its rows is the stamp."""
+
+    __tablename__ = "catalogue_stamp"
+    # Of whoever changes the catalogue: the trigger writes with the rights of that statement.
+    owner = "*"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    changes: Mapped[int] = mapped_column(default=0)
 
 
 class KitComponent(Record):

@@ -51,11 +51,11 @@ def add(call: Call, product_name: str, quantity: int, handle: str | None) -> Con
     """
     call.stake()
     hit = catalogue.one(call, product_name)
-    cart, opened = _open(call, handle, hit.variant.currency)
-    if cart.currency != hit.variant.currency:
+    cart, opened = _open(call, handle, hit.card.currency)
+    if cart.currency != hit.card.currency:
         raise CartOperationFailed(f"This cart is in {cart.currency}; the product is not.")
     items = _items(call, cart)
-    known = next((item for item in items if item.sku == hit.variant.id), None)
+    known = next((item for item in items if item.sku == hit.card.sku), None)
     wanted = quantity + (known.quantity if known else 0)
     if wanted > MOST_UNITS or (known is None and len(items) >= MOST_ITEMS):
         raise CartOperationFailed(
@@ -64,19 +64,19 @@ def add(call: Call, product_name: str, quantity: int, handle: str | None) -> Con
     if wanted > hit.available:
         raise CartOperationFailed(
             f"Only {hit.available} of it can be had.",
-            details={"sku": hit.variant.id, "available": hit.available, "wanted": wanted},
+            details={"sku": hit.card.sku, "available": hit.available, "wanted": wanted},
             next="Offer fewer units, or another product.",
         )
     if known is not None:
         known.quantity = wanted
-        known.unit_price_minor = hit.variant.price_minor
+        known.unit_price_minor = hit.card.price_minor
     else:
         call.add(
             CartItem(
-                id=call.new_id("item"), cart_id=cart.id, sku=hit.variant.id,
+                id=call.new_id("item"), cart_id=cart.id, sku=hit.card.sku,
                 position=max((item.position for item in items), default=-1) + 1,
-                name=hit.variant.name, quantity=quantity, currency=hit.variant.currency,
-                unit_price_minor=hit.variant.price_minor, added_at=call.now,
+                name=hit.card.name, quantity=quantity, currency=hit.card.currency,
+                unit_price_minor=hit.card.price_minor, added_at=call.now,
             )
         )  # fmt: skip
     _touch(call, cart)

@@ -1,72 +1,79 @@
 """The catalogue as shoppers see it: search that forgives, and never guesses."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from rapidfuzz import fuzz, process, utils
-from sqlalchemy import Select, func, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy import func, select
 
 from common import stock
 from common.call import Call
 from common.errors import ProductNotFound
 from common.tables.inventory import Product, Variant
+from servers.storefront import search as finding
+from servers.storefront.cache import remembered
+from servers.storefront.search import Scored, Within
 
 SURE: Final = 90
 MARGIN: Final = 5
-SHOWN_SCORE: Final = 55
-MOST_VARIANTS: Final = 20_000
+IN_STOCK_CANDIDATES: Final = 200
+OTHER: Final = "Other"
+
+
+@dataclass(frozen=True)
+class Card:
+    """A product on sale, as the catalogue tells it; no row of a session."""
+
+    sku: str
+    name: str
+    description: str
+    category: str
+    price_minor: int
+    currency: str
 
 
 @dataclass(frozen=True)
 class Hit:
-    """One product of the catalogue; ``score`` is 0 to 100, 100 for an exact code."""
+    """``score`` is 0 to 100, 100 for an exact code or name; ``available`` is of this moment."""
 
-    variant: Variant
-    product: Product
+    card: Card
     score: int
     available: int
 
 
 def search(
-    call: Call,
-    query: str,
-    *,
-    category: str | None = None,
-    max_price_minor: int | None = None,
-    in_stock: bool = False,
-    limit: int = 10,
+    call: Call, query: str, within: Within | None = None, *, in_stock: bool = False, limit: int = 10
 ) -> list[Hit]:
-    """Best first. An exact SKU or GTIN comes alone; else words in any order, typos forgiven."""
-    exact = _by_code(call.session, query)
-    if exact:
-        return _hits(call, [(variant.id, 100) for variant in exact])
-    names = _names(call.session, category, max_price_minor)
-    found = process.extract(
-        query, names, scorer=_likeness, processor=utils.default_process,
-        limit=limit * 3 if in_stock else limit, score_cutoff=SHOWN_SCORE,
-    )  # fmt: skip
-    hits = _hits(call, [(sku, round(score)) for _, score, sku in found])
+    """Best first. An exact SKU or GTIN comes alone; else words in any order, typos forgiven; last
+    what only the description speaks of."""
+    within = within or Within()
+    most = IN_STOCK_CANDIDATES if in_stock else limit
+    scored = remembered(
+        call, ("search", query, within, most), lambda: _search(call, query, within, most)
+    )
+    hits = _hits(call, scored)
     return [hit for hit in hits if hit.available or not in_stock][:limit]
 
 
 def one(call: Call, name: str) -> Hit:
     """The one product that is meant. Raises ProductNotFound with the candidates when it is not
     clear: it never guesses."""
-    hits = search(call, name, limit=6)
+    codes = finding.by_code(call.session, name, Within())
+    scored = codes or finding.by_name(call.session, name, Within(), 6, whole_words=True)
+    hits = _hits(call, scored)
     if hits and hits[0].score >= SURE:
         if len(hits) == 1 or hits[0].score - hits[1].score >= MARGIN:
             return hits[0]
-        exact = [hit for hit in hits if hit.variant.name.casefold() == name.strip().casefold()]
+        exact = [hit for hit in hits if hit.card.name.casefold() == name.strip().casefold()]
         if len(exact) == 1:
             return exact[0]
     raise ProductNotFound(
         "It is not clear which product is meant." if hits else "No product has such a name.",
         details={
             "searched": name,
+            "suggestion": "Try a partial name or another spelling, or search_products.",
             "suggestions": [
-                {"sku": hit.variant.id, "name": hit.variant.name, "score": hit.score}
-                for hit in hits
+                {"sku": hit.card.sku, "name": hit.card.name, "score": hit.score} for hit in hits
             ],
         },
         next="Ask the shopper which one; call again with its exact name or SKU."
@@ -75,15 +82,47 @@ def one(call: Call, name: str) -> Hit:
     )
 
 
-def nearest(call: Call, query: str) -> list[str]:
-    """Names that are at least something like the query: what an empty result should mention."""
-    names = _names(call.session, None, None)
-    found = process.extract(query, names, processor=utils.default_process, limit=3)
-    return [name for name, _, _ in found]
+def nearest(call: Call, query: str, within: Within) -> list[str]:
+    """Names that are at least something like the query: what an empty result should mention.
+    Within the filters, or without them when nothing at all is on sale there."""
+    return remembered(
+        call, ("nearest", query, within),
+        lambda: finding.nearest(call.session, query, within)
+        or finding.nearest(call.session, query, Within()),
+    )  # fmt: skip
 
 
 def categories(call: Call) -> list[tuple[str, int]]:
     """Every category with the number of products on sale in it."""
+    return remembered(call, ("categories",), lambda: _categories(call))
+
+
+def listed(call: Call, limit: int) -> list[Hit]:
+    """The first products by name."""
+    return _hits(call, remembered(call, ("listed", limit), lambda: _listed(call, limit)))
+
+
+def hits_of(call: Call, skus: Sequence[str]) -> list[Hit]:
+    """Those of the SKUs that are on sale, in this order."""
+    query = finding.on_sale(Within()).where(Variant.id.in_(list(skus)))
+    there = {row.id for row in call.session.execute(query)}
+    return _hits(call, [Scored(sku, 100) for sku in skus if sku in there])
+
+
+def _search(call: Call, query: str, within: Within, limit: int) -> list[Scored]:
+    session = call.session
+    exact = finding.by_code(session, query, within)
+    if exact:
+        return exact
+    found = finding.by_name(session, query, within, limit)
+    if len(found) < limit:
+        known = {each.sku for each in found}
+        told = finding.by_text(session, query, within, limit)
+        found += [each for each in told if each.sku not in known]
+    return found[:limit]
+
+
+def _categories(call: Call) -> list[tuple[str, int]]:
     query = (
         select(Product.category, func.count(Variant.id))
         .join(Variant, Variant.product_id == Product.id)
@@ -92,63 +131,41 @@ def categories(call: Call) -> list[tuple[str, int]]:
         .order_by(Product.category)
         .limit(500)
     )
-    return [(category or "Other", count) for category, count in call.session.execute(query)]
+    return [(category or OTHER, count) for category, count in call.session.execute(query)]
 
 
-def listed(call: Call, limit: int) -> list[Hit]:
-    """The first products by name."""
-    query = _on_sale(None, None).order_by(Variant.name, Variant.id).limit(limit)
-    return _hits(call, [(row.id, 100) for row in call.session.execute(query)])
+def _listed(call: Call, limit: int) -> list[Scored]:
+    query = finding.on_sale(Within()).order_by(Variant.name, Variant.id).limit(limit)
+    return [Scored(row.id, 100) for row in call.session.execute(query)]
 
 
-def _likeness(query: Any, name: Any, /, *, score_cutoff: float | None = None) -> float:
-    """Words in any order count fully; a query that is only a part of the name a little less."""
-    whole = fuzz.token_sort_ratio(query, name)
-    part = fuzz.token_set_ratio(query, name) * 0.94
-    return float(max(whole, part))
-
-
-def _by_code(session: Session, code: str) -> list[Variant]:
-    clean = code.strip()
-    digits = clean.lstrip("0")
-    query = select(Variant).where(
-        Variant.sellable.is_(True),
-        or_(Variant.id == clean, Variant.gtin.in_({clean, digits.zfill(13), digits.zfill(14)})),
-    )
-    return list(session.scalars(query.order_by(Variant.id).limit(5)))
-
-
-def _on_sale(category: str | None, max_price_minor: int | None) -> Select[str, str]:
-    query = (
-        select(Variant.id, Variant.name)
-        .join(Product, Product.id == Variant.product_id)
-        .where(Variant.sellable.is_(True), Product.active.is_(True))
-    )
-    if category is not None:
-        query = query.where(func.lower(Product.category) == category.lower())
-    if max_price_minor is not None:
-        query = query.where(Variant.price_minor <= max_price_minor)
-    return query
-
-
-def _names(session: Session, category: str | None, max_price_minor: int | None) -> dict[str, str]:
-    rows = session.execute(_on_sale(category, max_price_minor).limit(MOST_VARIANTS))
-    return {row.id: row.name for row in rows}
-
-
-def _hits(call: Call, scored: list[tuple[str, int]]) -> list[Hit]:
-    skus = [sku for sku, _ in scored]
-    query = (
-        select(Variant, Product)
-        .join(Product, Product.id == Variant.product_id)
-        .where(Variant.id.in_(skus))
-    )
-    rows = {variant.id: (variant, product) for variant, product in call.session.execute(query)}
+def _hits(call: Call, scored: Sequence[Scored]) -> list[Hit]:
+    skus = tuple(each.sku for each in scored)
+    if not skus:
+        return []
+    cards = remembered(call, ("cards", skus), lambda: _cards(call, skus))
     available: dict[str, int] = {}
     for (sku, _), level in stock.levels(call.session, call.now, skus).items():
         available[sku] = available.get(sku, 0) + level.available
     return [
-        Hit(*rows[sku], score, max(0, available.get(sku, 0)))
-        for sku, score in scored
-        if sku in rows
+        Hit(cards[each.sku], each.score, max(0, available.get(each.sku, 0)))
+        for each in scored
+        if each.sku in cards
     ]
+
+
+def _cards(call: Call, skus: Sequence[str]) -> dict[str, Card]:
+    query: Any = (
+        select(
+            Variant.id, Variant.name, Product.description, Product.category, Variant.price_minor,
+            Variant.currency,
+        )
+        .join(Product, Product.id == Variant.product_id)
+        .where(Variant.id.in_(list(skus)))
+    )  # fmt: skip
+    return {
+        row.id: Card(
+            row.id, row.name, row.description, row.category or OTHER, row.price_minor, row.currency
+        )
+        for row in call.session.execute(query)
+    }

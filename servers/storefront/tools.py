@@ -12,6 +12,7 @@ from common.scopes import Scope
 from common.toolset import Effect, Toolset
 from common.wire import Identifier, Line, Minor, Result, visible_line
 from servers.storefront import carts, catalogue
+from servers.storefront.search import Within
 
 tools = Toolset(
     "storefront",
@@ -45,14 +46,14 @@ class ProductFound(Result):
 
     @classmethod
     def of(cls, hit: catalogue.Hit, *, scored: bool = True) -> "ProductFound":
-        variant = hit.variant
+        card = hit.card
         return cls(
-            sku=variant.id,
-            name=variant.name,
-            category=hit.product.category or "Other",
-            price=str(Money(variant.price_minor, variant.currency)),
-            price_minor=variant.price_minor,
-            currency=variant.currency,
+            sku=card.sku,
+            name=card.name,
+            category=card.category,
+            price=str(Money(card.price_minor, card.currency)),
+            price_minor=card.price_minor,
+            currency=card.currency,
             in_stock=hit.available > 0,
             score=hit.score if scored else None,
         )
@@ -125,19 +126,18 @@ def search_products(
     category: Line | None = None,
     limit: Few = 10,
     max_price_minor: Minor | None = None,
+    min_price_minor: Minor | None = None,
     in_stock: bool = False,
 ) -> ProductsFound:
     """Search the catalogue by name, SKU or GTIN; typos and word order are forgiven.
 
     Use it before add_to_cart when the shopper's words may fit several products.
     """
-    hits = catalogue.search(
-        call, query, category=category, max_price_minor=max_price_minor, in_stock=in_stock,
-        limit=limit,
-    )  # fmt: skip
+    within = Within(category, min_price_minor, max_price_minor)
+    hits = catalogue.search(call, query, within, in_stock=in_stock, limit=limit)
     message = None
     if not hits:
-        near = catalogue.nearest(call, query)
+        near = catalogue.nearest(call, query, within)
         message = f"Nothing fits. Nearest names: {', '.join(near)}." if near else "Nothing is sold."
     return ProductsFound(
         count=len(hits), products=[ProductFound.of(hit) for hit in hits], message=message

@@ -1,88 +1,22 @@
 """Shoppers: search that forgives, a cart that lasts, nothing guessed, nobody else's cart."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from mcp import Client, MCPError
 from sqlalchemy import func, select
 
-from common import stock
 from common.call import Call
 from common.shop import Shop
-from common.tables.inventory import Product, Variant, Warehouse
+from common.tables.inventory import Variant
 from common.tables.storefront import Cart
 from servers.storefront.tools import tools
-from tests.support.shop import MovingClock, a_shop, actor, connected, do, done, look, refused
-
-GOODS = {
-    "EGG-12": ("Eggs, dozen, free range", "Dairy", 399, 20),
-    "MILK-1": ("Whole milk 1 l", "Dairy", 149, 20),
-    "MILK-2": ("Skimmed milk 1 l", "Dairy", 139, 20),
-    "AVO-1": ("Avocado", "Fruit", 120, 20),
-    "TOM-1": ("Tomatoes on the vine 500 g", "Fruit", 249, 2),
-    "OUT-1": ("Saffron 1 g", "Spices", 899, 0),
-}
-
-
-def goods(call: Call) -> None:
-    call.add(Warehouse(id="WH-1", name="Main", region="north", address={}))
-    for sku, (name, category, price, units) in GOODS.items():
-        call.add(Product(id=f"P-{sku}", name=name, category=category))
-        call.add(
-            Variant(
-                id=sku, product_id=f"P-{sku}", name=name, price_minor=price, currency="EUR",
-                gtin="4006381333931" if sku == "AVO-1" else None,
-            )
-        )  # fmt: skip
-        if units:
-            stock.receive(call, sku, "WH-1", units, "seed")
-
-
-@pytest.fixture
-async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
-    async with a_shop(tmp_path, clock=MovingClock()) as opened:
-        await do(opened, "inventory", goods)
-        yield opened
+from tests.support.shop import actor, connected, do, done, look, refused
 
 
 async def add(client: Client, name: str, quantity: int, cart: str | None = None) -> dict[str, Any]:
     more = {"cart_id": cart} if cart else {}
     return await done(client, "add_to_cart", product_name=name, quantity=quantity, **more)
-
-
-@pytest.mark.parametrize(
-    ("query", "first"),
-    [
-        ("avocado", "AVO-1"),
-        ("avocdo", "AVO-1"),
-        ("AVO-1", "AVO-1"),
-        ("4006381333931", "AVO-1"),
-        ("1 l milk whole", "MILK-1"),
-        ("skimed milk", "MILK-2"),
-        ("tomatos vine", "TOM-1"),
-    ],
-)
-async def test_search_forgives(shop: Shop, query: str, first: str) -> None:
-    async with connected(shop, tools) as client:
-        found = await done(client, "search_products", query=query)
-    assert found["products"][0]["sku"] == first
-
-
-async def test_search_filters_and_explains_nothing(shop: Shop) -> None:
-    async with connected(shop, tools) as client:
-        dairy = await done(client, "search_products", query="milk", category="dairy")
-        assert {p["sku"] for p in dairy["products"]} >= {"MILK-1", "MILK-2"}
-        cheap = await done(client, "search_products", query="milk", max_price_minor=140)
-        assert "MILK-1" not in {p["sku"] for p in cheap["products"]}
-        out = await done(client, "search_products", query="saffron", in_stock=True)
-        assert out["count"] == 0
-        nothing = await done(client, "search_products", query="zzqx")
-        assert nothing["count"] == 0
-        assert nothing["message"]
-        categories = await done(client, "get_categories")
-        assert [c["category"] for c in categories["categories"]] == ["Dairy", "Fruit", "Spices"]
 
 
 async def test_a_cart_over_several_turns(shop: Shop) -> None:
