@@ -5,7 +5,13 @@ import gc
 import logging
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from common.toolset import Toolset
 
 DOMAINS = ("inventory", "orders", "logistics", "returns", "claims", "payments", "storefront")
 
@@ -13,23 +19,33 @@ DOMAINS = ("inventory", "orders", "logistics", "returns", "claims", "payments", 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit 0 when the host closes the pipe, 2 when the shop cannot be opened."""
     parser = argparse.ArgumentParser(prog="python -m servers", description=__doc__)
-    parser.add_argument("server", choices=DOMAINS, help="which server to start over stdio")
+    parser.add_argument("server", nargs="?", choices=DOMAINS, help="which server to start")
+    parser.add_argument("--http", action="store_true", help="over HTTP; without a name, all seven")
     parser.add_argument("--read-only", action="store_true", help="refuse every changing call")
     chosen = parser.parse_args(arguments)
+    if not chosen.http and chosen.server is None:
+        parser.error("name a server to start over stdio, or say --http for all of them")
     gc.disable()  # imports allocate much and free nothing
 
     import anyio
     from sqlalchemy.exc import DBAPIError
 
     from common.errors import ShopError
+    from common.http.startup import UnsafeToStart
     from common.keys import KeyUnusable
     from common.policy_file import PolicyError
     from common.schema import SchemaError
 
     try:
-        anyio.run(_serve, chosen.server, chosen.read_only)
+        if chosen.http:
+            _serve_http(chosen.server, chosen.read_only)
+        else:
+            anyio.run(_serve, chosen.server, chosen.read_only)
     except ShopError as error:
         print(f"{error.message} {error.next}", file=sys.stderr)
+        return 2
+    except UnsafeToStart as error:
+        print(f"Not started:\n{error}", file=sys.stderr)
         return 2
     except (SchemaError, KeyUnusable, PolicyError, DBAPIError, OSError) as error:
         print(f"The shop cannot be opened: {error}", file=sys.stderr)
@@ -39,9 +55,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-async def _serve(domain: str, read_only: bool) -> None:
-    from dataclasses import replace
+def toolsets(domains: Sequence[str] = DOMAINS) -> "list[Toolset]":
+    """What the named servers offer."""
+    return [import_module(f"servers.{domain}.tools").tools for domain in domains]
 
+
+def _serve_http(domain: str | None, read_only: bool) -> None:
+    from common.http.serving import serve
+    from common.settings import Settings
+
+    gc.enable()
+    settings = Settings.load()
+    if read_only:
+        settings = replace(settings, read_only=True)
+    serve(settings, partial(toolsets, [domain] if domain else DOMAINS))
+
+
+async def _serve(domain: str, read_only: bool) -> None:
     import common.server  # noqa: F401 - the SDK, while nothing is collected
     from common.settings import Settings
     from common.shop import opened

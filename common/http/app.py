@@ -1,0 +1,145 @@
+"""Every server, and what stands beside them, as one ASGI app."""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+from mcp.server.mcpserver import MCPServer
+from starlette.applications import Starlette
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from common.auth import Authenticator, Caller, Headers, calling_actor
+from common.http import health, metadata
+from common.http.front import Front
+from common.http.gate import Endpoint, Gate
+from common.http.needs import Needs
+from common.http.sessions import Sessions, stateless
+from common.http.watch import Watching
+from common.settings import HttpSettings
+from common.shop import Shop
+from common.toolset import Toolset
+
+Guest = Callable[[Headers], Caller]
+_FACES = ("common.auth.server", "common.auth.api_keys.http", "common.http.console")
+
+
+@dataclass(frozen=True)
+class HttpApp:
+    """An ASGI app. Who opens the shop enters ``running()``; an ASGI server's lifespan does too."""
+
+    asgi: ASGIApp
+    running: Callable[[], AbstractAsyncContextManager[None]]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.asgi(scope, receive, send)
+
+
+@dataclass(frozen=True)
+class Served:
+    """One server with its transports, behind its gate."""
+
+    gate: Gate
+    streaming: Any
+    single: Any
+
+
+def http_app(
+    shop: Shop,
+    toolsets: Sequence[Toolset],
+    authenticator: Authenticator,
+    *,
+    issuers: Sequence[str] = (),
+    guests: Mapping[str, Guest] | None = None,
+    faces: bool = True,
+    sessions: bool = True,
+) -> HttpApp:
+    """Each server at ``/<domain>/mcp``, both protocol eras on it; metadata, health, and the pages.
+
+    ``issuers``: exactly as tokens name them; our own unless said. ``guests``: who calls a server
+    without credentials. ``faces``: also the authorization server, API keys and the console.
+    ``sessions``: keep sessions for older clients, which binds them to this process.
+    """
+    http = shop.settings.http
+    watch = Watching(shop)
+    served = {}
+    routes: list[BaseRoute] = health.routes(shop)
+    for toolset in toolsets:
+        server = shop.server(toolset, calling_actor)
+        guest = (guests or {}).get(toolset.domain)
+        needs = Needs(server.toolset, metadata.base_scope(toolset.domain))
+        served[f"/{toolset.domain}/mcp"] = serve_one(
+            server, needs, http, authenticator, watch, guest=guest, sessions=sessions
+        )
+        routes.append(metadata.route(http, toolset, issuers or [http.public_url]))
+    if faces:
+        for name in _FACES:
+            routes += _face(name, shop, authenticator)
+    return compose(http, served, routes)
+
+
+def serve_one(
+    server: MCPServer[Any],
+    needs: Needs,
+    http: HttpSettings,
+    authenticator: Authenticator,
+    watch: Watching,
+    *,
+    guest: Guest | None = None,
+    sessions: bool = True,
+    **transport: Any,
+) -> Served:
+    """A server and its gate. ``transport`` goes to the session manager."""
+    lowlevel = server._lowlevel_server  # the SDK has no public way to two transports of one server
+    streaming = (
+        Sessions(lowlevel, **transport) if sessions else stateless(lowlevel, json_response=False)
+    )
+    single = stateless(lowlevel, json_response=True)
+    domain = needs.toolset.domain
+    endpoint = Endpoint(
+        domain, needs, http.audience(domain), metadata.url(http, domain), streaming, single,
+        sessions, guest,
+    )  # fmt: skip
+    return Served(Gate(endpoint, authenticator, watch), streaming, single)
+
+
+def compose(
+    http: HttpSettings, served: Mapping[str, Served], routes: Sequence[BaseRoute]
+) -> HttpApp:
+    """Gates and routes under one roof. The lifespan runs every server's transports."""
+
+    @asynccontextmanager
+    async def running() -> AsyncIterator[None]:
+        async with AsyncExitStack() as running:
+            for one in served.values():
+                await running.enter_async_context(one.streaming.run())
+                await running.enter_async_context(one.single.run())
+            yield
+
+    pages = Starlette(routes=list(routes), lifespan=lambda app: running())
+    pages.router.redirect_slashes = False
+
+    async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
+        one = served.get(scope["path"]) if scope["type"] == "http" else None
+        await (one.gate if one else pages)(scope, receive, send)
+
+    crossing = CORSMiddleware(
+        dispatch,
+        allow_origins=list(http.allowed_origins),
+        allow_methods=["GET", "POST", "DELETE"],
+        allow_headers=["*"],
+        expose_headers=["Mcp-Session-Id", "WWW-Authenticate", "Retry-After"],
+        max_age=600,
+    )
+    return HttpApp(Front(crossing, http.allowed_hosts, http.allowed_origins), running)
+
+
+def _face(name: str, shop: Shop, authenticator: Authenticator) -> list[BaseRoute]:
+    if find_spec(name.rpartition(".")[0]) is None or find_spec(name) is None:
+        return []
+    found: list[BaseRoute] = import_module(name).routes(shop, authenticator)
+    return found

