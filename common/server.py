@@ -41,6 +41,7 @@ from common.call import Actor, quoted
 from common.errors import ApprovalInvalid, InvalidParameters, NotFound, ShopError
 from common.guard import Guard
 from common.incoming import Done, Reading, Request, Waiting
+from common.scopes import of_domain
 from common.toolset import Effect, ResourceSpec, Toolset, ToolSpec
 from common.wire import dump, parse_text, text_of
 
@@ -267,7 +268,7 @@ class ShopServer(MCPServer[Any]):
         actor, guard = self.identity(), self.guard
         spec = ResourceSpec(
             self.toolset.domain, f"completion:{argument.name}", run,
-            next(iter(self.toolset.tools.values())).scope, "text/plain",
+            of_domain(self.toolset.domain)[0], "text/plain",
         )  # fmt: skip
         try:
             values = await guard.read(

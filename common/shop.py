@@ -63,12 +63,14 @@ class Shop:
 
     def server(self, toolset: Toolset, identity: "Identity | None" = None) -> "ShopServer":
         """The toolset as an MCP server; a local caller unless ``identity`` says who calls."""
+        from common.completing import completing
         from common.server import ShopServer  # the SDK: commands need a shop and no server
 
         who = identity or (lambda: local_identity(self.settings))
         return ShopServer(
-            offered_by(toolset), self.guard, who, state_key=request_state_key(self.settings.key_dir)
-        )
+            completing(offered_by(toolset)), self.guard, who,
+            state_key=request_state_key(self.settings.key_dir),
+        )  # fmt: skip
 
 
 @asynccontextmanager

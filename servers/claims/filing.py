@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import select
-
 from common.call import Call, quoted
 from common.clock import stamp
 from common.errors import InvalidParameters, RuleViolation
@@ -153,12 +151,6 @@ def packet(call: Call, claim_id: str) -> str:
     missing = [states.words(need) for need in found.checklist.missing]
     lines += ["", f"Missing: {', '.join(missing) or 'nothing'}"]
     return "\n".join(lines) + "\n"
-
-
-def ids(call: Call, prefix: str) -> list[str]:
-    """Claim ids that start so, the newest first."""
-    query = select(Claim.id).where(Claim.id.startswith(prefix, autoescape=True))
-    return list(call.session.scalars(query.order_by(Claim.id.desc()).limit(101)))
 
 
 def _against(call: Call, claim: Claim) -> str:

@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from common.call import Call
 from common.scopes import Scope
-from common.tables.inventory import Variant, Warehouse
+from common.tables.inventory import Warehouse
 from common.toolset import Computation, Effect
 from common.wire import Cursor, Day, Days, Identifier, Limit, Line, Sku, Units
 from servers.inventory import (
@@ -157,23 +157,9 @@ An answer approval_required is expected: tell the person its approval_id and wai
 """
 
 
-@tools.completes("wid", "warehouse")
-def warehouses(call: Call, prefix: str) -> list[str]:
-    """Warehouses whose id starts like this."""
-    query = select(Warehouse.id).where(Warehouse.id.startswith(prefix, autoescape=True))
-    return list(call.session.scalars(query.order_by(Warehouse.id).limit(100)))
-
-
 @tools.completes("region")
 def regions(call: Call, prefix: str) -> list[str]:
     """Regions that have a working warehouse, and all of them."""
     query = select(Warehouse.region).where(Warehouse.active.is_(True)).distinct()
     known = ["all", *call.session.scalars(query.order_by(Warehouse.region).limit(500))]
     return [name for name in known if name.casefold().startswith(prefix.casefold())][:100]
-
-
-@tools.completes("sku")
-def skus(call: Call, prefix: str) -> list[str]:
-    """SKUs that start like this."""
-    query = select(Variant.id).where(Variant.id.startswith(prefix, autoescape=True))
-    return list(call.session.scalars(query.order_by(Variant.id).limit(100)))

@@ -157,16 +157,6 @@ def route_map(call: Call, route_id: Identifier) -> str:
     return picture.of_route(call, route_id)
 
 
-@tools.completes("driver_id")
-def driver_ids(call: Call, prefix: str) -> list[str]:
-    return tracking.prefixed(call, Driver, prefix)
-
-
-@tools.completes("vehicle_id")
-def vehicle_ids(call: Call, prefix: str) -> list[str]:
-    return tracking.prefixed(call, Vehicle, prefix)
-
-
 def _driver(call: Call, driver: Driver) -> DriverRow:
     return DriverRow.of(driver, fleet.clock(call, driver), fleet.on_road(call, driver.id))
 

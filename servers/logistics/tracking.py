@@ -283,13 +283,6 @@ def _last_route(call: Call, shipment_id: str) -> str | None:
     return call.session.scalar(query.limit(1))
 
 
-def prefixed(call: Call, kind: type[Any], prefix: str) -> list[str]:
-    """Ids that begin with the prefix, for completion."""
-    escaped = prefix.replace("\\", "\\\\").replace("%", r"\%").replace("_", r"\_")
-    query = select(kind.id).where(kind.id.like(f"{escaped}%", escape="\\"))
-    return list(call.session.scalars(query.order_by(kind.id).limit(20)))
-
-
 def days(call: Call, prefix: str) -> list[str]:
     """Days that have routes, the latest first."""
     query = select(Route.on_date).distinct().order_by(Route.on_date.desc()).limit(100)

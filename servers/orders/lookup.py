@@ -11,7 +11,7 @@ from common.call import Call, quoted
 from common.errors import InvalidParameters
 from common.money import Money
 from common.paging import page
-from common.tables.inventory import Product, Variant, Warehouse
+from common.tables.inventory import Product, Variant
 from common.tables.orders import Customer, Order
 from common.tables.payments import PaymentMethod
 from servers.orders import changing
@@ -67,15 +67,3 @@ def variants(
     for (sku, _), level in stock.levels(call.session, call.now, [v.id for v in found]).items():
         left[sku] = left.get(sku, 0) + level.available
     return [(variant, left.get(variant.id, 0)) for variant in found], more
-
-
-def order_ids(call: Call, prefix: str) -> list[str]:
-    """The latest order ids that begin so."""
-    query = select(Order.id).where(Order.id.startswith(prefix, autoescape=True))
-    return list(call.session.scalars(query.order_by(Order.id.desc()).limit(101)))
-
-
-def warehouse_ids(call: Call, prefix: str) -> list[str]:
-    """Warehouses whose id begins so."""
-    query = select(Warehouse.id).where(Warehouse.id.startswith(prefix, autoescape=True))
-    return list(call.session.scalars(query.order_by(Warehouse.id).limit(101)))

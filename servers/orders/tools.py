@@ -312,13 +312,3 @@ def order_triage(warehouse: Line = "all") -> str:
         "hold_order, cancel_order, or wait. Say why.\n"
         "Do not carry out any of it. Show the list and ask the person which steps to take."
     )
-
-
-@tools.completes("order_id")
-def order_ids(call: Call, prefix: str) -> list[str]:
-    return lookup.order_ids(call, prefix)
-
-
-@tools.completes("warehouse")
-def warehouse_ids(call: Call, prefix: str) -> list[str]:
-    return lookup.warehouse_ids(call, prefix)

@@ -138,14 +138,6 @@ def unsettled(call: Call, cursor: str | None, limit: int) -> tuple[list[Outbox],
     return page(call.session, query, [Outbox.created_at, Outbox.id], cursor, limit)
 
 
-def ids_like(
-    call: Call, kind: type[Payment] | type[Order] | type[Dispute], prefix: str
-) -> list[str]:
-    """At most twenty ids that begin so, for completion."""
-    query = select(kind.id).where(kind.id >= prefix, kind.id < f"{prefix}\x7f")
-    return list(call.session.scalars(query.order_by(kind.id).limit(20)))
-
-
 def day(text: str, field: str, *, after: bool = False) -> datetime:
     """The start of a day in UTC, or with ``after`` the start of the next. Raises
     InvalidParameters."""

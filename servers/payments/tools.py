@@ -6,8 +6,7 @@ from pydantic import Field
 
 from common.call import Call
 from common.scopes import Scope
-from common.tables.orders import Order
-from common.tables.payments import Dispute, Hold, Payment
+from common.tables.payments import Hold
 from common.toolset import Effect
 from common.wire import Currency, Cursor, Day, Identifier, Limit, Line, Minor, Note
 from servers.payments import book_tools, dispute_tools, holds, moving, service
@@ -225,21 +224,6 @@ def hold_review(within_days: Line = "7") -> str:
         "Do not carry out any of it. A release needs a second person's approval. Show the list "
         "and ask the person which steps to take."
     )
-
-
-@tools.completes("order_id")
-def order_ids(call: Call, prefix: str) -> list[str]:
-    return service.ids_like(call, Order, prefix)
-
-
-@tools.completes("payment_id")
-def payment_ids(call: Call, prefix: str) -> list[str]:
-    return service.ids_like(call, Payment, prefix)
-
-
-@tools.completes("dispute_id")
-def dispute_ids(call: Call, prefix: str) -> list[str]:
-    return service.ids_like(call, Dispute, prefix)
 
 
 def _view(call: Call, found: service.Whole) -> PaymentView:

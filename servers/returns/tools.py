@@ -4,7 +4,6 @@ from typing import Annotated, Literal
 
 import segno
 from pydantic import Field
-from sqlalchemy import select
 
 from common.call import Call
 from common.errors import RuleViolation
@@ -248,12 +247,6 @@ def returns_desk(state: Line = "all open") -> str:
         "5. Reason damaged_in_transit: propose a claim too.\n"
         "Do not carry out any of it. Show the list and ask the person which steps to take."
     )
-
-
-@tools.completes("return_id")
-def return_ids(call: Call, prefix: str) -> list[str]:
-    query = select(Return.id).where(Return.id.startswith(prefix, autoescape=True))
-    return list(call.session.scalars(query.order_by(Return.id.desc()).limit(101)))
 
 
 @tools.completes("state")
