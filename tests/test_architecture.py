@@ -12,6 +12,7 @@ import pytest
 
 from common.approvals.tools import offered_by
 from common.canonical import compact
+from common.completing import completing
 from common.policy import Policy
 from common.scopes import Scope
 from common.server import annotations, listing
@@ -234,7 +235,7 @@ def test_token_budget(domain: str) -> None:
 
 def test_every_resource_prompt_and_completion_is_described() -> None:
     for domain in DOMAINS:
-        offered = toolset(domain)
+        offered = completing(toolset(domain))
         for resource in offered.resources.values():
             assert len(resource.description) >= 20, resource.uri
             for name in resource.arguments.model_fields:
