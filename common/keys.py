@@ -2,6 +2,8 @@
 
 ===================  =====================================================================
 request-state.key    32 bytes: seals what a multi-round request hands to the client
+auth-seal.key        32 bytes: seals the authorization server's signing keys, one-time code
+                     secrets and sign-ins under way
 anchor.key           Ed25519 private key, PEM: signs the anchors of the audit chain
 anchor.pub           its public half, PEM: all that verifying needs
 ===================  =====================================================================
@@ -28,6 +30,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 REQUEST_STATE: Final = "request-state.key"
+AUTH_SEAL: Final = "auth-seal.key"
 ANCHOR: Final = "anchor.key"
 ANCHOR_PUBLIC: Final = "anchor.pub"
 STATE_BYTES: Final = 32
@@ -39,10 +42,12 @@ class KeyUnusable(Exception):
 
 def request_state_key(key_dir: Path) -> bytes:
     """32 secret bytes. Raises KeyUnusable."""
-    key = _kept(key_dir / REQUEST_STATE, lambda: secrets.token_bytes(STATE_BYTES))
-    if len(key) != STATE_BYTES:
-        raise KeyUnusable(f"{REQUEST_STATE} must hold {STATE_BYTES} bytes")
-    return key
+    return _secret(key_dir, REQUEST_STATE)
+
+
+def auth_seal_key(key_dir: Path) -> bytes:
+    """32 secret bytes. Raises KeyUnusable."""
+    return _secret(key_dir, AUTH_SEAL)
 
 
 def anchor_key(key_dir: Path) -> Ed25519PrivateKey:
@@ -70,6 +75,13 @@ def read_public_key(path: Path) -> Ed25519PublicKey:
         raise KeyUnusable(f"{path.name} is not a public key in PEM form") from None
     if not isinstance(key, Ed25519PublicKey):
         raise KeyUnusable(f"{path.name} must be an Ed25519 key")
+    return key
+
+
+def _secret(key_dir: Path, name: str) -> bytes:
+    key = _kept(key_dir / name, lambda: secrets.token_bytes(STATE_BYTES))
+    if len(key) != STATE_BYTES:
+        raise KeyUnusable(f"{name} must hold {STATE_BYTES} bytes")
     return key
 
 

@@ -6,8 +6,10 @@ start at once one does the work, the others find it done, and one that is killed
 """
 
 import asyncio
+import re
 import sqlite3
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +23,7 @@ MIGRATIONS: Final = Path(__file__).resolve().parent.parent / "deploy" / "migrati
 WAIT_SECONDS: Final = 60
 # Any number, as long as every process takes the same.
 LOCK: Final = 7_305_214_611
+_DOWN: Final = re.compile(r'^down_revision = "(\w+)"', re.MULTILINE)
 
 
 class SchemaError(RuntimeError):
@@ -51,9 +54,19 @@ def head() -> str:
     return revisions()[-1]
 
 
-def revisions() -> list[str]:
-    """Every revision, in order. File names are enough: alembic is slow to import."""
-    return sorted(path.stem for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
+@cache
+def revisions() -> tuple[str, ...]:
+    """Every revision, in the order each names the one before it. Alembic is slow to import."""
+    after: dict[str, str] = {}
+    for path in (MIGRATIONS / "versions").glob("[0-9]*.py"):
+        named = _DOWN.search(path.read_text(encoding="utf-8"))
+        after[named[1] if named else ""] = path.stem
+    ordered: list[str] = []
+    last = ""
+    while last in after and len(ordered) < len(after):
+        last = after[last]
+        ordered.append(last)
+    return tuple(ordered)
 
 
 def current(connection: Connection) -> str | None:

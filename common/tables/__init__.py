@@ -1,6 +1,7 @@
 """Every table, imported so that the metadata is whole."""
 
 from common.tables import (
+    auth_server,
     claims,
     fleet,
     inventory,
@@ -17,6 +18,7 @@ from common.tables.base import Base, Record, tables
 __all__ = [
     "Base",
     "Record",
+    "auth_server",
     "claims",
     "fleet",
     "inventory",

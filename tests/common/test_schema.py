@@ -270,7 +270,7 @@ def test_revisions_are_one_line() -> None:
     scripts = ScriptDirectory(str(schema.MIGRATIONS))
     assert scripts.get_heads() == [schema.head()]
     walked = [script.revision for script in scripts.walk_revisions()]
-    assert walked[::-1] == schema.revisions()
+    assert walked[::-1] == list(schema.revisions())
     assert max(map(len, walked)) <= 32, "alembic_version has 32 characters"
 
 
