@@ -37,5 +37,5 @@ def narrowed(asked: Iterable[str], *limits: Iterable[str]) -> list[str]:
     ``write`` allows the ``read`` it implies."""
     left = set(asked)
     for limit in limits:
-        left &= granted(limit)
+        left &= granted(frozenset(limit))
     return [str(scope) for scope in Scope if scope in left]
