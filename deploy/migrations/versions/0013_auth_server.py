@@ -6,7 +6,7 @@ from alembic import op
 from deploy.migrations.parts import ID, JSON, TIME, words
 
 revision = "0013_auth_server"
-down_revision = "0010_storefront"
+down_revision = "0017_catalogue_search"
 
 PERSON, NAME, URL = sa.String(300), sa.String(200), sa.String(2_000)
 
