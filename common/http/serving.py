@@ -17,6 +17,7 @@ from uvicorn.supervisors import Multiprocess
 from common.auth import Authenticator
 from common.http.app import HttpApp, http_app
 from common.http.startup import UnsafeToStart, check
+from common.http.wire import BoundedHttp
 from common.settings import HttpSettings, Settings
 from common.shop import Shop, opened
 from common.toolset import Toolset
@@ -87,7 +88,7 @@ def configured(factory: Callable[[], Any], http: HttpSettings) -> uvicorn.Config
         port=http.port,
         workers=http.workers,
         loop="uvloop",
-        http="httptools",
+        http=BoundedHttp,
         ws="none",
         lifespan="on",
         access_log=False,
