@@ -23,7 +23,7 @@ class Gone(Exception):
 async def read(receive: Receive, declared: bytes | None) -> bytes:
     """The whole body. Raises Refused (413, 408) or Gone."""
     if declared is not None and (not declared.isdigit() or int(declared) > MOST_BYTES):
-        raise plain(413, "too_large", f"At most {MOST_BYTES} bytes.", connection="close")
+        raise plain(413, "too_large", f"At most {MOST_BYTES} bytes.")
     try:
         async with asyncio.timeout(PATIENCE_S):
             first = await receive()
@@ -50,7 +50,7 @@ async def _rest(message: Any, receive: Receive) -> bytes:
 
 def _bounded(body: bytes | bytearray) -> bytes:
     if len(body) > MOST_BYTES:
-        raise plain(413, "too_large", f"At most {MOST_BYTES} bytes.", connection="close")
+        raise plain(413, "too_large", f"At most {MOST_BYTES} bytes.")
     return bytes(body)
 
 

@@ -10,6 +10,7 @@ HEAD_S: Final = 10.0
 BODY_S: Final = 60.0
 MOST_HEAD_BYTES: Final = 32 * 1024
 MOST_HEADERS: Final = 100
+MOST_UNREAD_BYTES: Final = 16 * 1024 * 1024
 
 
 class BoundedHttp(HttpToolsProtocol):
@@ -22,6 +23,7 @@ class BoundedHttp(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0
         self._refusal = 400
+        self._unread = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -55,13 +57,22 @@ class BoundedHttp(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        self._stage, self._head_bytes = "body", 0
+        self._stage, self._head_bytes, self._unread = "body", 0, 0
         super().on_headers_complete()
         if self.parser.should_upgrade():  # to nothing we speak; what follows cannot be read
             self.cycle.keep_alive = False
 
     def _unsupported_upgrade_warning(self) -> None:
         """Not worth a line in the log: anybody may send one."""
+
+    def on_body(self, body: bytes) -> None:
+        super().on_body(body)
+        if self.cycle.response_complete:
+            # Answered already. Closing at once could lose the answer on its way; reading on
+            # for ever is what a flood wants.
+            self._unread += len(body)
+            if self._unread > MOST_UNREAD_BYTES:
+                self.transport.close()
 
     def on_message_complete(self) -> None:
         self._stage = ""
