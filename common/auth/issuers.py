@@ -55,11 +55,10 @@ class Issuer:
 
     def granted(self, subject: str, words: tuple[str, ...]) -> frozenset[str]:
         """Our scopes that a token's words stand for, and that the file lets this subject have."""
-        if self.scopes:
-            found = {scope for each in words for scope in self.scopes.get(each, (each,))} & _KNOWN
-        else:
-            found = _KNOWN.intersection(words)
-        return frozenset(found & self.users[subject] if self.users else found)
+        found = _KNOWN.intersection(
+            scope for each in words for scope in self.scopes.get(each, (each,))
+        )
+        return found & self.users[subject] if self.users else found
 
 
 def place(resource: str) -> str:
@@ -128,7 +127,7 @@ def _issuer(entry: dict[str, Any], folder: Path, settings: HttpSettings) -> Issu
         local=url == settings.public_url,
     )
     if entry:
-        raise Unusable(f"unknown key {sorted(entry)[0]!r}")
+        raise Unusable(f"unknown key {min(entry)!r}")
     return made
 
 
@@ -159,7 +158,7 @@ def _introspection(value: object, folder: Path, url: str) -> Introspection | Non
     client = _text(entry.pop("client_id", ""), "introspection.client_id")
     secret_file = folder / _text(entry.pop("client_secret_file", ""), "client_secret_file")
     if entry:
-        raise Unusable(f"unknown key introspection.{sorted(entry)[0]}")
+        raise Unusable(f"unknown key introspection.{min(entry)}")
     if not client or not secret_file.is_file():
         raise Unusable("introspection needs client_id and client_secret_file, a file that is there")
     return Introspection(

@@ -9,7 +9,6 @@ tokens away.
 import asyncio
 import logging
 import time
-import warnings
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -132,7 +131,7 @@ class Keys:
     async def _fetch_once(self) -> None:
         try:
             found = usable(await self._fetch())
-        except (FetchFailed, Unreadable) as error:
+        except Exception as error:  # our own keys come from the database
             self._failed_at = self._tick()
             log.warning("keys of %s: %s", self.issuer, error)
         else:
@@ -171,9 +170,7 @@ def _published(entry: dict[str, Any]) -> Published | None:
     if not all(isinstance(value, str) for value in public.values()):
         return None
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return Published(kid, family, algorithm, _imported(public))
+        return Published(kid, family, algorithm, _imported(public))
     except (JoseError, ValueError, TypeError, OverflowError):
         return None
 

@@ -13,7 +13,7 @@ Claims = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Identity:
-    """Raw values: the verifier checks their form. ``scope`` is a text or a list, as it came."""
+    """Raw values: the verifier checks their form."""
 
     subject: object
     client: object
@@ -28,6 +28,8 @@ class Profile:
     types: frozenset[str]
     read: Callable[[str, Claims], Identity | None]
     """From the issuer's URL and the claims."""
+    lists: bool = False
+    """Whether scopes may come as a list."""
 
 
 def _rfc9068(_: str, claims: Claims) -> Identity | None:
@@ -88,8 +90,8 @@ PROFILES: Final[dict[str, Profile]] = {
     for profile in (
         Profile("rfc9068", AT_JWT, _rfc9068),
         Profile("keycloak", ANY_JWT, _keycloak),
-        Profile("entra", ANY_JWT, _entra),
-        Profile("okta", ANY_JWT | {""}, _okta),  # its access tokens name no type
+        Profile("entra", ANY_JWT, _entra, lists=True),
+        Profile("okta", ANY_JWT | {""}, _okta, lists=True),  # its access tokens name no type
         Profile("auth0", ANY_JWT, _auth0),
     )
 }

@@ -7,7 +7,6 @@ import math
 from typing import Any
 
 
-
 class Unreadable(ValueError):
     """Not the one way to write what it seems to say."""
 

@@ -2,6 +2,7 @@
 
 from common.tables import (
     auth_server,
+    auth_tokens,
     claims,
     fleet,
     inventory,
@@ -19,6 +20,7 @@ __all__ = [
     "Base",
     "Record",
     "auth_server",
+    "auth_tokens",
     "claims",
     "fleet",
     "inventory",
