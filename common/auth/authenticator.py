@@ -131,10 +131,9 @@ def _keys(shop: Shop, issuer: Issuer, metadata: Metadata, tick: Callable[[], flo
 
 
 async def _local_jwks(shop: Shop) -> dict[str, object]:
-    from importlib import import_module
+    from common.auth.server.keys import local_jwks  # authlib: slow to import, not always needed
 
-    found: dict[str, object] = await import_module("common.auth.server.keys").local_jwks(shop)
-    return found
+    return await local_jwks(shop)
 
 
 def _credentials(headers: Headers) -> tuple[bytes | None, bytes | None, bytes | None]:

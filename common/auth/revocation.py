@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -81,6 +81,26 @@ def deny_client(
     return _deny(session, now, ("client", issuer, client), before or now, until, reason, by)
 
 
+def denied(session: Session, now: datetime, token: Named) -> bool:
+    """Whether it was taken back, as this transaction sees it."""
+    found = in_force(session, now, [denial_id(name) for name in token.names()])
+    return _denies(found, token)
+
+
+def in_force(session: Session, now: datetime, ids: Sequence[str] = ()) -> dict[Name, float]:
+    """The denials in force, or those of these ids: what each names, and the second up to which
+    tokens are denied. At most one more than ``MOST_KNOWN``."""
+    query = select(AuthDenial.kind, AuthDenial.issuer, AuthDenial.value, AuthDenial.before).where(
+        AuthDenial.until >= now
+    )
+    if ids:
+        query = query.where(AuthDenial.id.in_(ids))
+    return {
+        (kind, issuer, value): math.inf if kind == "token" else before.timestamp()
+        for kind, issuer, value, before in session.execute(query.limit(MOST_KNOWN + 1))
+    }
+
+
 def sweep(session: Session, now: datetime, limit: int = LARGEST_SWEEP) -> int:
     """Forget denials of tokens that have all expired. Returns how many."""
     old = select(AuthDenial.id).where(AuthDenial.until < now).limit(limit)
@@ -94,6 +114,10 @@ def sweep(session: Session, now: datetime, limit: int = LARGEST_SWEEP) -> int:
 def denial_id(name: Name) -> str:
     """The id of the row that denies this."""
     return hashlib.sha256("\0".join(name).encode("utf-8", "replace")).hexdigest()
+
+
+def _denies(known: Mapping[Name, float], token: Named) -> bool:
+    return any(known.get(name, -math.inf) >= token.issued_at for name in token.names())
 
 
 def _deny(
@@ -156,7 +180,7 @@ class Denials:
                 if self._tick() - self._read_at >= SEEN_AFTER_S:
                     raise RevocationsUnknown
         known = self._known if self._all else await self._asked(token.names())
-        return any(known.get(name, -math.inf) >= token.issued_at for name in token.names())
+        return _denies(known, token)
 
     async def _renew(self) -> None:
         started = self._tick()
@@ -170,25 +194,13 @@ class Denials:
         self._known = rows if self._all else {}
         self._read_at = started
 
-    async def _rows(self, ids: Iterable[str] = ()) -> dict[Name, float]:
-        now, wanted = self._clock(), list(ids)
-
-        def read(session: Session) -> dict[Name, float]:
-            query = select(
-                AuthDenial.kind, AuthDenial.issuer, AuthDenial.value, AuthDenial.before
-            ).where(AuthDenial.until >= now)
-            if wanted:
-                query = query.where(AuthDenial.id.in_(wanted))
-            return {
-                (kind, issuer, value): math.inf if kind == "token" else before.timestamp()
-                for kind, issuer, value, before in session.execute(query.limit(MOST_KNOWN + 1))
-            }
-
-        return await self._database.run("*", read, write=False)
+    async def _rows(self, *ids: str) -> dict[Name, float]:
+        now = self._clock()
+        return await self._database.run("*", lambda s: in_force(s, now, ids), write=False)
 
     async def _asked(self, names: tuple[Name, ...]) -> dict[Name, float]:
         """More are denied than are kept in memory: ask for these."""
         try:
-            return await self._rows(denial_id(name) for name in names)
+            return await self._rows(*map(denial_id, names))
         except Exception:
             raise RevocationsUnknown from None

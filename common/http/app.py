@@ -14,6 +14,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from common.auth import Authenticator, Caller, Headers, calling_actor
+from common.auth.issuers import trusted
 from common.http import health, metadata
 from common.http.front import Front
 from common.http.gate import Endpoint, Gate
@@ -60,11 +61,12 @@ def http_app(
 ) -> HttpApp:
     """Each server at ``/<domain>/mcp``, both protocol eras on it; metadata, health, and the pages.
 
-    ``issuers``: exactly as tokens name them; our own unless said. ``guests``: who calls a server
-    without credentials. ``faces``: also the authorization server, API keys and the console.
+    ``issuers``: exactly as tokens name them; those trusted unless said. ``guests``: who calls a
+    server without credentials. ``faces``: also the authorization server, API keys and the console.
     ``sessions``: keep sessions for older clients, which binds them to this process.
     """
     http = shop.settings.http
+    issuers = issuers or [issuer.url for issuer in trusted(http)]
     watch = Watching(shop)
     served = {}
     routes: list[BaseRoute] = health.routes(shop)
@@ -75,7 +77,7 @@ def http_app(
         served[f"/{toolset.domain}/mcp"] = serve_one(
             server, needs, http, authenticator, watch, guest=guest, sessions=sessions
         )
-        routes.append(metadata.route(http, toolset, issuers or [http.public_url]))
+        routes.append(metadata.route(http, toolset, issuers))
     if faces:
         for name in _FACES:
             routes += _face(name, shop, authenticator)

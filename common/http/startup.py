@@ -2,6 +2,7 @@
 
 from urllib.parse import urlsplit
 
+from common.auth.issuers import IssuersUnusable, trusted
 from common.settings import LOOPBACK, HttpSettings
 
 
@@ -31,6 +32,10 @@ def _always(http: HttpSettings) -> list[str]:
             "Nobody could sign in: name your authorization servers in SHOP_ISSUERS_FILE, or set "
             "SHOP_AUTH_SERVER=1 to run the small one."
         )
+    try:
+        trusted(http)
+    except IssuersUnusable as error:
+        found.append(f"SHOP_ISSUERS_FILE: {error}")
     if http.workers < 1:
         found.append("SHOP_HTTP_WORKERS must be at least 1.")
     if http.auth_basic and not http.loopback:

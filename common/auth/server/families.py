@@ -9,6 +9,7 @@ from authlib.oauth2.rfc6749 import InvalidGrantError
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
+from common.auth import revocation
 from common.auth.records import effect, note
 from common.auth.server.access import Access
 from common.auth.server.resources import narrowed
@@ -94,6 +95,10 @@ def deny(
     session: Session, settings: Settings, jti: str, expires_at: datetime, now: datetime
 ) -> None:
     """Put one access token on the list of those no longer accepted."""
+    issuer = settings.http.public_url
+    revocation.deny_token(
+        session, now, issuer, jti, reason="revoked", by=issuer, expires_at=expires_at
+    )
 
 
 def deny_claims(
@@ -106,7 +111,9 @@ def deny_claims(
 
 def denied(session: Session, settings: Settings, claims: dict[str, Any], now: datetime) -> bool:
     """Whether the token is on that list."""
-    return False
+    return revocation.denied(session, now, revocation.Named(
+        settings.http.public_url, claims["jti"], claims["sub"], claims["client_id"], claims["iat"]
+    ))  # fmt: skip
 
 
 def sweep(session: Session, now: datetime) -> None:
