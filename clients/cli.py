@@ -8,7 +8,18 @@ import sys
 import typer
 from sqlalchemy.exc import DBAPIError
 
-from clients.commands import approvals, approvers, audit, config, data, database, probing
+from clients.commands import (
+    api_keys,
+    approvals,
+    approvers,
+    audit,
+    config,
+    data,
+    database,
+    oauth_clients,
+    probing,
+    users,
+)
 from common.errors import ShopError
 from common.keys import KeyUnusable
 from common.schema import SchemaError
@@ -20,7 +31,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for part in (approvals, approvers, audit, config, data, database, probing):
+PARTS = (
+    approvals, approvers, users, oauth_clients, api_keys, audit, config, data, database, probing,
+)  # fmt: skip
+for part in PARTS:
     part.add_to(app)
 
 

@@ -180,6 +180,7 @@ class ApiKey(Base):
     owner = "*"
 
     id: Mapped[str] = mapped_column(Id, primary_key=True)
+    issuer: Mapped[str] = mapped_column(String(2_000))
     subject: Mapped[str] = mapped_column(String(300))
     name: Mapped[str] = mapped_column(String(200))
     sha256: Mapped[str] = mapped_column(String(64), unique=True)

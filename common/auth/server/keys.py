@@ -43,7 +43,7 @@ def rotate(
     if algorithm not in ALGORITHMS:
         raise InvalidParameters.field("algorithm", algorithm, f"one of {', '.join(ALGORITHMS)}")
     one_at_a_time(session, "auth-signing-keys")
-    if len(_published(session, now)) >= MOST_PUBLISHED:
+    if len(published(session, now)) >= MOST_PUBLISHED:
         raise InvalidParameters("Too many keys are still published. Wait until the oldest died.")
     for old in session.scalars(select(AuthKey).where(AuthKey.retired_at.is_(None))):
         old.retired_at, old.published_until = now, now + OVERLAP
@@ -52,7 +52,7 @@ def rotate(
 
 def public_jwks(session: Session, now: datetime) -> dict[str, Any]:
     """The JWKS document: every key that may have signed a token still alive."""
-    return {"keys": [key.public for key in _published(session, now)]}
+    return {"keys": [key.public for key in published(session, now)]}
 
 
 async def local_jwks(shop: Shop) -> dict[str, Any]:
@@ -74,7 +74,8 @@ def _current(session: Session) -> AuthKey | None:
     return session.scalar(query.limit(1))
 
 
-def _published(session: Session, now: datetime) -> list[AuthKey]:
+def published(session: Session, now: datetime) -> list[AuthKey]:
+    """The newest first."""
     query = (
         select(AuthKey)
         .where(or_(AuthKey.published_until.is_(None), AuthKey.published_until > now))

@@ -95,10 +95,12 @@ def everyone(session: Session, limit: int = 1_000) -> list[AuthUser]:
     return list(session.scalars(select(AuthUser).order_by(AuthUser.subject).limit(limit)))
 
 
-def set_password(session: Session, user: AuthUser, password: str, now: datetime) -> None:
+def set_password(
+    session: Session, settings: Settings, user: AuthUser, password: str, now: datetime
+) -> None:
     """``password`` is hashed already. Every session and every grant of the user ends."""
     user.password, user.changed_at = password, now
-    end_everything(session, user, now)
+    end_everything(session, settings, user, now)
 
 
 def set_scopes(user: AuthUser, scopes: Iterable[str], now: datetime) -> None:
@@ -106,10 +108,10 @@ def set_scopes(user: AuthUser, scopes: Iterable[str], now: datetime) -> None:
     user.scopes, user.changed_at = checked_scopes(scopes), now
 
 
-def disable(session: Session, user: AuthUser, now: datetime) -> None:
+def disable(session: Session, settings: Settings, user: AuthUser, now: datetime) -> None:
     """No sign-in, no new token, no key from now on."""
     user.disabled_at = user.disabled_at or now
-    end_everything(session, user, now)
+    end_everything(session, settings, user, now)
 
 
 def enable(user: AuthUser) -> None:
@@ -117,7 +119,7 @@ def enable(user: AuthUser) -> None:
     user.disabled_at = None
 
 
-def end_everything(session: Session, user: AuthUser, now: datetime) -> None:
+def end_everything(session: Session, settings: Settings, user: AuthUser, now: datetime) -> None:
     """Sign the user out everywhere and revoke what they allowed to clients."""
     session.execute(delete(AuthSession).where(AuthSession.user_id == user.id))
     open_grants = (AuthGrant.user_id == user.id, AuthGrant.revoked_at.is_(None))

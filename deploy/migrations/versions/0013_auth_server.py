@@ -171,6 +171,7 @@ def api_key() -> None:
     op.create_table(
         "api_key",
         sa.Column("id", ID, primary_key=True),
+        sa.Column("issuer", URL, nullable=False),
         sa.Column("subject", PERSON, nullable=False),
         sa.Column("name", NAME, nullable=False),
         sa.Column("sha256", ID, nullable=False),
