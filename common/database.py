@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, Engine, event, select
+from sqlalchemy import Connection, Engine, event, make_url, select
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
@@ -15,6 +15,7 @@ from sqlalchemy.orm.exc import StaleDataError
 
 from common import sqlite
 from common.errors import Busy, Conflict
+from common.grants import role_of
 from common.ids import new_id
 from common.sqlite import SqliteFile
 from common.tables import Base, Record, tables
@@ -23,6 +24,9 @@ T = TypeVar("T")
 Work = Callable[[Session], T]
 
 ATTEMPTS: Final = 6
+LOCK_WAIT_MS: Final = 10_000
+STATEMENT_MS: Final = 60_000
+POOL: Final = 16
 MAY: Final = "shop"  # where a connection says whose transaction it is in, and whether it may write
 _WRITE = re.compile(
     r"(?:^\s*|\bWITH\b.*\b)"
@@ -43,27 +47,30 @@ class Rollback(Exception):
 class Database:
     """A shop's database: SQLite by one worker thread, PostgreSQL by asyncpg.
 
-    ``run`` is the only door. ``commit()`` appears here and nowhere else.
+    ``run`` is the only door. ``commit()`` appears here and nowhere else. With ``roles`` every
+    domain has its own login and pool on PostgreSQL (common.grants); pools open when first used.
     """
 
-    def __init__(self, url: str, *, read_only: bool = False) -> None:
+    def __init__(
+        self, url: str, *, read_only: bool = False, roles: bool = False, pool: int = POOL
+    ) -> None:
         self.url = url
         self.read_only = read_only
         self.sqlite = url.startswith("sqlite")
-        self._async: AsyncEngine | None = None
+        self.roles = roles and not self.sqlite
+        self._pool = pool
+        self._engines: dict[str, AsyncEngine] = {}
         self._file: SqliteFile | None = None
         if self.sqlite:
             self._file = SqliteFile(url, read_only=read_only)
-        else:
-            self._async = create_async_engine(
-                url,
-                pool_size=16,
-                max_overflow=0,
-                pool_pre_ping=True,
-                isolation_level="READ COMMITTED",
-                hide_parameters=True,
-            )
-        event.listen(self._core(), "before_cursor_execute", _refuse_foreign_write)
+            event.listen(self._file.engine, "before_cursor_execute", _refuse_foreign_write)
+
+    def login(self, domain: str) -> str:
+        """The URL a transaction of the domain connects with."""
+        if not self.roles:
+            return self.url
+        role = role_of(domain, read_only=self.read_only)
+        return make_url(self.url).set(username=role).render_as_string(hide_password=False)
 
     async def run(
         self,
@@ -101,23 +108,30 @@ class Database:
             try:
                 return await self.run(domain, work, write=write, audit_id=audit_id)
             finally:
-                if self._async is not None:
-                    await self._async.dispose()
+                await self._dispose()
 
         return asyncio.run(once())
 
     async def close(self) -> None:
         """Give back every connection."""
-        if self._async is not None:
-            await self._async.dispose()
+        await self._dispose()
         if self._file is not None:
             await self._file.close()
 
     def _core(self) -> Engine:
-        if self._file is not None:
-            return self._file.engine
-        assert self._async is not None
-        return self._async.sync_engine
+        return self._file.engine if self._file is not None else self._engine("*").sync_engine
+
+    def _engine(self, domain: str) -> AsyncEngine:
+        login = self.login(domain) if self.roles else self.url
+        if login not in self._engines:
+            engine = _postgres_engine(login, self._pool, self.read_only)
+            event.listen(engine.sync_engine, "before_cursor_execute", _refuse_foreign_write)
+            self._engines[login] = engine
+        return self._engines[login]
+
+    async def _dispose(self) -> None:
+        for engine in self._engines.values():
+            await engine.dispose()
 
     async def _once(self, domain: str, work: Work[T], write: bool, audit_id: str, name: str) -> T:
         if self._file is not None:
@@ -128,8 +142,7 @@ class Database:
             if write:
                 return await self._file.write(transact)
             return await self._file.read(transact, name)
-        assert self._async is not None
-        async with AsyncSession(self._async, expire_on_commit=False) as session:
+        async with AsyncSession(self._engine(domain), expire_on_commit=False) as session:
             return await session.run_sync(_transact, domain, work, write, audit_id)
 
 
@@ -162,6 +175,26 @@ def lock(session: Session, kind: type[Record], ids: list[str]) -> None:
     if session.get_bind().dialect.name == "postgresql" and ids:
         query = select(kind.id).where(kind.id.in_(sorted(set(ids)))).order_by(kind.id)
         session.execute(query.with_for_update()).all()
+
+
+def _postgres_engine(url: str, pool: int, read_only: bool) -> AsyncEngine:
+    # Nobody waits for a lock, or holds one while away, longer than a caller would wait.
+    limits = {
+        "application_name": "shop",
+        "lock_timeout": str(LOCK_WAIT_MS),
+        "statement_timeout": str(STATEMENT_MS),
+        "idle_in_transaction_session_timeout": str(STATEMENT_MS),
+        "default_transaction_read_only": "on" if read_only else "off",
+    }
+    return create_async_engine(
+        url,
+        pool_size=pool,
+        max_overflow=0,
+        pool_pre_ping=True,
+        isolation_level="READ COMMITTED",
+        hide_parameters=True,
+        connect_args={"server_settings": limits},
+    )
 
 
 def _lost_race(error: DBAPIError) -> bool:

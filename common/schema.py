@@ -33,12 +33,13 @@ class SchemaError(RuntimeError):
 async def upgrade(database: Database) -> None:
     """Bring a database to the schema of this program; create it first, if it is not there.
 
-    A database opened read-only is checked, never changed. Raises SchemaError.
+    A database opened read-only, or by a login that does not own it, is checked, never changed.
+    Raises SchemaError.
     """
     if database.sqlite:
         await asyncio.to_thread(_sqlite, database.url, database.read_only)
     else:
-        await _postgres(database.url, database.read_only)
+        await _postgres(database.login("*"), database.read_only or database.roles)
 
 
 def upgrade_now(url: str) -> None:
@@ -109,8 +110,8 @@ def _bring(connection: Connection) -> None:
 def _refuse_old(found: str | None) -> None:
     if not check(found):
         raise SchemaError(
-            f"The database is {'empty' if found is None else f'at revision {found}'}, opened"
-            f" read-only, and this program needs {head()}. Run: shop db upgrade"
+            f"The database is {'empty' if found is None else f'at revision {found}'}, this"
+            f" program may not change it, and needs {head()}. Run: shop db upgrade"
         )
 
 
@@ -166,6 +167,19 @@ def _write_ahead(path: Path) -> None:
 
 
 # -- PostgreSQL ------------------------------------------------------------------------------------
+
+
+async def apply(url: str, script: str) -> None:
+    """Run a script of many statements in one transaction, under the lock of the migrations."""
+    engine = create_async_engine(url, poolclass=NullPool)
+    try:
+        async with engine.begin() as connection:
+            await connection.execute(text("select pg_advisory_xact_lock(:lock)"), _LOCKED)
+            driver = (await connection.get_raw_connection()).driver_connection
+            assert driver is not None
+            await driver.execute(script)
+    finally:
+        await engine.dispose()
 
 
 async def _postgres(url: str, read_only: bool) -> None:

@@ -3,6 +3,8 @@
 ==========================  ==========================================================
 SHOP_HOME                   folder of the embedded database, keys and anchors
 SHOP_DATABASE_URL           ``sqlite:///file`` or ``postgresql+asyncpg://…``
+SHOP_DATABASE_ROLES         ``1``: each server has its own login in PostgreSQL (``shop db grants``)
+SHOP_DATABASE_POOL          connections a process and login may hold; default ``16``
 SHOP_POLICY_FILE            policy in place of the default one
 SHOP_OPERATOR               who sits at the desktop host (a subject, such as an e-mail)
 SHOP_SCOPES                 scopes of a local caller, by spaces; default: all but decide
@@ -34,7 +36,8 @@ from urllib.parse import urlsplit
 from common.scopes import Scope
 
 NAMES = (
-    "SHOP_HOME", "SHOP_DATABASE_URL", "SHOP_POLICY_FILE", "SHOP_OPERATOR", "SHOP_SCOPES",
+    "SHOP_HOME", "SHOP_DATABASE_URL", "SHOP_DATABASE_ROLES", "SHOP_DATABASE_POOL",
+    "SHOP_POLICY_FILE", "SHOP_OPERATOR", "SHOP_SCOPES",
     "SHOP_READ_ONLY", "SHOP_LOG_LEVEL", "SHOP_ANCHOR_FILE", "SHOP_KEY_DIR",
     "SHOP_PUBLIC_URL", "SHOP_HTTP_HOST", "SHOP_HTTP_PORT", "SHOP_HTTP_WORKERS",
     "SHOP_ALLOWED_HOSTS", "SHOP_ALLOWED_ORIGINS", "SHOP_TLS", "SHOP_TRUSTED_PROXIES",
@@ -103,6 +106,8 @@ class Settings:
 
     home: Path
     database_url: str
+    database_roles: bool
+    database_pool: int
     policy_file: Path | None
     operator: str
     scopes: frozenset[str]
@@ -122,6 +127,8 @@ class Settings:
         return cls(
             home=home,
             database_url=env.get("SHOP_DATABASE_URL") or f"sqlite:///{home / 'shop.db'}",
+            database_roles=env.get("SHOP_DATABASE_ROLES", "") in _TRUE,
+            database_pool=int(env.get("SHOP_DATABASE_POOL") or 16),
             policy_file=Path(policy).expanduser() if policy else None,
             operator=env.get("SHOP_OPERATOR") or _login(),
             scopes=frozenset(env["SHOP_SCOPES"].split() if "SHOP_SCOPES" in env else local),
@@ -136,6 +143,7 @@ class Settings:
 def inherited(**changes: str) -> dict[str, str]:
     """The environment for a subprocess: what a program needs to run, and our own settings."""
     keep = {"PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT", "VIRTUAL_ENV", *NAMES}
+    keep |= {"PGPASSFILE", "PGSSLMODE", "PGSSLROOTCERT"}  # read by the driver itself
     return {key: value for key, value in os.environ.items() if key in keep} | changes
 
 

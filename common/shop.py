@@ -45,7 +45,10 @@ class Shop:
         """Open or create the shop's database, bring its schema up to date, load the policy."""
         settings.home.mkdir(parents=True, exist_ok=True)
         policy = Policy.load(settings.policy_file)
-        database = Database(settings.database_url, read_only=settings.read_only)
+        database = Database(
+            settings.database_url, read_only=settings.read_only, roles=settings.database_roles,
+            pool=settings.database_pool,
+        )  # fmt: skip
         await schema.upgrade(database)
         access = AccessWriter(database, enabled=not settings.read_only)
         guard = Guard(

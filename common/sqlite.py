@@ -166,14 +166,19 @@ def _engine(url: str, read_only: bool) -> Engine:
     path = url.partition("///")[2]
     if path and not read_only:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
+
+    def connect() -> sqlite3.Connection:
+        mode = "ro" if read_only else "rwc"
+        where = f"{Path(path).absolute().as_uri()}?mode={mode}" if path else ":memory:"
+        return sqlite3.connect(
+            where, uri=bool(path), check_same_thread=False, isolation_level=None,
+            timeout=WAIT_MS / 1000,
+        )  # fmt: skip
+
     engine = create_engine(
         f"sqlite:///{path}",
+        creator=connect,
         hide_parameters=True,  # they would end up in logs
-        connect_args={
-            "check_same_thread": False,
-            "isolation_level": None,
-            "timeout": WAIT_MS / 1000,
-        },
     )
 
     @event.listens_for(engine, "connect")

@@ -2,10 +2,12 @@
 
 import asyncio
 import atexit
+import os
 import shutil
 import sqlite3
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -17,14 +19,15 @@ from mcp import Client
 from mcp.types import CallToolResult, ElicitResult
 from sqlalchemy.orm import Session
 
-from common import schema
+from common import grants, schema
 from common.audit import chain
 from common.call import Actor, Call
-from common.database import new_audit_id
+from common.database import Database, new_audit_id
 from common.scopes import Scope
 from common.settings import Settings
 from common.shop import Shop
 from common.toolset import Toolset
+from tests.support.postgres import Postgres
 
 T = TypeVar("T")
 START = datetime(2026, 11, 2, 9, 0, tzinfo=UTC)
@@ -73,12 +76,35 @@ def _begin(folder: Path) -> None:
         shutil.copyfile(_template(), folder / "shop.db")
 
 
+def walled(url: str) -> None:
+    """The schema and every server's rights, in an empty database."""
+    schema.upgrade_now(url)
+    asyncio.run(schema.apply(url, grants.sql()))
+
+
+@cache
+def _server() -> Postgres:
+    return Postgres(os.environ["SHOP_TEST_DATABASE_URL"], "roles")
+
+
+@cache
+def _walled_url(folder: str) -> str:
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(_server().copy_of, "walled", walled).result()
+
+
 @asynccontextmanager
 async def a_shop(
     folder: Path, *, clock: Callable[[], datetime] | None = None, **changes: Any
 ) -> AsyncIterator[Shop]:
-    """An empty shop in a folder; ``database_url`` may name another database."""
-    if "database_url" not in changes:
+    """An empty shop in a folder; ``database_url`` may name another database.
+
+    With ``SHOP_TEST_SHOPS=roles`` it is in the PostgreSQL that SHOP_TEST_DATABASE_URL names, behind
+    one login a server: how whole suites are run against the wall of deploy/grants.sql.
+    """
+    if "database_url" not in changes and os.environ.get("SHOP_TEST_SHOPS") == "roles":
+        changes |= {"database_url": _walled_url(str(folder)), "database_roles": True}
+    elif "database_url" not in changes:
         _begin(folder)
     shop = await Shop.open(settings_in(folder, **changes), clock=clock or MovingClock())
     try:
@@ -105,6 +131,12 @@ async def do(shop: Shop, domain: str, work: Callable[[Call], T], *, who: Actor |
         )  # fmt: skip
         return result
 
+    if shop.database.roles and domain not in grants.SERVERS:
+        owner = Database(shop.settings.database_url)  # who seeds is above the wall
+        try:
+            return await owner.run(domain, inside, audit_id=audit_id)
+        finally:
+            await owner.close()
     return await shop.database.run(domain, inside, audit_id=audit_id)
 
 
