@@ -35,6 +35,7 @@ _SPINE: Final = {
     "audit_record": "INSERT",
     "audit_head": "SELECT, INSERT, UPDATE",
     "audit_payload": "INSERT",
+    "schema_note": "SELECT",
 }
 # What the storefront reads besides its own tables and those it shares: the catalogue and its terms.
 _SHOWN: Final = frozenset(

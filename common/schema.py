@@ -1,26 +1,39 @@
 """Bringing a database up to this program's schema, and refusing to run on any other.
 
-The migrations are in deploy/migrations. Everything here happens in one transaction that holds
-the database's only write lock (SQLite) or an advisory lock (PostgreSQL): of several processes that
-start at once one does the work, the others find it done, and one that is killed leaves nothing.
+The migrations are in deploy/migrations. On SQLite everything happens in one transaction that holds
+the database's only write lock. On PostgreSQL each migration is a transaction of its own, under an
+advisory lock and a short lock timeout, so that servers go on working meanwhile. Of several
+processes that start at once one does the work and the others find it done; one that is killed
+leaves whole migrations only.
+
+A program runs on a database that is newer than itself only where every migration since its own
+says that it may (``compatible = True``: docs/deployment.md has the rules).
 """
 
 import asyncio
+import random
 import re
 import sqlite3
 import time
+from collections.abc import Awaitable, Callable
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Connection, create_engine, event, text
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy import Connection, create_engine, event, inspect, text
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from common.database import Database
 
 MIGRATIONS: Final = Path(__file__).resolve().parent.parent / "deploy" / "migrations"
 WAIT_SECONDS: Final = 60
+# A migration waits this long for a lock, for everybody behind it in the queue waits as long; then
+# it lets them pass and tries again.
+LOCK_WAIT_MS: Final = 3_000
+TRIES: Final = 40
+LOCK_NOT_AVAILABLE: Final = "55P03"
+NOTES_SINCE: Final = "0015"
 # Any number, as long as every process takes the same.
 LOCK: Final = 7_305_214_611
 _DOWN: Final = re.compile(r'^down_revision = "(\w+)"', re.MULTILINE)
@@ -47,7 +60,7 @@ def upgrade_now(url: str) -> None:
     if url.startswith("sqlite"):
         _sqlite(url, read_only=False)
     else:
-        asyncio.run(_postgres(url, read_only=False))
+        asyncio.run(_postgres(url, only_check=False))
 
 
 def head() -> str:
@@ -82,19 +95,37 @@ def current(connection: Connection) -> str | None:
     return found
 
 
-def check(found: str | None) -> bool:
-    """Whether the revision is this program's own. Raises SchemaError for one it does not know."""
-    if found is not None and found not in revisions():
-        raise SchemaError(
-            f"The database is at revision {found}, and this program knows none after {head()}."
-            " Start the program that made it, or a newer one."
-        )
-    return found == head()
+def check(found: str | None, oldest: str | None = None) -> bool:
+    """Whether this program may run on a database at this revision. Raises SchemaError for one it
+    does not know, unless the database says that programs since ``oldest`` may."""
+    if found is None or found in revisions():
+        return found == head()
+    if oldest is not None and oldest in revisions():
+        return True
+    raise SchemaError(
+        f"The database is at revision {found}, and this program knows none after {head()}."
+        " Start the program that made it, or a newer one."
+    )
+
+
+def oldest(connection: Connection) -> str | None:
+    """The oldest revision whose programs may run on this database, if it says so."""
+    if not inspect(connection).has_table("schema_note"):
+        return None
+    found: str | None = connection.scalar(text("select oldest from schema_note"))
+    return found
+
+
+def _standing(connection: Connection) -> bool:
+    return check(current(connection), oldest(connection))
 
 
 def _bring(connection: Connection) -> None:
-    """Under the lock, in a transaction of the caller."""
-    if check(current(connection)):
+    """Under the lock."""
+    done = _standing(connection)
+    if connection.dialect.name == "postgresql":
+        connection.rollback()  # alembic begins a transaction for each migration
+    if done:
         return
     from alembic import command
     from alembic.config import Config
@@ -107,8 +138,9 @@ def _bring(connection: Connection) -> None:
         raise SchemaError(f"The migrations ended before {head()}.")
 
 
-def _refuse_old(found: str | None) -> None:
-    if not check(found):
+def _refuse_old(connection: Connection) -> None:
+    found = current(connection)
+    if not check(found, oldest(connection)):
         raise SchemaError(
             f"The database is {'empty' if found is None else f'at revision {found}'}, this"
             f" program may not change it, and needs {head()}. Run: shop db upgrade"
@@ -134,10 +166,11 @@ def _sqlite(url: str, read_only: bool) -> None:
     )
     try:
         with engine.connect() as connection:
-            found = current(connection)
-        if read_only:
-            _refuse_old(found)
-        elif not check(found):
+            if read_only:
+                _refuse_old(connection)
+                return
+            done = _standing(connection)
+        if not done:
             event.listen(engine, "begin", _begin_immediate)
             _write_ahead(path)
             with engine.begin() as connection:
@@ -171,30 +204,48 @@ def _write_ahead(path: Path) -> None:
 
 async def apply(url: str, script: str) -> None:
     """Run a script of many statements in one transaction, under the lock of the migrations."""
-    engine = create_async_engine(url, poolclass=NullPool)
-    try:
-        async with engine.begin() as connection:
-            await connection.execute(text("select pg_advisory_xact_lock(:lock)"), _LOCKED)
-            driver = (await connection.get_raw_connection()).driver_connection
-            assert driver is not None
-            await driver.execute(script)
-    finally:
-        await engine.dispose()
+
+    async def work(connection: AsyncConnection) -> None:
+        driver = (await connection.get_raw_connection()).driver_connection
+        assert driver is not None
+        await driver.execute(f"BEGIN; {script}; COMMIT")
+
+    await _locked(url, work)
 
 
-async def _postgres(url: str, read_only: bool) -> None:
+async def _postgres(url: str, only_check: bool) -> None:
     engine = create_async_engine(url, poolclass=NullPool)
     try:
         async with engine.connect() as connection:
-            found = await connection.run_sync(current)
-        if read_only:
-            _refuse_old(found)
-        elif not check(found):
-            async with engine.begin() as connection:
-                await connection.execute(text("select pg_advisory_xact_lock(:lock)"), _LOCKED)
-                await connection.run_sync(_bring)
+            if only_check:
+                await connection.run_sync(_refuse_old)
+                return
+            done = await connection.run_sync(_standing)
     finally:
         await engine.dispose()
+    if not done:
+        await _locked(url, lambda connection: connection.run_sync(_bring))
 
 
-_LOCKED: Final[dict[str, Any]] = {"lock": LOCK}
+async def _locked(url: str, work: Callable[[AsyncConnection], Awaitable[None]]) -> None:
+    """Under a lock of the session, which ends with the connection and outlives transactions."""
+    engine = create_async_engine(url, poolclass=NullPool)
+    try:
+        async with engine.connect() as connection:
+            await connection.execute(text("select pg_advisory_lock(:lock)"), {"lock": LOCK})
+            await connection.execute(text(f"set lock_timeout = {LOCK_WAIT_MS}"))
+            await connection.commit()
+            for turn in range(1, TRIES + 1):
+                try:
+                    await work(connection)
+                    return
+                except Exception as error:
+                    cause = getattr(error, "orig", error)  # the driver's own, or wrapped
+                    if getattr(cause, "sqlstate", "") != LOCK_NOT_AVAILABLE:
+                        raise
+                    if turn == TRIES:
+                        raise SchemaError("The tables stayed locked by somebody.") from error
+                await connection.rollback()
+                await asyncio.sleep(random.uniform(0.1, 1.0))
+    finally:
+        await engine.dispose()

@@ -217,6 +217,8 @@ class AuditHead(Base):
     chain: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     seq: Mapped[int]
     h: Mapped[str] = mapped_column(String(64))
+    # The link before: what one statement that moves the head needs to write the record.
+    prev: Mapped[str | None] = mapped_column(String(64))
 
 
 class AuditPayload(Base):
@@ -245,3 +247,24 @@ class AccessRecord(Base):
     client: Mapped[str] = mapped_column(String(200))
     outcome: Mapped[str] = mapped_column(String(32))
     args_commit: Mapped[str] = mapped_column(String(64))
+
+
+class RateBucket(Base):
+    """What a caller has used up of one class of calls: the moment the bucket is full again, in
+    microseconds since 1970. A row in the past says nothing and may go."""
+
+    __tablename__ = "rate_bucket"
+    owner = "*"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    full_at_us: Mapped[int] = mapped_column(index=True)
+
+
+class SchemaNote(Base):
+    """One row: the oldest revision whose programs may still run on this database."""
+
+    __tablename__ = "schema_note"
+    owner = "*"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    oldest: Mapped[str] = mapped_column(String(64))

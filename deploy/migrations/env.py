@@ -3,10 +3,12 @@
 import asyncio
 from typing import Any, Literal
 
+import sqlalchemy as sa
 from alembic import context
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from common.schema import NOTES_SINCE
 from common.settings import Settings
 from common.tables import Base
 from common.tables.base import Utc
@@ -18,12 +20,29 @@ def run(connection: Connection) -> None:
         target_metadata=Base.metadata,
         compare_type=True,
         transactional_ddl=True,
+        transaction_per_migration=connection.dialect.name == "postgresql",
+        on_version_apply=note,
         render_item=render_item,
         # Search indexes are written by hand: the metadata has no words for them.
         include_name=lambda name, kind, parents: not (name or "").startswith("search_"),
     )
     with context.begin_transaction():
         context.run_migrations()
+
+
+def note(*, ctx: Any, step: Any, **_: Any) -> None:
+    """With each migration, who may still run on the database: see common.schema.check."""
+    if step.is_upgrade and step.up_revision_id >= NOTES_SINCE:
+        module = step.up_revision.module
+        if not getattr(module, "compatible", False):
+            ctx.connection.execute(sa.text("DELETE FROM schema_note"))
+        ctx.connection.execute(
+            sa.text(
+                "INSERT INTO schema_note (id, oldest) SELECT 1, :revision"
+                " WHERE NOT EXISTS (SELECT 1 FROM schema_note)"
+            ),
+            {"revision": step.up_revision_id},
+        )
 
 
 def render_item(kind: str, item: Any, _: object) -> str | Literal[False]:
@@ -35,7 +54,7 @@ def render_item(kind: str, item: Any, _: object) -> str | Literal[False]:
 
 async def run_postgres(url: str) -> None:
     engine = create_async_engine(url)
-    async with engine.begin() as connection:
+    async with engine.connect() as connection:
         await connection.run_sync(run)
     await engine.dispose()
 

@@ -58,3 +58,14 @@ def append_only(table: str) -> None:
         f"CREATE TRIGGER {table}_no_truncate BEFORE TRUNCATE ON {table}"
         " FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()"
     )
+
+
+def index_online(name: str, table: str, columns: list[str], *, unique: bool = False) -> None:
+    """An index built while the servers go on writing. PostgreSQL does so outside transactions only,
+    so such a migration does nothing else; what a broken attempt left is dropped first."""
+    if op.get_bind().dialect.name == "sqlite":
+        op.create_index(name, table, columns, unique=unique)
+        return
+    with op.get_context().autocommit_block():
+        op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
+        op.create_index(name, table, columns, unique=unique, postgresql_concurrently=True)

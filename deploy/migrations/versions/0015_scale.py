@@ -1,0 +1,22 @@
+"""Rate limits that all workers share, who may still run on the database, a quicker chain."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0015_scale"
+down_revision = "0010_storefront"
+
+
+def upgrade() -> None:
+    op.create_table(
+        "rate_bucket",
+        sa.Column("id", sa.String(64), primary_key=True),
+        sa.Column("full_at_us", sa.BigInteger, nullable=False),
+    )
+    op.create_index("ix_rate_bucket_full_at_us", "rate_bucket", ["full_at_us"])
+    op.create_table(
+        "schema_note",
+        sa.Column("id", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("oldest", sa.String(64), nullable=False),
+    )
+    op.add_column("audit_head", sa.Column("prev", sa.String(64)))
