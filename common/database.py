@@ -122,12 +122,12 @@ class Database:
         return self._file.engine if self._file is not None else self._engine("*").sync_engine
 
     def _engine(self, domain: str) -> AsyncEngine:
-        login = self.login(domain) if self.roles else self.url
-        if login not in self._engines:
-            engine = _postgres_engine(login, self._pool, self.read_only)
+        role = role_of(domain, read_only=self.read_only) if self.roles else ""
+        if role not in self._engines:
+            engine = _postgres_engine(self.login(domain), self._pool, self.read_only)
             event.listen(engine.sync_engine, "before_cursor_execute", _refuse_foreign_write)
-            self._engines[login] = engine
-        return self._engines[login]
+            self._engines[role] = engine
+        return self._engines[role]
 
     async def _dispose(self) -> None:
         for engine in self._engines.values():

@@ -108,16 +108,18 @@ def check(found: str | None, oldest: str | None = None) -> bool:
     )
 
 
-def oldest(connection: Connection) -> str | None:
-    """The oldest revision whose programs may run on this database, if it says so."""
-    if not inspect(connection).has_table("schema_note"):
+def oldest(connection: Connection, found: str | None) -> str | None:
+    """The oldest revision whose programs may run on a database at this one, if it says so."""
+    if found is None or not inspect(connection).has_table("schema_note"):
         return None
-    found: str | None = connection.scalar(text("select oldest from schema_note"))
-    return found
+    query = text("select oldest from schema_note where revision = :revision")
+    said: str | None = connection.scalar(query, {"revision": found})
+    return said
 
 
 def _standing(connection: Connection) -> bool:
-    return check(current(connection), oldest(connection))
+    found = current(connection)
+    return check(found, oldest(connection, found))
 
 
 def _bring(connection: Connection) -> None:
@@ -140,7 +142,7 @@ def _bring(connection: Connection) -> None:
 
 def _refuse_old(connection: Connection) -> None:
     found = current(connection)
-    if not check(found, oldest(connection)):
+    if not check(found, oldest(connection, found)):
         raise SchemaError(
             f"The database is {'empty' if found is None else f'at revision {found}'}, this"
             f" program may not change it, and needs {head()}. Run: shop db upgrade"
@@ -205,12 +207,18 @@ def _write_ahead(path: Path) -> None:
 async def apply(url: str, script: str) -> None:
     """Run a script of many statements in one transaction, under the lock of the migrations."""
 
-    async def work(connection: AsyncConnection) -> None:
-        driver = (await connection.get_raw_connection()).driver_connection
-        assert driver is not None
-        await driver.execute(f"BEGIN; {script}; COMMIT")
+    await _locked(url, lambda connection: _say(connection, f"BEGIN; {script}; COMMIT"))
 
-    await _locked(url, work)
+
+async def _say(connection: AsyncConnection, script: str) -> None:
+    """Many statements at once, outside the transactions of SQLAlchemy."""
+    driver = (await connection.get_raw_connection()).driver_connection
+    assert driver is not None
+    try:
+        await driver.execute(script)
+    except BaseException:
+        await driver.execute("ROLLBACK")
+        raise
 
 
 async def _postgres(url: str, only_check: bool) -> None:
@@ -232,9 +240,9 @@ async def _locked(url: str, work: Callable[[AsyncConnection], Awaitable[None]]) 
     engine = create_async_engine(url, poolclass=NullPool)
     try:
         async with engine.connect() as connection:
-            await connection.execute(text("select pg_advisory_lock(:lock)"), {"lock": LOCK})
-            await connection.execute(text(f"set lock_timeout = {LOCK_WAIT_MS}"))
-            await connection.commit()
+            await _say(
+                connection, f"SELECT pg_advisory_lock({LOCK}); SET lock_timeout = {LOCK_WAIT_MS}"
+            )
             for turn in range(1, TRIES + 1):
                 try:
                     await work(connection)

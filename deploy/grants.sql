@@ -25,7 +25,6 @@ REVOKE ALL ON SCHEMA public FROM PUBLIC;
 GRANT USAGE ON SCHEMA public TO shop_inventory, shop_orders, shop_logistics, shop_returns, shop_claims, shop_payments, shop_storefront, shop_keeper, shop_reader;
 REVOKE ALL ON ALL TABLES IN SCHEMA public FROM PUBLIC, shop_inventory, shop_orders, shop_logistics, shop_returns, shop_claims, shop_payments, shop_storefront, shop_keeper, shop_reader;
 REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM PUBLIC, shop_inventory, shop_orders, shop_logistics, shop_returns, shop_claims, shop_payments, shop_storefront, shop_keeper, shop_reader;
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA public FROM PUBLIC, shop_inventory, shop_orders, shop_logistics, shop_returns, shop_claims, shop_payments, shop_storefront, shop_keeper, shop_reader;
 GRANT SELECT ON alembic_version TO shop_inventory, shop_orders, shop_logistics, shop_returns, shop_claims, shop_payments, shop_storefront, shop_keeper, shop_reader;
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON access_record TO shop_keeper;
@@ -54,6 +53,9 @@ GRANT SELECT ON cart TO shop_inventory, shop_orders, shop_logistics, shop_return
 GRANT SELECT, INSERT, UPDATE, DELETE ON cart TO shop_storefront;
 GRANT SELECT ON cart_item TO shop_inventory, shop_orders, shop_logistics, shop_returns, shop_claims, shop_payments, shop_keeper, shop_reader;
 GRANT SELECT, INSERT, UPDATE, DELETE ON cart_item TO shop_storefront;
+GRANT SELECT, UPDATE ON catalogue_stamp TO shop_inventory;
+GRANT SELECT ON catalogue_stamp TO shop_orders, shop_logistics, shop_returns, shop_claims, shop_payments, shop_storefront, shop_reader;
+GRANT SELECT, INSERT, UPDATE, DELETE ON catalogue_stamp TO shop_keeper;
 GRANT SELECT ON checkout TO shop_inventory, shop_orders, shop_logistics, shop_returns, shop_claims, shop_payments, shop_keeper, shop_reader;
 GRANT SELECT, INSERT, UPDATE, DELETE ON checkout TO shop_storefront;
 GRANT SELECT ON claim TO shop_inventory, shop_orders, shop_logistics, shop_returns, shop_payments, shop_keeper, shop_reader;

@@ -261,10 +261,11 @@ class RateBucket(Base):
 
 
 class SchemaNote(Base):
-    """One row: the oldest revision whose programs may still run on this database."""
+    """One row: at ``revision``, programs since ``oldest`` may still run on this database."""
 
     __tablename__ = "schema_note"
     owner = "*"
 
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    revision: Mapped[str] = mapped_column(String(64))
     oldest: Mapped[str] = mapped_column(String(64))

@@ -32,17 +32,16 @@ def run(connection: Connection) -> None:
 
 def note(*, ctx: Any, step: Any, **_: Any) -> None:
     """With each migration, who may still run on the database: see common.schema.check."""
-    if step.is_upgrade and step.up_revision_id >= NOTES_SINCE:
-        module = step.up_revision.module
-        if not getattr(module, "compatible", False):
-            ctx.connection.execute(sa.text("DELETE FROM schema_note"))
-        ctx.connection.execute(
-            sa.text(
-                "INSERT INTO schema_note (id, oldest) SELECT 1, :revision"
-                " WHERE NOT EXISTS (SELECT 1 FROM schema_note)"
-            ),
-            {"revision": step.up_revision_id},
-        )
+    revision = step.up_revision_id
+    if not step.is_upgrade or revision < NOTES_SINCE:
+        return
+    said = ctx.connection.scalar(sa.text("SELECT oldest FROM schema_note"))
+    compatible = getattr(step.up_revision.module, "compatible", False)
+    ctx.connection.execute(sa.text("DELETE FROM schema_note"))
+    ctx.connection.execute(
+        sa.text("INSERT INTO schema_note (id, revision, oldest) VALUES (1, :revision, :oldest)"),
+        {"revision": revision, "oldest": said if compatible and said else revision},
+    )
 
 
 def render_item(kind: str, item: Any, _: object) -> str | Literal[False]:

@@ -197,11 +197,17 @@ def test_a_read_only_sqlite_file_is_not_made(tmp_path: Path) -> None:
 def test_a_migration_that_fails_leaves_nothing(
     empty_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A table in the way of a late revision: the early ones are taken back with it."""
+    """A table in the way of a late revision. On SQLite the early ones are taken back with it; on
+    PostgreSQL each stands for itself, and the next start goes on from there."""
     say(empty_url_with_folder(empty_url), "create table cart (x int)")
     with pytest.raises(DBAPIError, match="cart"):
         schema.upgrade_now(empty_url)
-    assert inside(empty_url, lambda c: inspect(c).get_table_names()) == ["cart"]
+    left = inside(empty_url, lambda c: inspect(c).get_table_names())
+    if empty_url.startswith("sqlite"):
+        assert left == ["cart"]
+    else:
+        assert inside(empty_url, schema.current) == "0009_claims"
+        assert "membership_tier" not in left
     say(empty_url, "drop table cart")
     schema.upgrade_now(empty_url)
 

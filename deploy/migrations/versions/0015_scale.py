@@ -17,6 +17,9 @@ def upgrade() -> None:
     op.create_table(
         "schema_note",
         sa.Column("id", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("revision", sa.String(64), nullable=False),
         sa.Column("oldest", sa.String(64), nullable=False),
     )
-    op.add_column("audit_head", sa.Column("prev", sa.String(64)))
+    anew = "always" if op.get_bind().dialect.name == "sqlite" else "never"
+    with op.batch_alter_table("audit_head", recreate=anew) as head:
+        head.add_column(sa.Column("prev", sa.String(64)))
