@@ -33,7 +33,6 @@ WAIT_SECONDS: Final = 60
 LOCK_WAIT_MS: Final = 3_000
 TRIES: Final = 40
 LOCK_NOT_AVAILABLE: Final = "55P03"
-NOTES_SINCE: Final = "0015"
 # Any number, as long as every process takes the same.
 LOCK: Final = 7_305_214_611
 _DOWN: Final = re.compile(r'^down_revision = "(\w+)"', re.MULTILINE)

@@ -144,7 +144,9 @@ def definitions(connection: Connection) -> dict[str, Any]:
     )
     # Columns and constraints may stand in another order, lists with or without spaces.
     return {
-        name: sorted(line.strip(" \t,").replace(", ", ",") for line in sql.splitlines())
+        name: sorted(
+            line.strip(" \t,").replace(", ", ",").replace('"', "") for line in sql.splitlines()
+        )
         for name, sql in found
         if ours(name, "", None)
     }

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0017_catalogue_search"
-down_revision = "0015_scale"
+down_revision = "0010_storefront"
 
 SHARDS = 16
 VARIANT = "name, product_id, gtin, price_minor, currency, sellable, options"
