@@ -50,6 +50,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON auth_assertion TO shop_keeper;
 GRANT SELECT, INSERT, UPDATE, DELETE ON auth_attempt TO shop_keeper;
 GRANT SELECT, INSERT, UPDATE, DELETE ON auth_client TO shop_keeper;
 GRANT SELECT, INSERT, UPDATE, DELETE ON auth_code TO shop_keeper;
+GRANT SELECT, INSERT, UPDATE, DELETE ON auth_denial TO shop_keeper;
 GRANT SELECT, INSERT, UPDATE, DELETE ON auth_grant TO shop_keeper;
 GRANT SELECT, INSERT, UPDATE, DELETE ON auth_invitation TO shop_keeper;
 GRANT SELECT, INSERT, UPDATE, DELETE ON auth_key TO shop_keeper;

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0015_scale"
-down_revision = "0013_auth_server"
+down_revision = "0014_auth_denial"
 
 
 def upgrade() -> None:
