@@ -54,7 +54,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._grow(len(name) + len(value) + 4)
-        super().on_header(name, value)
+        super().on_header(name, value.strip(b" \t"))  # the parser leaves blanks at the end
 
     def on_headers_complete(self) -> None:
         self._stage, self._head_bytes, self._unread = "body", 0, 0
