@@ -42,6 +42,7 @@ async def seed_demo(shop: Shop, *, days: int = 90, seed: int = SEED) -> dict[str
             "warehouses": 3, "skus": len({v.id for v in variants}),
             "customers": len(customers), "orders": orders,
         } | desk.lie_open(call, customers)  # fmt: skip
+        desk.give_tokens(call, customers)
         record = {
             "v": FORM, "server": "shop", "version": release(), "tool": "seed", "outcome": "ok",
             "actor": who(SEEDER), "args": {"days": days, "seed": seed}, "effects": [],

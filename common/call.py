@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from common.errors import InvalidParameters, NotFound
 from common.ids import new_id
+from common.money import Money
 from common.tables import Record
 
 R = TypeVar("R", bound=Record)
@@ -132,6 +133,15 @@ class Call:
         """What a person will be asked to approve. Quote untrusted text with ``quoted``."""
         self.preview.title = self.preview.title or title
         self.preview.lines.extend(lines)
+
+    def shown(self, title: str) -> dict[str, Any]:
+        """The preview with what is at stake; ``title`` where the rule gave none."""
+        shown: dict[str, Any] = {"title": self.preview.title or title, "lines": self.preview.lines}
+        if self.stakes.amount_minor:
+            shown["amount"] = str(Money(self.stakes.amount_minor, self.stakes.currency))
+        if self.stakes.units:
+            shown["units"] = self.stakes.units
+        return shown
 
 
 _HIDDEN = {"Cc", "Cf", "Co", "Cs", "Zl", "Zp"}

@@ -34,7 +34,6 @@ from common.errors import (
     ShopError,
 )
 from common.incoming import Done, Reading, Request, Waiting
-from common.money import Money
 from common.policy import DENY, Policy, Verdict
 from common.refusals import refuse_card_numbers
 from common.running import Running
@@ -73,6 +72,8 @@ class Guard:
         self.access = access
         self.version = version
         self.read_only = read_only
+        # Called after a call put something in the outbox.
+        self.committed: Callable[[], None] | None = None
         self._ration = Ration()
 
     async def call(self, request: Request) -> Done | Waiting:
@@ -197,6 +198,8 @@ class Guard:
         if isinstance(found, Done):
             if found.replayed:
                 await self._record(attempt, "replayed", None)
+            elif self.committed and any(e["type"] == "outbox" for e in attempt.effects):
+                self.committed()
             return found
         return await self._ask(request, attempt, found)
 
@@ -311,7 +314,7 @@ class _Change:
         attempt.rule = verdict.rule
         if verdict.level == DENY:
             raise PolicyDenied(verdict.reason, details={"rule": verdict.rule})
-        preview = _preview(call, spec.title)
+        preview = call.shown(spec.title)
         bound = requests.digest(
             server=spec.domain, tool=spec.name, tool_version=self.guard.version,
             args=to_jsonable_python(self.arguments), versions=call.versions, preview=preview,
@@ -369,16 +372,6 @@ def _arguments(request: Request) -> dict[str, Any]:
 
 def _values(model: Any) -> dict[str, Any]:
     return {name: getattr(model, name) for name in type(model).model_fields}
-
-
-def _preview(call: Call, title: str) -> dict[str, Any]:
-    stakes = call.stakes
-    shown: dict[str, Any] = {"title": call.preview.title or title, "lines": call.preview.lines}
-    if stakes.amount_minor:
-        shown["amount"] = str(Money(stakes.amount_minor, stakes.currency))
-    if stakes.units:
-        shown["units"] = stakes.units
-    return shown
 
 
 def _preparation(

@@ -15,11 +15,10 @@ from typing import Any, Final
 from sqlalchemy import Select, and_, case, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
-from common.audit import chain
-from common.audit.records import FORM
-from common.call import Actor, Call
+from common import duty, following
+from common.call import Call
 from common.clock import Clock
-from common.database import Database, new_audit_id
+from common.database import Database
 from common.errors import InvalidParameters
 from common.gateways.port import (
     RESEND_WITHIN,
@@ -30,6 +29,7 @@ from common.gateways.port import (
     Sent,
     State,
 )
+from common.gateways.simulator import Simulator
 from common.outbox_settling import settle
 from common.tables.payments import (
     Dispute,
@@ -43,7 +43,9 @@ from common.tables.payments import (
 log = logging.getLogger(__name__)
 
 BATCH: Final = 8
-EVERY_S: Final = 2
+EVERY_S: Final = 5
+GRACE_S: Final = 5
+FOLLOW_EVERY: Final = timedelta(minutes=10)
 ANSWER_S: Final = 60
 LEASE: Final = timedelta(seconds=150)
 MOST_ATTEMPTS: Final = 20
@@ -74,7 +76,8 @@ class Job:
 
 
 class OutboxWorker:
-    """One task a process; several processes may do it at once without harm."""
+    """One task a process; several processes may do it at once without harm: a row is leased before
+    it goes out, and a dispute that is known is not recorded again."""
 
     def __init__(
         self, database: Database, gateways: Mapping[str, PaymentGateway], clock: Clock
@@ -83,17 +86,29 @@ class OutboxWorker:
         self.gateways = gateways
         self.clock = clock
         self._task: asyncio.Task[None] | None = None
+        self._nudged = asyncio.Event()
+        self._over = False
+        self._followed: datetime | None = None
 
     def start(self) -> None:
         """Begin in the background."""
+        self._over = False
         self._task = asyncio.create_task(self._forever())
 
     async def stop(self) -> None:
-        """End; what was sent and not booked is asked about after its lease."""
+        """End, after what is on its way if that is soon; what was sent and not booked is asked
+        about after its lease."""
         if self._task is not None:
+            self._over = True
+            self._nudged.set()
+            await asyncio.wait([self._task], timeout=GRACE_S)
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
+
+    def nudge(self) -> None:
+        """There is something to send: do not wait for the next round."""
+        self._nudged.set()
 
     async def once(self) -> int:
         """At most one batch of what is due. Returns how many rows were settled or put off."""
@@ -137,30 +152,41 @@ class OutboxWorker:
         await self._book(job, outcome, error)
 
     async def _book(self, job: Job, outcome: Outcome | None, error: str) -> None:
-        audit_id, now = new_audit_id(), self.clock()
-        actor = Actor("shop", "outbox", "shop", frozenset(), machine=True)
+        await duty.recorded(
+            self.database, self.clock(), "outbox", "outbox",
+            {"operation_id": job.operation_id, "kind": job.kind},
+            lambda call: book(call, job, outcome, error),
+        )  # fmt: skip
 
-        def work(session: Session) -> None:
-            call = Call(actor, session, now, audit_id, "payments", "outbox")
-            book(call, job, outcome, error)
-            session.flush()
-            chain.append(
-                session, audit_id=audit_id, now=now, payload=None,
-                record={
-                    "v": FORM, "server": "payments", "tool": "outbox", "outcome": "ok",
-                    "actor": {"iss": "shop", "sub": "outbox", "client": "shop"},
-                    "args": {"operation_id": job.operation_id, "kind": job.kind},
-                    "effects": call.effects,
-                },
-            )  # fmt: skip
-
-        await self.database.run("payments", work, audit_id=audit_id)
+    async def follow(self) -> int:
+        """What the providers say about disputes, if it is time or a notice came. Returns how many
+        were recorded or moved."""
+        now = self.clock()
+        told = await self.database.run("payments", following.noticed, write=False)
+        rested = self._followed is not None and now - self._followed < FOLLOW_EVERY
+        if rested and not told:
+            return 0
+        self._followed, changed = now, 0
+        for gateway in self.gateways.values():
+            if isinstance(gateway, Simulator):
+                await asyncio.to_thread(gateway.advance)
+            changed += await following.follow(self.database, gateway, self.clock)
+        if told:
+            await following.heed(self.database, told, now)
+        return changed
 
     async def _forever(self) -> None:
-        while True:
-            await asyncio.sleep(EVERY_S)
+        while not self._over:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(EVERY_S):
+                    await self._nudged.wait()
+            self._nudged.clear()
             try:
                 await self.drain(rounds=10)
+                if not self._over:
+                    await self.follow()
+            except GatewayError as error:
+                log.warning("the provider: %s %s", error.message, error.next)
             except Exception:
                 log.exception("the outbox failed; it will be tried again")
 

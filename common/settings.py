@@ -23,13 +23,18 @@ SHOP_TRUSTED_PROXIES        addresses whose ``X-Forwarded-For`` is believed, by 
 SHOP_ISSUERS_FILE           authorization servers that are trusted (TOML); default: our own
 SHOP_AUTH_SERVER            ``1``: run the small authorization server; default on loopback only
 SHOP_AUTH_BASIC             ``1``: accept ``X-MCP-Auth`` (development, loopback only)
+SHOP_GATEWAY                who moves the money: ``simulator`` (nobody does) or ``stripe``
+SHOP_STRIPE_KEY             secret or restricted key; a live one is refused unless allowed
+SHOP_STRIPE_WEBHOOK_SECRET  what Stripe signs its webhooks with; without it none is taken
+SHOP_STRIPE_URL             another server than Stripe's, for tests: https or this machine
+SHOP_ALLOW_LIVE             ``1``: a live key is meant, and real money may move
 ==========================  ==========================================================
 """
 
 import getpass
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -42,6 +47,8 @@ NAMES = (
     "SHOP_PUBLIC_URL", "SHOP_HTTP_HOST", "SHOP_HTTP_PORT", "SHOP_HTTP_WORKERS",
     "SHOP_ALLOWED_HOSTS", "SHOP_ALLOWED_ORIGINS", "SHOP_TLS", "SHOP_TRUSTED_PROXIES",
     "SHOP_ISSUERS_FILE", "SHOP_AUTH_SERVER", "SHOP_AUTH_BASIC",
+    "SHOP_GATEWAY", "SHOP_STRIPE_KEY", "SHOP_STRIPE_WEBHOOK_SECRET", "SHOP_STRIPE_URL",
+    "SHOP_ALLOW_LIVE",
 )  # fmt: skip
 
 
@@ -101,6 +108,27 @@ class HttpSettings:
 
 
 @dataclass(frozen=True)
+class GatewaySettings:
+    """The payment provider. What must stay secret is not shown when this is printed."""
+
+    name: str
+    stripe_key: str = field(repr=False)
+    webhook_secret: str = field(repr=False)
+    stripe_url: str | None
+    allow_live: bool
+
+    @classmethod
+    def load(cls, env: Mapping[str, str]) -> "GatewaySettings":
+        return cls(
+            name=env.get("SHOP_GATEWAY") or "simulator",
+            stripe_key=env.get("SHOP_STRIPE_KEY", ""),
+            webhook_secret=env.get("SHOP_STRIPE_WEBHOOK_SECRET", ""),
+            stripe_url=env.get("SHOP_STRIPE_URL") or None,
+            allow_live=env.get("SHOP_ALLOW_LIVE", "") in _TRUE,
+        )
+
+
+@dataclass(frozen=True)
 class Settings:
     """Read once at start and passed on."""
 
@@ -116,6 +144,7 @@ class Settings:
     anchor_file: Path
     key_dir: Path
     http: HttpSettings
+    gateway: GatewaySettings
 
     @classmethod
     def load(cls, environment: Mapping[str, str] | None = None) -> "Settings":
@@ -137,6 +166,7 @@ class Settings:
             anchor_file=Path(env.get("SHOP_ANCHOR_FILE") or home / "anchors.jsonl"),
             key_dir=Path(env.get("SHOP_KEY_DIR") or home / "keys"),
             http=HttpSettings.load(env),
+            gateway=GatewaySettings.load(env),
         )
 
 

@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
@@ -14,9 +15,12 @@ from common.audit.access import AccessWriter
 from common.call import Actor
 from common.clock import Clock, utc_now
 from common.database import Database
+from common.gateways import choosing
+from common.gateways.port import PaymentGateway
 from common.guard import Guard
 from common.housekeeping import Housekeeping
 from common.keys import request_state_key
+from common.outbox import OutboxWorker
 from common.policy import Policy
 from common.settings import Settings
 from common.toolset import Toolset
@@ -60,9 +64,22 @@ class Shop:
 
     async def close(self) -> None:
         """Flush what is pending and give back every connection."""
+        if "outbox" in vars(self):
+            await self.outbox.stop()
         await self.housekeeping.stop()
         await self.access.aclose()
         await self.database.close()
+
+    @cached_property
+    def gateways(self) -> Mapping[str, PaymentGateway]:
+        """By the name payments store. Raises GatewayMisconfigured."""
+        return choosing.chosen(self.settings, self.guard.clock)
+
+    @cached_property
+    def outbox(self) -> OutboxWorker:
+        """Tells the provider what was decided here; started with the shop. Raises
+        GatewayMisconfigured."""
+        return OutboxWorker(self.database, self.gateways, self.guard.clock)
 
     def server(self, toolset: Toolset, identity: "Identity | None" = None) -> "ShopServer":
         """The toolset as an MCP server; a local caller unless ``identity`` says who calls."""
@@ -77,12 +94,17 @@ class Shop:
 
 
 @asynccontextmanager
-async def opened(settings: Settings, *, clock: Clock = utc_now) -> AsyncIterator[Shop]:
-    """A shop for the length of a block, with its housekeeping running."""
+async def opened(
+    settings: Settings, *, clock: Clock = utc_now, duties: bool = True
+) -> AsyncIterator[Shop]:
+    """A shop for the length of a block, with what it does by itself: housekeeping, and the outbox.
+    A command that is over in a moment leaves these to the servers. Raises GatewayMisconfigured."""
     shop = await Shop.open(settings, clock=clock)
     try:
-        if not settings.read_only:
+        if duties and not settings.read_only:
             shop.housekeeping.start()
+            shop.outbox.start()
+            shop.guard.committed = shop.outbox.nudge
         yield shop
     finally:
         with_deadline = asyncio.shield(shop.close())

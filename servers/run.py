@@ -31,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from sqlalchemy.exc import DBAPIError
 
     from common.errors import ShopError
+    from common.gateways.port import GatewayError
     from common.http.startup import UnsafeToStart
     from common.keys import KeyUnusable
     from common.policy_file import PolicyError
@@ -43,6 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             anyio.run(_serve, chosen.server, chosen.read_only)
     except ShopError as error:
         print(f"{error.message} {error.next}", file=sys.stderr)
+        return 2
+    except GatewayError as error:
+        print(f"Not started: {error.message} {error.next}", file=sys.stderr)
         return 2
     except UnsafeToStart as error:
         print(f"Not started:\n{error}", file=sys.stderr)
@@ -61,6 +65,7 @@ def toolsets(domains: Sequence[str] = DOMAINS) -> "list[Toolset]":
 
 
 def _serve_http(domain: str | None, read_only: bool) -> None:
+    from common.gateways import choosing
     from common.http.serving import serve
     from common.settings import Settings
 
@@ -68,6 +73,7 @@ def _serve_http(domain: str | None, read_only: bool) -> None:
     settings = Settings.load()
     if read_only:
         settings = replace(settings, read_only=True)
+    choosing.check(settings.gateway)
     serve(settings, partial(toolsets, [domain] if domain else DOMAINS))
 
 

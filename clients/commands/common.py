@@ -29,7 +29,7 @@ def with_shop(work: Callable[[Shop], Coroutine[Any, Any, T]]) -> T:
     """Open the shop the environment names, do the work, close it."""
 
     async def run() -> T:
-        async with opened(Settings.load()) as shop:
+        async with opened(Settings.load(), duties=False) as shop:
             return await work(shop)
 
     return asyncio.run(run())

@@ -69,7 +69,7 @@ async def _day(stage: Stage) -> None:
 async def _open_shop(home: Path, days: int, console: Console) -> None:
     console.print("[bold cyan]A shop is made up[/]")
     settings = Settings.load({"SHOP_HOME": str(home), "SHOP_OPERATOR": OPERATOR})
-    async with opened(settings) as shop:
+    async with opened(settings, duties=False) as shop:
         made = await seed_demo(shop, days=days)
     console.print("  " + ", ".join(f"{count} {name}" for name, count in made.items()) + ".")
 

@@ -87,11 +87,13 @@ async def order_to_delivery(stage: Stage) -> dict[str, Any]:
     }  # fmt: skip
     stage.agent(f"{found['first_name']} orders two mugs and a coffee by phone")
     order = await stage.do("orders", "place_order", **wanted)
-    stage.server(f"{order['order_id']}: {order['total']}, stock reserved, payment authorized")
+    stage.server(f"{order['order_id']}: {order['total']}, stock reserved, the card is asked")
     again = await stage.do("orders", "place_order", **wanted)
     if not again.get("replayed") or again["order_id"] != order["order_id"]:
         raise DemoFailed("the retry made a second order")
     stage.server("the same call again (a lost answer): replayed, no second order")
+    paid = await stage.answered_payment(order["payment_ids"][0])
+    stage.server(f"the provider answers: {paid['provider_reference']} is {paid['status']}")
     await stage.do("orders", "release_to_fulfilment", order_id=order["order_id"])
     return await _deliver(stage, order)
 

@@ -35,6 +35,9 @@ async def return_and_refund(stage: Stage, shipped: dict[str, Any]) -> None:
     await stage.do("returns", "inspect_return", return_id=return_id, lines=[found])
     settled = await stage.do("returns", "settle_return", return_id=return_id)
     stage.server(f"{return_id} is {settled['state']}: {settled['refund']} refunded, mug restocked")
+    paid = await stage.answered_payment(shipped["order"]["payment_ids"][0])
+    refund = paid["refunds"][-1]
+    stage.server(f"the provider has it too: {refund['refund_id']} {refund['status']}")
 
 
 async def damage_claim(stage: Stage, shipped: dict[str, Any]) -> None:

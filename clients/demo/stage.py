@@ -1,5 +1,6 @@
 """Seven servers as a desktop host would start them, one client each, and a narrator."""
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -74,6 +75,15 @@ class Stage:
         self.server(f"approval required (level {answer['level']}): {answer['reason']}")
         return answer
 
+    async def answered_payment(self, payment_id: str) -> dict[str, Any]:
+        """The payment, when the provider has answered everything it was told about it."""
+        for _ in range(100):
+            found = await self.do("payments", "get_payment", payment_id=payment_id)
+            if not found["unsettled"]:
+                return found
+            await asyncio.sleep(0.1)
+        raise DemoFailed(f"the provider does not answer: {found['unsettled']}")
+
     async def refused(self, server: str, tool: str, **arguments: Any) -> dict[str, Any]:
         """Call a tool that must refuse."""
         answer = await self.ask(server, tool, **arguments)
@@ -99,7 +109,12 @@ async def raised(home: Path, console: Console) -> AsyncIterator[Stage]:
             parameters = StdioServerParameters(
                 command=sys.executable,
                 args=["-m", "servers", domain],
-                env=inherited(SHOP_HOME=str(home), SHOP_OPERATOR=OPERATOR, PYTHONPATH=str(ROOT)),
+                env=inherited(
+                    SHOP_HOME=str(home),
+                    SHOP_OPERATOR=OPERATOR,
+                    PYTHONPATH=str(ROOT),
+                    SHOP_GATEWAY="simulator",
+                ),
                 cwd=str(ROOT),
             )
             client = Client(parameters, elicitation_callback=stage.answer_question)

@@ -10,7 +10,7 @@ from common import placing
 from common.call import Call
 from common.tables.claims import Claim
 from common.tables.orders import Customer, Order, OrderLine
-from common.tables.payments import Hold, Payment
+from common.tables.payments import Hold, Payment, PaymentMethod
 from common.tables.returns import Return
 from servers.claims import opening
 from servers.orders import fulfilling
@@ -49,6 +49,15 @@ def lie_open(call: Call, customers: Sequence[tuple[Customer, str, str]]) -> dict
         for name, kind in kinds.items()
     }
     return made | {"open orders": len(placed)}
+
+
+def give_tokens(call: Call, customers: Sequence[tuple[Customer, str, str]]) -> None:
+    """From now on the provider is asked; what was paid before it does not know. A few cards behave
+    badly, as they do: declined, disputed, an answer that gets lost."""
+    for number, (_, method, _) in enumerate(customers, 1):
+        token = words.BAD_CARDS.get(number % 20, "tok_ok")
+        call.get(PaymentMethod, method).provider_reference = token
+    call.session.flush()
 
 
 def _delivered(call: Call, most: int) -> list[Order]:

@@ -112,3 +112,6 @@ DRIVERS: Final = (
     ("drv-onur", "Onur", "WH-WEST"), ("drv-ida", "Ida", "WH-WEST"),
     ("drv-toni", "Toni", "WH-SOUTH"), ("drv-eva", "Eva", "WH-SOUTH"),
 )  # fmt: skip
+
+# By the last digits of a customer's number: how the simulated provider treats their card.
+BAD_CARDS = {17: "tok_insufficient_funds", 18: "tok_dispute", 19: "tok_timeout_done"}

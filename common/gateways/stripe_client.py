@@ -25,7 +25,7 @@ def is_live(key: str, allow_live: bool) -> bool:
     if live and not allow_live:
         raise GatewayMisconfigured(
             "A live key moves real money and is refused.",
-            next=f"{NEXT_KEY} To use a live key, allow it explicitly.",
+            next=f"{NEXT_KEY} To use a live key, set SHOP_ALLOW_LIVE=1.",
         )
     return live
 

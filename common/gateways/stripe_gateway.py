@@ -224,10 +224,10 @@ class StripeGateway:
         except (self._stripe.SignatureVerificationError, ValueError) as error:
             raise NoticeRefused(
                 "The webhook is not signed by Stripe, or is too old.",
-                next="Answer 400. If it is Stripe's, check STRIPE_WEBHOOK_SECRET and the clock.",
+                next="If it is Stripe's, check SHOP_STRIPE_WEBHOOK_SECRET and the clock.",
             ) from error
         if bool(event.get("livemode")) != self._live:
-            raise NoticeRefused("The webhook is of another mode.", next="Answer 400.")
+            raise NoticeRefused("The webhook is of another mode.", next="Test and live are apart.")
         return Notice.of(event)
 
     def _send(

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from common.auth import Authenticator, Caller, Headers, calling_actor
 from common.auth.issuers import trusted
+from common.gateways import webhook
 from common.http import health, metadata
 from common.http.front import Front
 from common.http.gate import Endpoint, Gate
@@ -79,6 +80,7 @@ def http_app(
         )
         routes.append(metadata.route(http, toolset, issuers))
     if faces:
+        routes += webhook.routes(shop)
         for name in _FACES:
             routes += _face(name, shop, authenticator)
     return compose(http, served, routes)

@@ -9,11 +9,11 @@ import pytest
 
 from common import funds, paid
 from common.call import Call
+from common.following import follow
 from common.gateways.simulator import Simulator
 from common.outbox import LEASE, MOST_ATTEMPTS, OutboxWorker, take
 from common.tables.orders import Order
 from common.tables.payments import Outbox, Payment
-from servers.payments.following import follow
 from tests.payments.seed import ANA, Desk, authorized, delivered, order, token_method
 from tests.support.shop import refused
 

@@ -1,23 +1,27 @@
 """Bring over what a provider says about disputes: opened there, decided there, booked here."""
 
 import asyncio
+import logging
 from datetime import datetime, timedelta
 from typing import Final
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from common.audit import chain
-from common.audit.records import FORM
-from common.call import Actor, Call
+from common import disputed, duty
+from common.call import Call
 from common.clock import Clock
-from common.database import Database, new_audit_id
+from common.database import Database
+from common.errors import ShopError
 from common.gateways.port import PaymentGateway, ProviderDispute
-from common.tables.payments import DISPUTE_REASONS, Dispute, Payment
-from servers.payments import disputes
+from common.tables.payments import DISPUTE_REASONS, Dispute, Payment, ProviderEvent
+
+log = logging.getLogger(__name__)
 
 LOOK_BACK: Final = timedelta(days=2)
 MOST_PAGES: Final = 20
+MOST_NOTICES: Final = 200
+DISPUTE_NOTICE: Final = "charge.dispute."
 DECIDED: Final = ("won", "lost", "prevented")
 
 
@@ -32,11 +36,35 @@ async def follow(database: Database, gateway: PaymentGateway, clock: Clock) -> i
     for _ in range(MOST_PAGES):
         page = await asyncio.to_thread(gateway.disputes, since, cursor)
         for theirs in page.items:
-            changed += await _one(database, gateway.name, theirs, now)
+            try:
+                changed += await _one(database, gateway.name, theirs, now)
+            except ShopError as error:  # one that a person has to look at does not stop the others
+                log.warning("dispute %s could not be booked: %s", theirs.ref, error.message)
         cursor = page.next
         if cursor is None:
             break
     return changed
+
+
+def noticed(session: Session) -> list[str]:
+    """Webhooks about disputes that nobody has looked after yet, the oldest first."""
+    query = select(ProviderEvent.id).where(
+        ProviderEvent.handled_at.is_(None), ProviderEvent.kind.startswith(DISPUTE_NOTICE)
+    )
+    query = query.order_by(ProviderEvent.received_at, ProviderEvent.id)
+    return list(session.scalars(query.limit(MOST_NOTICES)))
+
+
+async def heed(database: Database, notices: list[str], now: datetime) -> None:
+    """Mark notices as looked after: the disputes were read after they came."""
+
+    def mark(call: Call) -> None:
+        for id in notices:
+            event = call.get(ProviderEvent, id)
+            event.handled_at = event.handled_at or now
+            call.effect("update", "provider_event", id)
+
+    await duty.recorded(database, now, "disputes", "heed_notices", {"count": len(notices)}, mark)
 
 
 def bring(call: Call, provider: str, theirs: ProviderDispute) -> bool:
@@ -48,17 +76,17 @@ def bring(call: Call, provider: str, theirs: ProviderDispute) -> bool:
             return False
         late = theirs.respond_by is not None and theirs.respond_by <= call.now
         reason = theirs.reason if theirs.reason in DISPUTE_REASONS else "general"
-        ours = disputes.record(
+        ours = disputed.record(
             call, payment_id, reason, theirs.amount_minor, None if late else theirs.respond_by,
             theirs.ref, inquiry=theirs.status == "inquiry",
         )  # fmt: skip
         if theirs.status in DECIDED:
-            disputes.decide(call, ours.id, theirs.status)
+            disputed.decide(call, ours.id, theirs.status)
         return True
     escalated = ours.status == "inquiry" and theirs.status == "needs_response"
-    decided = ours.status in disputes.OPEN and theirs.status in DECIDED
+    decided = ours.status in disputed.OPEN and theirs.status in DECIDED
     if escalated or decided:
-        disputes.decide(call, ours.id, theirs.status)
+        disputed.decide(call, ours.id, theirs.status)
     return escalated or decided
 
 
@@ -67,28 +95,14 @@ async def _one(database: Database, provider: str, theirs: ProviderDispute, now: 
         ours = _known(session, theirs.ref)
         if ours is None:
             return _payment(session, provider, theirs.payment_ref) is not None
-        return ours.status in disputes.OPEN and ours.status != theirs.status
+        return ours.status in disputed.OPEN and ours.status != theirs.status
 
     if not await database.run("payments", news, write=False):
         return False
-    audit_id = new_audit_id()
-    actor = Actor("shop", "disputes", "shop", frozenset(), machine=True)
-
-    def work(session: Session) -> bool:
-        call = Call(actor, session, now, audit_id, "payments", "follow_disputes")
-        changed = bring(call, provider, theirs)
-        session.flush()
-        chain.append(
-            session, audit_id=audit_id, now=now, payload=None,
-            record={
-                "v": FORM, "server": "payments", "tool": "follow_disputes", "outcome": "ok",
-                "actor": {"iss": "shop", "sub": "disputes", "client": "shop"},
-                "args": {"reference": theirs.ref}, "effects": call.effects,
-            },
-        )  # fmt: skip
-        return changed
-
-    return await database.run("payments", work, audit_id=audit_id)
+    return await duty.recorded(
+        database, now, "disputes", "follow_disputes", {"reference": theirs.ref},
+        lambda call: bring(call, provider, theirs),
+    )  # fmt: skip
 
 
 def _since(session: Session, provider: str, now: datetime) -> datetime:
@@ -96,7 +110,7 @@ def _since(session: Session, provider: str, now: datetime) -> datetime:
     query = (
         select(func.min(Dispute.opened_at))
         .join(Payment, Payment.id == Dispute.payment_id)
-        .where(Payment.provider == provider, Dispute.status.in_(disputes.OPEN))
+        .where(Payment.provider == provider, Dispute.status.in_(disputed.OPEN))
     )
     oldest = session.scalar(query)
     recent = now - LOOK_BACK
