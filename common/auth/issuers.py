@@ -90,8 +90,8 @@ def read(path: Path, settings: HttpSettings) -> list[Issuer]:
     found = []
     for number, entry in enumerate(entries, 1):
         try:
-            found.append(_issuer(dict(entry), path.parent, settings))
-        except (Unusable, TypeError) as error:
+            found.append(_issuer(entry, path.parent, settings))
+        except Unusable as error:
             raise IssuersUnusable(f"{path}: issuer {number}: {error}") from None
     urls = [each.url for each in found]
     if len(set(urls)) != len(urls):
@@ -106,7 +106,10 @@ class Unusable(Exception):
     """One value of the file, or of an issuer's own metadata, is not what it must be."""
 
 
-def _issuer(entry: dict[str, Any], folder: Path, settings: HttpSettings) -> Issuer:
+def _issuer(value: object, folder: Path, settings: HttpSettings) -> Issuer:
+    if not isinstance(value, dict):
+        raise Unusable("it must be a table")
+    entry: dict[str, Any] = dict(value)
     url = checked_url(entry.pop("url", None), "url")
     name = entry.pop("profile", "rfc9068")
     if name not in PROFILES:

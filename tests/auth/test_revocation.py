@@ -1,0 +1,194 @@
+"""What was taken back is refused: at once where it was remembered, and in every worker soon."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy.orm import Session
+
+from common.auth import IssuerUnavailable, revocation
+from common.auth.authenticator import Composed, authenticator
+from common.auth.revocation import SEEN_AFTER_S, Named, RevocationsUnknown
+from common.clock import utc_now
+from common.shop import Shop
+from common.tables.auth_tokens import AuthDenial
+from tests.auth.support import INVENTORY, Tick, ask, http_settings, issuer, reason
+from tests.support.oidc import Oidc
+from tests.support.shop import a_shop, look
+
+
+@dataclass
+class World:
+    shop: Shop
+    who: Composed
+    tick: Tick
+    oidc: Oidc
+
+    async def deny(self, kind: str, value: str, **more: object) -> None:
+        rule = getattr(revocation, f"deny_{kind}")
+        now = utc_now()
+        await self.shop.database.run(
+            "*",
+            lambda session: rule(
+                session, now, self.oidc.issuer, value, reason="a test", by="kim", **more
+            ),
+        )
+
+
+@pytest.fixture
+async def world(tmp_path: Path, oidc: Oidc) -> AsyncIterator[World]:
+    tick, settings = Tick(), http_settings(tmp_path, issuer(oidc.issuer))
+    async with a_shop(tmp_path, clock=utc_now, http=settings) as shop:
+        who = authenticator(shop, tick=tick)
+        yield World(shop, who, tick, oidc)
+        await who.close()
+
+
+async def test_one_token(world: World) -> None:
+    gone, other = (world.oidc.machine_token(INVENTORY) for _ in range(2))
+    jti = (await ask(world.who, gone)).credential_id
+    await ask(world.who, other)
+    await world.deny("token", jti)
+    world.tick.forward(SEEN_AFTER_S)
+    assert await reason(world.who, gone) == "revoked"
+    assert await reason(world.who, gone) == "revoked"
+    assert await reason(world.who, other) == "accepted"
+
+
+@pytest.mark.parametrize("kind", ["subject", "client"])
+async def test_all_tokens_until_now(world: World, kind: str) -> None:
+    def mint(ago: int) -> str:
+        now = int(utc_now().timestamp())
+        claims = world.oidc.claims(INVENTORY, sub="leaver", client_id="lost laptop")
+        return world.oidc.mint(claims | {"iat": now - ago, "exp": now + 300})
+
+    old, new = mint(20), mint(-20)
+    other = world.oidc.mint(world.oidc.claims(INVENTORY))
+    for each in (old, new, other):
+        await ask(world.who, each)
+    await world.deny(kind, {"subject": "leaver", "client": "lost laptop"}[kind])
+    world.tick.forward(SEEN_AFTER_S)
+    assert await reason(world.who, old) == "revoked"
+    assert await reason(world.who, new) == "accepted"
+    assert await reason(world.who, other) == "accepted"
+
+
+async def test_another_issuers_namesake_is_not_meant(world: World) -> None:
+    good = world.oidc.mint(world.oidc.claims(INVENTORY, jti="the-id"))
+    now = utc_now()
+    await world.shop.database.run(
+        "*",
+        lambda session: revocation.deny_token(
+            session, now, "https://other.example", "the-id", reason="", by=""
+        ),
+    )
+    assert await reason(world.who, good) == "accepted"
+
+
+async def test_a_token_without_an_id_is_denied_by_its_hash(tmp_path: Path, oidc: Oidc) -> None:
+    settings = http_settings(tmp_path, issuer(oidc.issuer, profile="auth0"))
+    async with a_shop(tmp_path, clock=utc_now, http=settings) as shop:
+        tick = Tick()
+        who = authenticator(shop, tick=tick)
+        token = oidc.mint(oidc.claims(INVENTORY, jti=None, azp="desktop"), {"typ": "JWT"})
+        id = (await ask(who, token)).credential_id
+        assert id.startswith("sha256:")
+        await World(shop, who, tick, oidc).deny("token", id)
+        tick.forward(SEEN_AFTER_S)
+        assert await reason(who, token) == "revoked"
+        await who.close()
+
+
+async def test_another_worker_sees_it(world: World, oidc: Oidc) -> None:
+    token = oidc.machine_token(INVENTORY)
+    tick = Tick()
+    other = authenticator(world.shop, tick=tick)
+    jti = (await ask(other, token)).credential_id
+    await world.deny("token", jti)
+    assert await reason(other, token) == "accepted"  # it looks again in a moment
+    tick.forward(SEEN_AFTER_S)
+    assert await reason(other, token) == "revoked"
+    await other.close()
+
+
+async def test_more_denials_than_are_kept_in_memory(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(revocation, "MOST_KNOWN", 3)
+    gone, other = (world.oidc.machine_token(INVENTORY) for _ in range(2))
+    jti = (await ask(world.who, gone)).credential_id
+    for number in range(5):
+        await world.deny("token", f"another {number}")
+    await world.deny("token", jti)
+    world.tick.forward(SEEN_AFTER_S)
+    assert await reason(world.who, gone) == "revoked"
+    assert await reason(world.who, other) == "accepted"
+
+
+async def test_nothing_is_accepted_while_the_database_does_not_answer(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = world.oidc.machine_token(INVENTORY)
+    await ask(world.who, token)
+
+    async def away(*_: object, **__: object) -> None:
+        raise RuntimeError("away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(world.shop.database, "run", away)
+        assert await reason(world.who, token) == "accepted"
+        world.tick.forward(SEEN_AFTER_S)
+        for _ in range(3):
+            with pytest.raises(IssuerUnavailable) as error:
+                await ask(world.who, token)
+            assert isinstance(error.value, RevocationsUnknown)
+    assert await reason(world.who, token) == "accepted"
+
+
+# -- the rules themselves ----------------------------------------------------------------------
+
+NOW = datetime(2026, 11, 2, 9, 0, tzinfo=UTC)
+ISSUER = "https://login.example"
+
+
+async def test_denials_end_when_the_tokens_would_have(tmp_path: Path) -> None:
+    async with a_shop(tmp_path) as shop:
+
+        def rules(session: Session) -> None:
+            revocation.deny_token(
+                session, NOW, ISSUER, "a", reason="", by="", expires_at=NOW + timedelta(minutes=5)
+            )
+            revocation.deny_subject(session, NOW, ISSUER, "kim", reason="", by="")
+
+        await shop.database.run("*", rules)
+        token = Named(ISSUER, "a", "ana", "desktop", NOW.timestamp() - 60)
+
+        async def denied(after: timedelta) -> bool:
+            return await look(shop, lambda s: revocation.denied(s, NOW + after, token))
+
+        assert await denied(timedelta(minutes=5, seconds=59))
+        assert not await denied(timedelta(minutes=6, seconds=1))
+
+        async def swept(after: timedelta) -> int:
+            return await shop.database.run("*", lambda s: revocation.sweep(s, NOW + after))
+
+        assert await swept(timedelta(minutes=5)) == 0
+        assert await swept(timedelta(minutes=7)) == 1
+        assert await swept(timedelta(hours=24)) == 0
+        assert await swept(timedelta(hours=25)) == 1
+
+
+async def test_a_second_denial_only_ever_denies_more(tmp_path: Path) -> None:
+    async with a_shop(tmp_path) as shop:
+
+        def twice(session: Session) -> AuthDenial:
+            revocation.deny_subject(session, NOW, ISSUER, "kim", reason="left", by="ana")
+            return revocation.deny_subject(
+                session, NOW, ISSUER, "kim", reason="x", by="x", before=NOW - timedelta(hours=1)
+            )
+
+        row = await shop.database.run("*", twice)
+        assert row.before == NOW
+        assert row.reason == "left"
