@@ -49,6 +49,7 @@ class Preview:
 
     title: str = ""
     lines: list[str] = field(default_factory=list)
+    figures: list[dict[str, str]] = field(default_factory=list)
 
 
 @dataclass
@@ -137,11 +138,17 @@ class Call:
     def shown(self, title: str) -> dict[str, Any]:
         """The preview with what is at stake; ``title`` where the rule gave none."""
         shown: dict[str, Any] = {"title": self.preview.title or title, "lines": self.preview.lines}
+        if self.preview.figures:
+            shown["figures"] = self.preview.figures
         if self.stakes.amount_minor:
             shown["amount"] = str(Money(self.stakes.amount_minor, self.stakes.currency))
         if self.stakes.units:
             shown["units"] = self.stakes.units
         return shown
+
+    def figure(self, what: str, before: object, after: object) -> None:
+        """A figure the call changes, as it is and as it will be."""
+        self.preview.figures.append({"what": what, "before": str(before), "after": str(after)})
 
 
 _HIDDEN = {"Cc", "Cf", "Co", "Cs", "Zl", "Zp"}

@@ -67,12 +67,16 @@ class Waiting:
             preview=request.preview,
         )
 
-    def structured(self) -> dict[str, Any]:
-        """What a client without elicitation is told: a normal result that says how to go on."""
+    def structured(self, console: str = "") -> dict[str, Any]:
+        """What a client without elicitation is told: a normal result that says how to go on.
+        ``console`` is where people decide; without one they do at a terminal."""
         who = "the person you work for" if self.level == 1 else "another person"
         if self.level == 3:
             who = "two other people"
-        return {
+        decide_at = f"{console}/requests/{self.approval_id}" if console else ""
+        how = decide_at or f"shop approve {self.approval_id}"
+        where = f"at {decide_at}" if decide_at else f"with `{how}` in a terminal"
+        told: dict[str, Any] = {
             "status": "approval_required",
             "approval_id": self.approval_id,
             "level": self.level,
@@ -80,10 +84,10 @@ class Waiting:
             "expires_at": self.expires_at,
             "reason": self.reason,
             "preview": self.preview,
-            "how": f"shop approve {self.approval_id}",
+            "how": how,
             "next": (
                 f"Nothing was changed. Show the preview to your person. {who.capitalize()} decides "
-                f"with `shop approve {self.approval_id}` in a terminal; you cannot. Then repeat "
-                "this same call with approval_id added."
+                f"{where}; you cannot. Then repeat this same call with approval_id added."
             ),
         }
+        return told | ({"decide_at": decide_at} if decide_at else {})

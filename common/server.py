@@ -42,6 +42,7 @@ from common.errors import ApprovalInvalid, InvalidParameters, NotFound, ShopErro
 from common.guard import Guard
 from common.incoming import Done, Reading, Request, Waiting
 from common.scopes import of_domain
+from common.shop import LOCAL_ISSUER
 from common.toolset import Effect, ResourceSpec, Toolset, ToolSpec
 from common.wire import dump, parse_text, text_of
 
@@ -70,6 +71,7 @@ class ShopServer(MCPServer[Any]):
         identity: Identity,
         *,
         state_key: bytes,
+        console: str = "",
         log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "WARNING",
     ) -> None:
         hint = CacheHint(ttl_ms=LIST_TTL_MS, scope="private")
@@ -88,6 +90,7 @@ class ShopServer(MCPServer[Any]):
         self.toolset = toolset
         self.guard = guard
         self.identity = identity
+        self.console = console
         self._tools = [listing(spec) for spec in toolset.tools.values()]
         if toolset.completers:
             self.completion()(self._complete)  # type: ignore[no-untyped-call]
@@ -184,7 +187,8 @@ class ShopServer(MCPServer[Any]):
             if isinstance(settled, Done):
                 return _result(settled)
             waiting = settled
-        return _answer(waiting.structured())
+        local = request.actor.issuer == LOCAL_ISSUER
+        return _answer(waiting.structured("" if local else self.console))
 
     # -- resources -----------------------------------------------------------------------------
 
@@ -342,6 +346,10 @@ def _can_ask(context: Context[Any, Any]) -> bool:
 
 def _question(waiting: Waiting) -> str:
     lines = [str(waiting.preview.get("title", "")), *waiting.preview.get("lines", [])]
+    lines += [
+        f"{figure['what']}: {figure['before']} → {figure['after']}"
+        for figure in waiting.preview.get("figures", [])
+    ]
     if amount := waiting.preview.get("amount"):
         lines.append(f"Amount: {amount}")
     return "\n".join([*lines, f"Why you are asked: {quoted(waiting.reason, 300)}"])

@@ -90,6 +90,7 @@ class Shop:
         return ShopServer(
             completing(offered_by(toolset)), self.guard, who,
             state_key=request_state_key(self.settings.key_dir),
+            console=f"{self.settings.http.public_url}/console",
         )  # fmt: skip
 
 

@@ -15,11 +15,10 @@ from clients.commands.common import (
     refusal_recorded,
     say_json,
     table,
-    visible,
     with_shop,
 )
 from clients.commands.secrets import ask_passphrase
-from common.approvals import approvers, decisions, requests
+from common.approvals import approvers, decisions, requests, showing
 from common.call import Call, quoted
 from common.clock import stamp, utc_now
 from common.errors import ShopError
@@ -126,15 +125,13 @@ def _decide(
 
 
 def _show(request: ApprovalRequest) -> None:
-    preview = request.preview
-    lines = [
-        _safe(preview.get("title", request.tool)),
-        *(_safe(line) for line in preview.get("lines", [])),
-    ]
+    seen = showing.shown(request)
+    lines = [escape(line) for line in (seen.title, *seen.lines)]
+    lines += [escape(f"{f.what}: {f.before} → {f.after}") for f in seen.figures]
     lines += [
-        f"[bold]{key}: {_safe(preview[key])}[/bold]"
-        for key in ("amount", "units")
-        if key in preview
+        f"[bold]{key}: {escape(value)}[/bold]"
+        for key, value in (("amount", seen.amount), ("units", seen.units))
+        if value
     ]
     lines += [
         "",
@@ -147,7 +144,7 @@ def _show(request: ApprovalRequest) -> None:
 
 
 def _safe(value: Any) -> str:
-    return escape(visible(str(value)))
+    return escape(showing.visible(str(value)))
 
 
 def _shown(request: ApprovalRequest) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import unicodedata
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, TypeVar
 
@@ -10,13 +9,11 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
-from sqlalchemy.orm import Session
 
-from common.audit import chain
-from common.audit.records import FORM, who
+from common.approvals.showing import visible
+from common.audit import outside
 from common.call import Actor, Call
 from common.clock import utc_now
-from common.database import new_audit_id
 from common.errors import ShopError
 from common.settings import Settings
 from common.shop import Shop, opened, release
@@ -39,45 +36,19 @@ async def recorded(
     shop: Shop, actor: Actor, tool: str, work: Callable[[Call], T], *, domain: str = "*"
 ) -> T:
     """Do something outside a tool in one transaction with its own audit record."""
-    audit_id, now = new_audit_id(), utc_now()
-
-    def inside(session: Session) -> T:
-        call = Call(actor, session, now, audit_id, "shop", tool)
-        result = work(call)
-        session.flush()
-        record = {
-            "v": FORM, "server": "shop", "version": release(), "tool": tool, "outcome": "ok",
-            "actor": who(actor), "args": {}, "effects": call.effects,
-        }  # fmt: skip
-        chain.append(session, audit_id=audit_id, now=now, record=record, payload=None)
-        return result
-
-    return await shop.database.run(domain, inside, audit_id=audit_id)
+    return await outside.recorded(
+        shop.database, utc_now, actor, "shop", tool, release(), work, domain=domain
+    )
 
 
 async def refusal_recorded(shop: Shop, actor: Actor, tool: str, error: ShopError) -> None:
     """What was refused at a terminal is on record too."""
-    audit_id, now = new_audit_id(), utc_now()
-    record = {
-        "v": FORM, "server": "shop", "version": release(), "tool": tool, "outcome": "refused",
-        "error": error.code, "actor": who(actor), "args": {},
-    }  # fmt: skip
-    await shop.database.run(
-        "*", lambda s: chain.append(s, audit_id=audit_id, now=now, record=record), audit_id=audit_id
-    )
+    await outside.refusal_recorded(shop.database, utc_now, actor, "shop", tool, release(), error)
 
 
 def person(subject: str) -> Actor:
     """Somebody at a terminal."""
     return Actor("local", subject, "terminal", frozenset())
-
-
-def visible(text: str) -> str:
-    """Text from a database as a terminal may show it: nothing that moves the cursor or hides."""
-    return "".join(
-        "\ufffd" if unicodedata.category(ch) in {"Cc", "Cf", "Co", "Cs", "Zl", "Zp"} else ch
-        for ch in text
-    )
 
 
 def say_json(value: Any) -> None:

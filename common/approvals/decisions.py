@@ -55,12 +55,7 @@ def decide(
     fresh = session.get(Approver, approver.id, populate_existing=True)
     if fresh is None or not may_decide(fresh) or not holds_key(fresh, private_key):
         raise refusal("not_approver")
-    _check_actor(actor, fresh, request)
-    _check_open(request, now, OPEN if decision == "reject" else ("pending",))
-    if request.level >= 2 and person(fresh.subject) == person(request.requester):
-        raise refusal("own_request")
-    if any(person(other.approver) == person(fresh.subject) for other in of(session, request.id)):
-        raise refusal("decided")
+    check(session, request, fresh, decision, now, actor=actor)
     statement = _statement(request, decision, fresh.subject, now, channel, note)
     session.add(
         ApprovalDecision(
@@ -76,6 +71,28 @@ def decide(
     )
     session.flush()
     return _settled(session, request, decision, fresh.subject, now, channel)
+
+
+def check(
+    session: Session,
+    request: ApprovalRequest,
+    approver: Approver | None,
+    decision: Decision,
+    now: datetime,
+    *,
+    actor: Actor | None = None,
+) -> None:
+    """Whether this approver may decide so, the passphrase apart. Raises ApprovalInvalid."""
+    if actor is not None and actor.machine:
+        raise refusal("machine")
+    if approver is None or not may_decide(approver):
+        raise refusal("not_approver")
+    _check_actor(actor, approver, request)
+    _check_open(request, now, OPEN if decision == "reject" else ("pending",))
+    if request.level >= 2 and person(approver.subject) == person(request.requester):
+        raise refusal("own_request")
+    if any(person(other.approver) == person(approver.subject) for other in of(session, request.id)):
+        raise refusal("decided")
 
 
 def confirm(
@@ -183,8 +200,6 @@ def _settled(
 def _check_actor(actor: Actor | None, approver: Approver, request: ApprovalRequest) -> None:
     if actor is None:
         return
-    if actor.machine:
-        raise refusal("machine")
     if str(Scope.APPROVALS_DECIDE) not in actor.scopes:
         raise refusal("not_approver")
     if person(actor.id) != person(approver.subject) or actor.client == request.requester_client:

@@ -5,6 +5,7 @@ is not what its head says. What only the anchors show: a cut tail, an older data
 history computed anew by whoever owns the database.
 """
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ class Report:
     last_anchor: str = ""
     first_bad: Bad | None = None
     unchecked: str = ""
+    stopped: bool = False
 
     @property
     def ok(self) -> bool:
@@ -57,24 +59,27 @@ def verify(
     public_key: Ed25519PublicKey | None,
     *,
     known_anchor: str = "",
+    seconds: float | None = None,
 ) -> Report:
     """Check everything, as the first thing in a reading transaction, in bounded memory.
 
     ``known_anchor``, a ``last_anchor`` of an earlier report or a logged digest, must be among the
-    anchors: this is how a shortened anchors file is found out.
+    anchors: this is how a shortened anchors file is found out. After ``seconds`` it stops, and the
+    report says how far it came.
     """
     report = Report()
+    stop_at = None if seconds is None else time.monotonic() + seconds
     # The file's length comes first: an anchor written later may tell of records we do not see.
     size = _measured(anchors_file, public_key, report)
     try:
         with _snapshot(session):
             effects = Effects(session)
-            report.first_bad = _records(session, report, effects)
+            report.first_bad = _records(session, report, effects, stop_at)
             if report.first_bad is None and anchors_file and public_key and not report.unchecked:
                 report.first_bad = _anchored(
                     session, report, read(anchors_file, public_key, size=size), known_anchor
                 )
-            if report.first_bad is None:
+            if report.first_bad is None and not report.stopped:
                 report.first_bad = row_without_record(session) or effects.first_missing()
     except DBAPIError as error:
         report.unchecked = f"the database cannot be read: {type(error.orig).__name__}"
@@ -114,7 +119,9 @@ def _snapshot(session: Session) -> Iterator[None]:
         raw.text_factory = usual
 
 
-def _records(session: Session, report: Report, effects: Effects) -> Bad | None:
+def _records(
+    session: Session, report: Report, effects: Effects, stop_at: float | None
+) -> Bad | None:
     """Every record against its chain, its payload and its effects."""
     exact = session.get_bind().dialect.name == "sqlite"
     links = Links(heads(session), exact=exact)
@@ -127,6 +134,10 @@ def _records(session: Session, report: Report, effects: Effects) -> Bad | None:
         .order_by(AuditRecord.chain, AuditRecord.seq, AuditRecord.id)
     )
     for *columns, salt, payload in session.execute(query, execution_options={"yield_per": PAGE}):
+        if stop_at is not None and time.monotonic() > stop_at:
+            report.stopped = True
+            report.unchecked = f"there was time for {links.checked} records only"
+            return None
         row = Row(*columns)
         bad = links.feed(row) or _payload(row, links.said, salt, parsed(payload, exact=exact))
         if bad is not None:

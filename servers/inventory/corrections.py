@@ -76,6 +76,8 @@ def adjust_stock(
         f"{quoted(item.name)}, {status}, reason {reason}, worth {Money(worth, currency)}",
         *([f"note: {quoted(note)}"] if note else []),
     )
+    before = stock.level(call.session, call.now, sku, warehouse).on_hand
+    call.figure(f"{sku} on hand in {warehouse}", before, before + quantity)
     row = record(call, item, warehouse, quantity, reason, status=status, lot_id=lot_id, note=note)
     return moved(call, row.id, item, warehouse, quantity, worth, currency)
 

@@ -70,6 +70,8 @@ def create_reorder(
         *(["the item is ending"] if _ending(call, sku, warehouse) else []),
         *([f"reason given: {quoted(reason)}"] if reason else []),
     )
+    coming = levels.incoming_units(call.session, [sku], warehouse).get((sku, warehouse), 0)
+    call.figure(f"{sku} on order for {warehouse}", coming, coming + units)
     order = _write(call, seller.id, warehouse, terms, units, reason, forced=even_if_open)
     assert order.expected_at is not None
     return Reorder(

@@ -44,8 +44,10 @@ def amend(call: Call, order_id: str, changes: Sequence[Change], method_id: str) 
     )  # fmt: skip
     call.show(
         f"Amend order {order.id}",
-        f"total {Money(before, order.currency)} → {Money(order.total_minor, order.currency)}",
         f"{_settled(difference, order)} {paid.method_words(method)}",
+    )
+    call.figure(
+        "order total", Money(before, order.currency), Money(order.total_minor, order.currency)
     )
     if difference > 0:
         changing.can_pay(call, method, difference, order.currency)

@@ -111,8 +111,11 @@ def refund(
         f"to {quoted(paid.method_words(method))}"
         + (", which is NOT the method that paid" if differs else ", the method that paid"),
         f"reason: {reason.replace('_', ' ')}",
-        f"refundable before: {Money(before, payment.currency)},"
-        f" after: {Money(before - amount_minor, payment.currency)}",
+    )
+    call.figure(
+        "refundable",
+        Money(before, payment.currency),
+        Money(before - amount_minor, payment.currency),
     )
     made = paid.refund(call, payment, amount_minor, reason, to_method_id=to_method_id, note=note)
     return made, service.figures(call, [payment])[0], method
