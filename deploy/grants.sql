@@ -80,6 +80,8 @@ GRANT SELECT ON claim_line TO shop_inventory, shop_orders, shop_logistics, shop_
 GRANT SELECT, INSERT, UPDATE, DELETE ON claim_line TO shop_claims;
 GRANT SELECT ON claim_recovery TO shop_inventory, shop_orders, shop_logistics, shop_returns, shop_payments, shop_keeper, shop_reader;
 GRANT SELECT, INSERT, UPDATE, DELETE ON claim_recovery TO shop_claims;
+GRANT SELECT, INSERT, UPDATE, DELETE ON console_count TO shop_keeper;
+GRANT SELECT, INSERT, UPDATE, DELETE ON console_session TO shop_keeper;
 GRANT SELECT, INSERT, UPDATE, DELETE ON count_line TO shop_inventory;
 GRANT SELECT ON count_line TO shop_orders, shop_logistics, shop_returns, shop_claims, shop_payments, shop_keeper, shop_reader;
 GRANT SELECT ON customer TO shop_inventory, shop_logistics, shop_returns, shop_claims, shop_payments, shop_keeper, shop_reader;

@@ -209,12 +209,16 @@ class Metadata:
 
     async def endpoint(self, name: str) -> str:
         """One of the issuer's addresses. Raises FetchFailed."""
-        if not self._known:
-            self._known = await self._discover()
-        value = self._known.get(name)
+        value = await self.value(name)
         if not isinstance(value, str) or not _reachable(value, self.issuer):
             raise FetchFailed(f"{self.issuer}: its metadata names no usable {name}")
         return value
+
+    async def value(self, name: str) -> Any:
+        """Whatever the issuer says under this name. Raises FetchFailed."""
+        if not self._known:
+            self._known = await self._discover()
+        return self._known.get(name)
 
     async def _discover(self) -> dict[str, Any]:
         parts = urlsplit(self.issuer)

@@ -1,7 +1,7 @@
 """A shop with something to decide, its whole HTTP face, an agent, and people with browsers."""
 
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from html import unescape
@@ -10,15 +10,13 @@ from typing import Any
 
 import httpx2
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from joserfc import jwt
-from joserfc.jwk import KeySet
 from mcp import Client
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from common.approvals import approvers
-from common.auth import Authenticator, Caller, CredentialsRefused, Headers
-from common.auth.server import local_jwks
+from common.auth import Caller, Headers
+from common.auth.authenticator import authenticator
 from common.call import Actor, Call
 from common.clock import utc_now
 from common.database import Work
@@ -39,27 +37,17 @@ LARGE, HUGE, SMALL = 123_450, 1_500_000, 9_900
 AGENT = Actor("https://issuer.example", ANA, "some-agent", EVERYTHING)
 
 
-class LocalTokens(NamedCallers):
-    """Named callers, and tokens of the shop's own authorization server."""
+class Either(NamedCallers):
+    """Callers made up by a test, and real tokens of the shop's own authorization server."""
 
     def __init__(self, shop: Shop) -> None:
         super().__init__()
-        self.shop = shop
+        self.real = authenticator(shop)
 
     async def authenticate(self, headers: Headers, *, audience: str) -> Caller | None:
-        token = dict(headers).get(b"authorization", b"").decode().partition(" ")[2]
-        if token.count(".") != 2:
-            return await super().authenticate(headers, audience=audience)
-        keys = KeySet.import_key_set(await local_jwks(self.shop))  # type: ignore[arg-type]
-        said: dict[str, Any] = jwt.decode(token, keys, algorithms=["ES256"]).claims
-        if said["aud"] not in (audience, [audience]):
-            raise CredentialsRefused("audience")
-        scopes = frozenset(str(said.get("scope", "")).split())
-        machine = said["sub"] == said["client_id"]
-        actor = Actor(said["iss"], said["sub"], said["client_id"], scopes, machine)
-        return Caller(
-            actor, "token", audience, said["exp"], said["jti"], int(said.get("auth_time", 0))
-        )
+        token = dict(headers).get(b"authorization", b"")
+        known = self.real if token.count(b".") == 2 else super()
+        return await known.authenticate(headers, audience=audience)
 
 
 @dataclass
@@ -68,7 +56,7 @@ class Web:
 
     shop: Shop
     app: HttpApp
-    callers: LocalTokens
+    callers: Either
     clock: MovingClock
     agent: Client
     number: int = 0
@@ -201,21 +189,15 @@ async def a_web(folder: Path, **changes: Any) -> AsyncIterator[Web]:
     ):
         if "database_url" not in changes:
             await do(shop, "*", world)
-        callers = LocalTokens(shop)
+        callers = Either(shop)
         web = Web(shop, http_app(shop, [tools], callers), callers, clock, agent)
         await web.enrolled(KIM)
         yield web
         for browser in web.open:
             await browser.aclose()
-
-
-def local_tokens(shop: Shop) -> Authenticator:
-    return LocalTokens(shop)
+        await callers.real.close()
 
 
 def _key(session: Session, subject: str) -> Ed25519PrivateKey:
     found: Approver = approvers.find(session, subject)
     return approvers.unlock(found, PASSPHRASE)
-
-
-Seeding = Callable[[Call], Any]

@@ -99,7 +99,10 @@ def _verified(settings: Settings) -> verify.Report:
         public = None
 
     async def run() -> verify.Report:
-        database = Database(settings.database_url, read_only=True)
+        database = Database(
+            settings.database_url, roles=settings.database_roles, pool=1,
+            read_only=settings.database_url.startswith("sqlite"),
+        )  # fmt: skip
         try:
             return await database.run(
                 "*",

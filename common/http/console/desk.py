@@ -13,6 +13,7 @@ from starlette.requests import Request
 from common.approvals.looking import approver_of
 from common.audit.records import Ration
 from common.auth import Authenticator, Caller
+from common.auth.jwks import Metadata
 from common.call import Actor
 from common.http.console.rendering import environment
 from common.scopes import Scope
@@ -34,6 +35,7 @@ class Desk:
     shop: Shop
     authenticator: Authenticator
     templates: Environment = field(default_factory=environment)
+    metadata: dict[str, Metadata] = field(default_factory=dict)
     ration: Ration = field(default_factory=Ration)
     waiting: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_WAITING))
     unlocking: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))

@@ -1,30 +1,30 @@
-"""The authorization server people sign in at: ours, or the first one configured."""
+"""The authorization server people sign in at: ours where it runs, else the first one trusted."""
 
-import json
-import time
-import tomllib
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import httpx2
 from authlib.integrations.base_client.errors import OAuthError
 from authlib.integrations.httpx_client import AsyncOAuth2Client
 from starlette.requests import Request
 
+from common.auth.fetching import Fetcher, FetchFailed
+from common.auth.issuers import IssuersUnusable, trusted
+from common.auth.jwks import Metadata
 from common.http.console.desk import CLIENT_ID, PREFIX, SCOPE, Desk, Problem
 
-TIMEOUT_S: Final = 5.0
-LARGEST_METADATA: Final = 262_144
-CACHED_S: Final = 600.0
+SECONDS: Final = 5.0
+LONGEST_TOKEN: Final = 8_192
 OPENID: Final = "openid"
 
 
 @dataclass(frozen=True)
 class Issuer:
-    """Where the browser and the console go."""
+    """Where the browser and the console go. ``says_iss``: it names itself when it answers
+    (RFC 9207), so an answer without a name is not its own."""
 
     name: str
     authorize: str
@@ -39,25 +39,36 @@ class SignInFailed(Exception):
     """The authorization server said no, or nothing that can be used."""
 
 
-_known: dict[str, tuple[float, Issuer]] = {}
-
-
 async def issuer(desk: Desk) -> Issuer:
-    """Ours where it runs, else the first of the issuers file. Raises Problem."""
+    """Raises Problem when there is none, or it does not say where it is."""
     http = desk.shop.settings.http
     if http.auth_server:
         base = http.public_url
         return Issuer(
             base, f"{base}/auth/authorize", f"{base}/auth/token", f"{base}/auth/revoke", own=True
         )
-    name = _configured(desk)
-    cached = _known.get(name)
-    if cached is not None and cached[0] > time.monotonic():
-        return cached[1]
-    found = _of(name, await _metadata(name))
-    _known.clear()
-    _known[name] = (time.monotonic() + CACHED_S, found)
-    return found
+    try:
+        name = trusted(http)[0].url
+    except (IssuersUnusable, IndexError):
+        raise Problem(
+            503, "Nobody can sign in", "No authorization server is configured.",
+            next="See SHOP_ISSUERS_FILE and SHOP_AUTH_SERVER.",
+        ) from None  # fmt: skip
+    said = desk.metadata.setdefault(name, Metadata(name, Fetcher()))
+    try:
+        authorize = await said.endpoint("authorization_endpoint")
+        token = await said.endpoint("token_endpoint")
+        scopes = await said.value("scopes_supported") or []
+        says_iss = await said.value("authorization_response_iss_parameter_supported") is True
+    except FetchFailed:
+        raise Problem(
+            503, "Nobody can sign in", "The authorization server does not say where to sign in.",
+            next="Try again in a moment.", headers={"Retry-After": "10"},
+        ) from None  # fmt: skip
+    return Issuer(
+        name, authorize, token, await _revocation(said), says_iss=says_iss,
+        scope=f"{OPENID} {SCOPE}" if OPENID in scopes else SCOPE,
+    )  # fmt: skip
 
 
 def authorization_url(desk: Desk, at: Issuer, state: str, verifier: str, *, again: bool) -> str:
@@ -75,16 +86,16 @@ def authorization_url(desk: Desk, at: Issuer, state: str, verifier: str, *, agai
 
 async def redeem(desk: Desk, request: Request, at: Issuer, code: str, verifier: str) -> str:
     """The access token for a code. Raises SignInFailed."""
-    async with _client(desk, request, at) as client:
-        try:
+    try:
+        async with asyncio.timeout(SECONDS), _client(request, at) as client:
             answer = await client.fetch_token(
                 at.token, grant_type="authorization_code", code=code, code_verifier=verifier,
                 redirect_uri=redirect_uri(desk), resource=desk.audience,
             )  # fmt: skip
-        except (OAuthError, httpx2.HTTPError, ValueError, KeyError) as error:
-            raise SignInFailed(f"no token: {type(error).__name__}") from error
+    except (OAuthError, httpx2.HTTPError, TimeoutError, ValueError, KeyError) as error:
+        raise SignInFailed(f"no token: {type(error).__name__}") from error
     token = answer.get("access_token")
-    if not isinstance(token, str) or not token.isascii() or not 0 < len(token) <= 8_192:
+    if not isinstance(token, str) or not token.isascii() or not 0 < len(token) <= LONGEST_TOKEN:
         raise SignInFailed("no token in the answer")
     return token
 
@@ -94,11 +105,10 @@ async def revoke(desk: Desk, request: Request, token: str) -> None:
     try:
         at = await issuer(desk)
         if at.revoke and token:
-            async with _client(desk, request, at) as client:
-                await client.post(
-                    at.revoke, data={"token": token, "client_id": CLIENT_ID}, withhold_token=True
-                )
-    except (Problem, OAuthError, httpx2.HTTPError, ValueError):
+            form = {"token": token, "client_id": CLIENT_ID}
+            async with asyncio.timeout(SECONDS), _client(request, at) as client:
+                await client.post(at.revoke, data=form, withhold_token=True)
+    except (Problem, OAuthError, httpx2.HTTPError, TimeoutError, ValueError):
         return
 
 
@@ -108,77 +118,19 @@ def redirect_uri(desk: Desk) -> str:
 
 
 @asynccontextmanager
-async def _client(desk: Desk, request: Request, at: Issuer) -> AsyncIterator[AsyncOAuth2Client]:
+async def _client(request: Request, at: Issuer) -> AsyncIterator[AsyncOAuth2Client]:
     # Our own server is asked in this process: no detour through the proxy in front of us.
-    more: dict[str, Any] = {}
+    more: dict[str, Any] = {"trust_env": False}
     if at.own:
         more["transport"] = httpx2.ASGITransport(app=request.app, client=("127.0.0.1", 0))
     async with AsyncOAuth2Client(
-        CLIENT_ID, scope=at.scope, token_endpoint_auth_method="none", timeout=TIMEOUT_S, **more
+        CLIENT_ID, scope=at.scope, token_endpoint_auth_method="none", timeout=SECONDS, **more
     ) as client:
         yield client
 
 
-def _configured(desk: Desk) -> str:
-    file = desk.shop.settings.http.issuers_file
+async def _revocation(said: Metadata) -> str:
     try:
-        listed = tomllib.loads(file.read_text())["issuers"] if file else []
-        return str(listed[0]["url"])
-    except (OSError, ValueError, LookupError, TypeError):
-        raise Problem(
-            503, "Nobody can sign in", "No authorization server is configured.",
-            next="See SHOP_ISSUERS_FILE and SHOP_AUTH_SERVER.",
-        ) from None  # fmt: skip
-
-
-async def _metadata(name: str) -> dict[str, Any]:
-    parts = urlsplit(name)
-    path = parts.path.rstrip("/")
-    origin = f"{parts.scheme}://{parts.netloc}"
-    async with httpx2.AsyncClient(timeout=TIMEOUT_S) as client:
-        for url in (
-            f"{origin}/.well-known/oauth-authorization-server{path}",
-            f"{origin}{path}/.well-known/openid-configuration",
-        ):
-            try:
-                said = await _json(client, url)
-            except (httpx2.HTTPError, ValueError):
-                continue
-            if said.get("issuer") == name:
-                return said
-    raise Problem(
-        503, "Nobody can sign in", "The authorization server does not say where to sign in.",
-        next="Try again in a moment.", headers={"Retry-After": "10"},
-    )  # fmt: skip
-
-
-async def _json(client: httpx2.AsyncClient, url: str) -> dict[str, Any]:
-    body = b""
-    async with client.stream("GET", url) as answer:
-        if answer.status_code != 200:
-            raise ValueError("no metadata here")
-        async for part in answer.aiter_bytes():
-            body += part
-            if len(body) > LARGEST_METADATA:
-                raise ValueError("too long")
-    said = json.loads(body)
-    if not isinstance(said, dict):
-        raise ValueError("no object")
-    return said
-
-
-def _of(name: str, said: dict[str, Any]) -> Issuer:
-    ends = {key: str(said.get(f"{key}_endpoint") or "") for key in ("authorization", "token")}
-    secure = name.startswith("https://")
-    if not all(
-        url.startswith("https://" if secure else ("http://", "https://")) for url in ends.values()
-    ):
-        raise Problem(
-            503, "Nobody can sign in", "The authorization server's metadata is not usable."
-        )
-    openid = OPENID in (said.get("scopes_supported") or [])
-    return Issuer(
-        name, ends["authorization"], ends["token"], str(said.get("revocation_endpoint") or ""),
-        scope=f"{OPENID} {SCOPE}" if openid else SCOPE,
-        says_iss=said.get("authorization_response_iss_parameter_supported") is True,
-    )  # fmt: skip
+        return await said.endpoint("revocation_endpoint")
+    except FetchFailed:
+        return ""
