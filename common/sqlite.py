@@ -23,7 +23,7 @@ Transact = Callable[[Session], T]
 
 WAIT_MS: Final = 10_000
 WAIT_HERE_MS: Final = 50  # on the caller's thread: rather lose the race and try again
-SHORT_S: Final = 0.001
+SHORT_S: Final = 0.001  # of this thread's own time: a busy machine makes no read long
 _FORGETS: Final = 0.9
 _MOST_NAMES: Final = 2_000
 
@@ -44,10 +44,10 @@ class SqliteFile:
 
     async def read(self, transact: Transact[T], name: str) -> T:
         """Beside the writer; on this thread if what is called ``name`` has been short of late."""
-        start = time.perf_counter()
+        start = time.thread_time()
         if name and self._took.get(name, 1.0) < SHORT_S:
             result = self._read_here(transact)
-            took = time.perf_counter() - start
+            took = time.thread_time() - start
         else:
             result, took = await self._reader.run(lambda session: _timed(transact, session))
         if name:
@@ -152,8 +152,8 @@ class _Job:
 
 
 def _timed(transact: Transact[T], session: Session) -> tuple[T, float]:
-    start = time.perf_counter()
-    return transact(session), time.perf_counter() - start
+    start = time.thread_time()
+    return transact(session), time.thread_time() - start
 
 
 def _driver(connection: Connection) -> sqlite3.Connection:
