@@ -14,7 +14,7 @@ export PIP_ROOT_USER_ACTION = ignore
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format faults docs snapshot lock clean
+.PHONY: help demo test lint format faults docs manifests snapshot lock clean
 MAKEFLAGS += --no-print-directory
 
 help: ## Say what there is
@@ -41,6 +41,9 @@ faults: .venv/.dev ## Seven processes on one database, killed at random, and wha
 
 docs: .venv/.runtime ## Write the reference from the servers themselves
 	@$(BIN)/python -m clients.docs
+
+manifests: .venv/.dev ## Render the Helm chart into deploy/kubernetes for those who use no Helm
+	@$(BIN)/python -m tests.deploy.render
 
 snapshot: .venv/.dev ## Freeze what each server offers, for the contract tests
 	@$(BIN)/python -m tests.contract.snapshot

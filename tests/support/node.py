@@ -51,8 +51,15 @@ def node_environment() -> dict[str, str]:
     return {**os.environ, "PATH": folder + os.pathsep + os.environ.get("PATH", os.defpath)}
 
 
-def npm_install(folder: Path = FOLDER) -> Path:
-    """Install ``folder``'s locked packages once; the path of the inspector's command line.
+def npm_install() -> Path:
+    """Install the locked packages of tests/node once; the path of the inspector's command line.
+    Raises Unavailable."""
+    install(FOLDER)
+    return package_program(FOLDER, "@modelcontextprotocol/inspector", "mcp-inspector")
+
+
+def install(folder: Path) -> None:
+    """Install a folder's locked packages once.
 
     Several workers may ask at the same moment: one installs, the others wait.
     Raises Unavailable, with npm's first words.
@@ -65,7 +72,6 @@ def npm_install(folder: Path = FOLDER) -> Path:
         if not stamp.exists() or stamp.read_text() != wanted:
             _ci(folder)
             stamp.write_text(wanted)
-    return package_program(folder, "@modelcontextprotocol/inspector", "mcp-inspector")
 
 
 def package_program(folder: Path, package: str, name: str) -> Path:
