@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, cast
 
-MakeRequest = Callable[[int], bytes]
-"""The n-th request of a run, as bytes on the wire."""
+MakeRequest = Callable[[int, bytes], bytes]
+"""The n-th request of a run as bytes, made from the last answer on its connection."""
 CONNECT_S: Final = 5.0
 SLICE_GRACE_S: Final = 30.0
 
@@ -45,6 +45,7 @@ class _Connection(asyncio.Protocol):
         self._run = run
         self._buffer = bytearray()
         self._sent = 0.0
+        self._last = b""
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._transport: asyncio.WriteTransport | None = None
 
@@ -62,13 +63,17 @@ class _Connection(asyncio.Protocol):
             return
         run = self._run
         now = time.perf_counter()
-        if self._buffer.startswith(b"HTTP/1.1 200") and run.accept in self._buffer:
-            run.slice.latencies.append(now - self._sent)
-        else:
-            run.slice.failed += 1
-            run.slice.sample = bytes(self._buffer[:2000])
+        self._last = bytes(self._buffer)
         self._buffer.clear()
-        if now < run.deadline:
+        between = run.between and run.between in self._last
+        if not self._last.startswith(b"HTTP/1.1 200") or not (between or run.accept in self._last):
+            run.slice.failed += 1
+            run.slice.sample = self._last[:2000]
+        elif not between:
+            run.slice.latencies.append(now - self._sent)
+        if between:
+            self._write()  # the same exchange goes on
+        elif now < run.deadline:
             self._send()
         elif self._transport is not None:
             self._transport.close()
@@ -80,23 +85,27 @@ class _Connection(asyncio.Protocol):
             self._over.set_result(None)
 
     def _send(self) -> None:
-        assert self._transport is not None
-        request = self._run.next()
+        self._last = b""
         self._sent = time.perf_counter()
-        self._transport.write(request)
+        self._write()
+
+    def _write(self) -> None:
+        assert self._transport is not None
+        self._transport.write(self._run.next(self._last))
 
 
 @dataclass
 class _Run:
     make: MakeRequest
     accept: bytes
+    between: bytes
     deadline: float
     slice: Slice
     count: int = 0
 
-    def next(self) -> bytes:
+    def next(self, last: bytes) -> bytes:
         self.count += 1
-        return self.make(self.count)
+        return self.make(self.count, last)
 
 
 async def drive(
@@ -106,13 +115,15 @@ async def drive(
     *,
     connections: int,
     seconds: float,
-    accept: bytes = b'"structuredContent"',
+    accept: bytes = b'"isError":false',
+    between: bytes = b"",
 ) -> Slice:
     """Load for ``seconds`` over ``connections``. An answer counts if it is 200 and holds
-    ``accept``; anything else is counted as failed and one is kept as a sample."""
+    ``accept``; one that holds ``between`` is answered in its turn, as a part of the same exchange;
+    anything else is counted as failed, and one is kept as a sample."""
     loop = asyncio.get_running_loop()
     start = time.perf_counter()
-    run = _Run(make, accept, start + seconds, Slice(0.0))
+    run = _Run(make, accept, between, start + seconds, Slice(0.0))
     opened = await asyncio.wait_for(
         asyncio.gather(
             *(
