@@ -65,8 +65,8 @@ def _read(target: Target, skus: Sequence[str]) -> MakeRequest:
 
 def _old_read(target: Target, skus: Sequence[str]) -> MakeRequest:
     session = target.open_session()
-    made = [target.old_call(session, "get_stock", {"sku": sku}) for sku in skus]
-    return lambda n, _: made[n % len(made)]
+    # Two requests of one session may not share an id.
+    return lambda n, _: target.old_call(session, "get_stock", {"sku": skus[n % len(skus)]}, n)
 
 
 def _write(target: Target, skus: Sequence[str]) -> MakeRequest:

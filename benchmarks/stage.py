@@ -71,7 +71,9 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(command: list[str], port: int, *, cwd: Path = ROOT, **env: str) -> Iterator[Running]:
+def running(
+    command: list[str], port: int, env: dict[str, str] | None = None, *, cwd: Path = ROOT
+) -> Iterator[Running]:
     """A server, from its first accepted connection to its end."""
     with tempfile.TemporaryFile() as words:
         process = subprocess.Popen(

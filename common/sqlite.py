@@ -23,8 +23,8 @@ Transact = Callable[[Session], T]
 
 WAIT_MS: Final = 10_000
 WAIT_HERE_MS: Final = 50  # on the caller's thread: rather lose the race and try again
-SHORT_S: Final = 0.001  # of this thread's own time: a busy machine makes no read long
-_FORGETS: Final = 0.9
+SHORT_S: Final = 0.002
+_LONG: Final = (1.0, 1.0)
 _MOST_NAMES: Final = 2_000
 
 
@@ -36,24 +36,25 @@ class SqliteFile:
         self._writer = _Worker("database-write", self.engine)
         self._reader = _Worker("database-read", self.engine)
         self._here: Connection | None = None
-        self._took: dict[str, float] = {}
+        self._took: dict[str, tuple[float, float]] = {}  # the last two times
 
     async def write(self, transact: Transact[T]) -> T:
         """In the one thread that writes."""
         return await self._writer.run(transact)
 
     async def read(self, transact: Transact[T], name: str) -> T:
-        """Beside the writer; on this thread if what is called ``name`` has been short of late."""
-        start = time.thread_time()
-        if name and self._took.get(name, 1.0) < SHORT_S:
+        """Beside the writer; on this thread if one of the last two called ``name`` was short.
+        (One alone may have been slow because the machine was busy.)"""
+        start = time.perf_counter()
+        if name and min(self._took.get(name, _LONG)) < SHORT_S:
             result = self._read_here(transact)
-            took = time.thread_time() - start
+            took = time.perf_counter() - start
         else:
             result, took = await self._reader.run(lambda session: _timed(transact, session))
         if name:
             if len(self._took) >= _MOST_NAMES:
                 self._took.clear()
-            self._took[name] = max(took, self._took.get(name, 0.0) * _FORGETS)
+            self._took[name] = (self._took.get(name, _LONG)[1], took)
         return result
 
     async def close(self) -> None:
@@ -152,8 +153,8 @@ class _Job:
 
 
 def _timed(transact: Transact[T], session: Session) -> tuple[T, float]:
-    start = time.thread_time()
-    return transact(session), time.thread_time() - start
+    start = time.perf_counter()
+    return transact(session), time.perf_counter() - start
 
 
 def _driver(connection: Connection) -> sqlite3.Connection:

@@ -6,7 +6,9 @@ from pathlib import Path
 from tests.support.helm import helm_program
 
 DEPLOY = Path(__file__).resolve().parent.parent.parent / "deploy"
-HEAD = "# Rendered from deploy/helm/shop with its default values by `make manifests`. Do not edit.\n"
+HEAD = (
+    "# Rendered from deploy/helm/shop with its default values by `make manifests`. Do not edit.\n"
+)
 
 
 def main() -> None:
