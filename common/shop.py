@@ -102,7 +102,7 @@ async def opened(
     A command that is over in a moment leaves these to the servers. Raises GatewayMisconfigured."""
     shop = await Shop.open(settings, clock=clock)
     try:
-        if duties and not settings.read_only:
+        if duties and settings.duties and not settings.read_only:
             shop.housekeeping.start()
             shop.outbox.start()
             shop.guard.committed = shop.outbox.nudge

@@ -14,17 +14,22 @@ if TYPE_CHECKING:
     from common.toolset import Toolset
 
 DOMAINS = ("inventory", "orders", "logistics", "returns", "claims", "payments", "storefront")
+DESK = "desk"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit 0 when the host closes the pipe, 2 when the shop cannot be opened."""
     parser = argparse.ArgumentParser(prog="python -m servers", description=__doc__)
-    parser.add_argument("server", nargs="?", choices=DOMAINS, help="which server to start")
+    parser.add_argument(
+        "server", nargs="?", choices=(*DOMAINS, DESK), metavar="server",
+        help=f"which server to start: {', '.join(DOMAINS)}; "
+        f"or {DESK}: the console, keys and sign-in alone, over HTTP",
+    )  # fmt: skip
     parser.add_argument("--http", action="store_true", help="over HTTP; without a name, all seven")
     parser.add_argument("--read-only", action="store_true", help="refuse every changing call")
     chosen = parser.parse_args(arguments)
-    if not chosen.http and chosen.server is None:
-        parser.error("name a server to start over stdio, or say --http for all of them")
+    if not chosen.http and chosen.server in (None, DESK):
+        parser.error("name a server to start over stdio, or say --http")
     gc.disable()  # imports allocate much and free nothing
 
     import anyio
@@ -74,7 +79,8 @@ def _serve_http(domain: str | None, read_only: bool) -> None:
     if read_only:
         settings = replace(settings, read_only=True)
     choosing.check(settings.gateway)
-    serve(settings, partial(toolsets, [domain] if domain else DOMAINS))
+    served = [name for name in DOMAINS if domain in (None, name)]
+    serve(settings, partial(toolsets, served))
 
 
 async def _serve(domain: str, read_only: bool) -> None:

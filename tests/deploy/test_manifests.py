@@ -78,19 +78,27 @@ def test_a_wrong_value_is_refused(helm: str) -> None:
         assert done.returncode != 0, option
 
 
-def test_each_server_has_its_own_account_and_its_own_login(helm: str) -> None:
-    manifests = rendered(helm)
-    logins, accounts = {}, {}
-    for manifest in manifests:
+def test_each_server_has_its_own_account_and_its_own_passwords(helm: str) -> None:
+    passwords, accounts = {}, {}
+    for manifest in rendered(helm):
         if manifest["kind"] == "Deployment":
             pod = manifest["spec"]["template"]["spec"]
             name = manifest["metadata"]["name"].removeprefix("shop-")
             accounts[name] = pod["serviceAccountName"]
-            env = {entry["name"]: entry for entry in pod["containers"][0]["env"]}
-            logins[name] = env["SHOP_DATABASE_URL"]["valueFrom"]["secretKeyRef"]["key"]
-    assert set(logins) == {*DOMAINS, "desk"}
-    assert {name: logins[name] for name in DOMAINS} == {name: f"url-{name}" for name in DOMAINS}
+            mounted = {volume["name"]: volume for volume in pod["volumes"]}
+            passwords[name] = [item["key"] for item in mounted["passwords"]["secret"]["items"]]
+    assert passwords == {name: [f"pgpass-{name}"] for name in (*DOMAINS, "desk")}
     assert len(set(accounts.values())) == len(accounts)
+
+
+def test_one_deployment_has_the_duties_and_the_anchors(helm: str) -> None:
+    for manifest in rendered(helm):
+        if manifest["kind"] == "Deployment":
+            pod = manifest["spec"]["template"]["spec"]
+            env = {entry["name"]: entry.get("value") for entry in pod["containers"][0]["env"]}
+            desk = manifest["metadata"]["name"] == "shop-desk"
+            assert env["SHOP_DUTIES"] == ("1" if desk else "0")
+            assert ("anchors" in {volume["name"] for volume in pod["volumes"]}) == desk
 
 
 def test_each_has_probes_a_budget_and_nothing_it_need_not_have(helm: str) -> None:
@@ -112,9 +120,10 @@ def test_no_secret_stands_in_a_manifest(helm: str) -> None:
     assert not [m for m in manifests if m["kind"] == "Secret"]
     for name, container in containers(manifests):
         for entry in container["env"]:
-            if re.search("URL$|KEY$|SECRET|PASSWORD", entry["name"]):
-                public = entry["name"] == "SHOP_PUBLIC_URL"
-                assert public or "secretKeyRef" in entry["valueFrom"], (name, entry)
+            if re.search("URL$|KEY$|SECRET|PASSWORD$", entry["name"]):
+                told = entry.get("value", "")
+                assert told.startswith(("https://", "postgresql+asyncpg://")) or entry["valueFrom"]
+                assert not re.search(r"://[^/@]*:[^/@]*@", told), (name, entry)
 
 
 def test_settings_named_in_deploy_exist() -> None:

@@ -9,14 +9,15 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
 {{- end }}
 
-{{/* Everything a process of the shop needs to know. Takes (dict "root" $ "login" "inventory"). */}}
+{{/* Everything a process of the shop needs to know. Takes (dict "root" $ "name" "inventory"). */}}
 {{- define "shop.env" -}}
 {{- $root := .root -}}
 - name: SHOP_DATABASE_URL
-  valueFrom:
-    secretKeyRef:
-      name: {{ $root.Values.database.existingSecret }}
-      key: url-{{ .login }}
+  value: {{ $root.Values.database.url | quote }}
+- name: SHOP_DATABASE_ROLES
+  value: "1"
+- name: PGPASSFILE
+  value: /var/lib/shop/.pgpass
 - name: SHOP_DATABASE_POOL
   value: {{ $root.Values.database.pool | quote }}
 - name: SHOP_PUBLIC_URL
@@ -33,6 +34,8 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 - name: SHOP_ISSUERS_FILE
   value: /etc/shop/config/issuers.toml
 {{- end }}
+- name: SHOP_DUTIES
+  value: {{ ternary "1" "0" (eq .name "desk") | quote }}
 - name: SHOP_AUTH_SERVER
   value: {{ ternary "1" "0" $root.Values.identity.authServer | quote }}
 {{- if $root.Values.policy }}
@@ -83,7 +86,7 @@ readinessProbe:
   timeoutSeconds: 3
 {{- end }}
 
-{{/* The pod of one server, or of the desk. Takes (dict "root" $ "name" … "login" … "args" …). */}}
+{{/* The pod of one server, or of the desk. Takes (dict "root" $ "name" … "args" …). */}}
 {{- define "shop.pod" -}}
 {{- $root := .root -}}
 metadata:
@@ -115,6 +118,8 @@ spec:
         matchLabels:
           app.kubernetes.io/instance: {{ $root.Release.Name }}
           app.kubernetes.io/component: {{ .name }}
+  initContainers:
+    {{- include "shop.passwords" . | nindent 4 }}
   containers:
     - name: shop
       image: {{ include "shop.image" $root }}
@@ -140,12 +145,28 @@ spec:
     {{- include "shop.volumes" . | nindent 4 }}
 {{- end }}
 
+{{/* A password file may be read by its owner alone, which a mounted secret never is. */}}
+{{- define "shop.passwords" -}}
+- name: passwords
+  image: {{ include "shop.image" .root }}
+  imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+  command: ["install", "-m", "600", "/etc/shop/passwords/pgpass", "/var/lib/shop/.pgpass"]
+  resources:
+    requests: {cpu: 10m, memory: 16Mi}
+    limits: {memory: 64Mi}
+  securityContext:
+    {{- include "shop.containerSecurity" .root | nindent 4 }}
+  volumeMounts:
+    - {name: passwords, mountPath: /etc/shop/passwords, readOnly: true}
+    - {name: home, mountPath: /var/lib/shop}
+{{- end }}
+
 {{- define "shop.mounts" -}}
 - {name: keys, mountPath: /etc/shop/keys, readOnly: true}
 - {name: config, mountPath: /etc/shop/config, readOnly: true}
 - {name: home, mountPath: /var/lib/shop}
 - {name: tmp, mountPath: /tmp}
-{{- if eq .login "keeper" }}
+{{- if eq .name "desk" }}
 - {name: anchors, mountPath: /var/lib/shop/anchors}
 {{- end }}
 {{- end }}
@@ -159,9 +180,13 @@ spec:
 - name: config
   configMap:
     name: {{ $root.Release.Name }}-config
+- name: passwords
+  secret:
+    secretName: {{ $root.Values.database.existingSecret }}
+    items: [{key: pgpass-{{ .name }}, path: pgpass}]
 - {name: home, emptyDir: {}}
 - {name: tmp, emptyDir: {}}
-{{- if eq .login "keeper" }}
+{{- if eq .name "desk" }}
 - name: anchors
   persistentVolumeClaim:
     claimName: {{ $root.Values.anchors.existingClaim | default (print $root.Release.Name "-anchors") }}
