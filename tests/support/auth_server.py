@@ -4,7 +4,7 @@ import base64
 import hashlib
 import re
 import secrets
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from html import unescape
@@ -34,6 +34,7 @@ class Served:
     shop: Shop
     url: str
     browsers: list[httpx2.AsyncClient] = field(default_factory=list)
+    asking: tuple[str, str] | None = None
 
     def audience(self, domain: str = "inventory") -> str:
         return self.shop.settings.http.audience(domain)
@@ -55,6 +56,29 @@ class Served:
             "*", lambda s: managing.add_client(s, name, "test", now, scopes=scopes, jwks=jwks)
         )
         return client.id, secret
+
+    async def program(self, name: str, redirects: Sequence[str], **more: Any) -> tuple[str, str]:
+        """A client people sign in with: id and secret."""
+        now = self.shop.guard.clock()
+        client, secret = await self.shop.database.run(
+            "*",
+            lambda s: managing.add_client(s, name, "test", now, redirect_uris=redirects, **more),
+        )
+        return client.id, secret
+
+    async def active(self, token: str) -> bool:
+        """Whether the server, asked by a resource server, calls the token good."""
+        if self.asking is None:
+            now = self.shop.guard.clock()
+            client, secret = await self.shop.database.run(
+                "*", lambda s: managing.add_client(s, "servers", "test", now, introspects=True)
+            )
+            self.asking = (client.id, secret)
+        answer = await self.browser().post(
+            "/auth/introspect", data={"token": token}, auth=self.asking
+        )
+        assert answer.status_code == 200, answer.text
+        return bool(answer.json()["active"])
 
     def browser(self) -> httpx2.AsyncClient:
         """Cookies of its own; follows no redirect by itself."""

@@ -248,6 +248,7 @@ def _code(server: Server, wanted: Wanted, who: SignedIn, scopes: list[str]) -> A
 def _refused(server: Server, request: Asked, error: OAuth2Error) -> Response:
     """To the client if it is known and the place is its own; else to the person alone."""
     if getattr(error, "redirect_uri", None):
+        error.state = request.payload.state
         return sent(server.handle_error_response(request, error))
     said = error.description or error.error or "The request is not in order."
     return page("problem.html", 400, message=f"The program sent a wrong request: {said}")
