@@ -97,7 +97,8 @@ def authenticator(
     check_password: CheckPassword | None = None,
     tick: Callable[[], float] = time.monotonic,
 ) -> Composed:
-    """Tokens of the trusted issuers, API keys, and passwords where that is set.
+    """Tokens of the trusted issuers, API keys, and passwords where that is set. The checks are
+    the shop's own unless others are given.
 
     Raises IssuersUnusable.
     """
@@ -115,10 +116,13 @@ def authenticator(
         else None,
         tick=tick,
     )
+    from common.auth.api_keys.checking import key_check, password_check
+
     basic = http.auth_basic and http.host in LOOPBACK
     return Composed(
-        verifier, fetcher, check_key=check_key, check_password=check_password if basic else None
-    )
+        verifier, fetcher, check_key=check_key or key_check(shop),
+        check_password=(check_password or password_check(shop)) if basic else None,
+    )  # fmt: skip
 
 
 def _keys(shop: Shop, issuer: Issuer, metadata: Metadata, tick: Callable[[], float]) -> Keys:

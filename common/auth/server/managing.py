@@ -9,6 +9,7 @@ from typing import Any, Final
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from common.auth import revocation
 from common.auth.server import families
 from common.auth.server.clients import CODE, CREDENTIALS, REFRESH
 from common.auth.server.registering import Refused, check_redirect, checked_jwks
@@ -87,6 +88,10 @@ def revoke_client(session: Session, settings: Settings, id: str, now: datetime) 
     if client.revoked_at is not None:
         raise Conflict("The client was revoked already.")
     client.revoked_at = now
+    issuer = settings.http.public_url
+    revocation.deny_client(
+        session, now, issuer, client.id, reason="client revoked", by=settings.operator
+    )
     living = select(AuthGrant).where(AuthGrant.client_id == id, AuthGrant.revoked_at.is_(None))
     for grant in session.scalars(living.limit(MOST_GRANTS)):
         families.revoke(session, settings, grant, now, "client_revoked")

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
+from common.auth import revocation
 from common.auth.server.sealing import seal, unseal
 from common.errors import Conflict, InvalidParameters, NotFound, RuleViolation
 from common.ids import new_id
@@ -120,7 +121,11 @@ def enable(user: AuthUser) -> None:
 
 
 def end_everything(session: Session, settings: Settings, user: AuthUser, now: datetime) -> None:
-    """Sign the user out everywhere and revoke what they allowed to clients."""
+    """Sign the user out everywhere, revoke what they allowed, deny every token still alive."""
+    issuer = settings.http.public_url
+    revocation.deny_subject(
+        session, now, issuer, user.subject, reason="user changed", by=settings.operator
+    )
     session.execute(delete(AuthSession).where(AuthSession.user_id == user.id))
     open_grants = (AuthGrant.user_id == user.id, AuthGrant.revoked_at.is_(None))
     session.execute(update(AuthGrant).where(*open_grants).values(revoked_at=now))
