@@ -99,7 +99,6 @@ def ours(folder: Path) -> Iterator[Ours]:
     url = f"http://127.0.0.1:{free_port()}"
     environment = {
         "SHOP_HOME": str(folder), "SHOP_PUBLIC_URL": url, "PATH": "/usr/bin:/bin",
-        "SHOP_HTTP_WORKERS": "2",  # what one worker begins another ends
     }  # fmt: skip
     made = asyncio.run(_prepared(folder, url))
     process = subprocess.Popen(
