@@ -12,6 +12,7 @@ from common import idempotency, ledger, paid
 from common.approvals import requests
 from common.audit import anchors, chain
 from common.audit.records import FORM
+from common.auth import revocation
 from common.call import Actor, Call
 from common.clock import Clock
 from common.database import Database, new_audit_id
@@ -61,7 +62,12 @@ class Housekeeping:
             done = await self.database.run(
                 "*", lambda session: self._expire(session, audit_id), audit_id=audit_id
             )
-        await self.database.run("*", lambda s: idempotency.sweep(s, now, BATCH))
+
+        def forget(session: Session) -> None:
+            idempotency.sweep(session, now, BATCH)
+            revocation.sweep(session, now, BATCH)
+
+        await self.database.run("*", forget)
         await self.anchor()
         return done
 

@@ -7,6 +7,7 @@ it. Every worker sees a denial after ``SEEN_AFTER_S`` at the latest.
 
 import asyncio
 import hashlib
+import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +22,8 @@ from common.auth import IssuerUnavailable
 from common.clock import Clock
 from common.database import Database
 from common.tables.auth_tokens import AuthDenial
+
+log = logging.getLogger(__name__)
 
 LONGEST_LIFE: Final = timedelta(hours=24)
 LEEWAY: Final = timedelta(seconds=30)
@@ -186,8 +189,9 @@ class Denials:
         started = self._tick()
         try:
             rows = await self._rows()
-        except Exception:
-            return  # age tells, and whoever waits is refused
+        except Exception as error:
+            log.warning("what was taken back cannot be read: %s", error)
+            return  # its age tells, and whoever waits is refused
         finally:
             self._flight = None
         self._all = len(rows) <= MOST_KNOWN

@@ -4,7 +4,7 @@ import base64
 import binascii
 import json
 import math
-from typing import Any
+from typing import Any, Final
 
 
 class Unreadable(ValueError):
@@ -24,7 +24,7 @@ def json_object(data: bytes | str) -> dict[str, Any]:
     """A JSON object. Raises Unreadable."""
     try:
         text = data.decode("utf-8") if isinstance(data, bytes) else data
-        value = json.loads(text, cls=StrictDecoder)
+        value = _DECODER.decode(text)
     except (ValueError, RecursionError):
         raise Unreadable("not one JSON object") from None
     if not isinstance(value, dict):
@@ -73,3 +73,6 @@ def _finite(text: str) -> float:
     if not math.isfinite(value):
         raise Unreadable("a number is too large")
     return value
+
+
+_DECODER: Final = StrictDecoder()
