@@ -29,6 +29,8 @@ SHOP_STRIPE_KEY             secret or restricted key; a live one is refused unle
 SHOP_STRIPE_WEBHOOK_SECRET  what Stripe signs its webhooks with; without it none is taken
 SHOP_STRIPE_URL             another server than Stripe's, for tests: https or this machine
 SHOP_ALLOW_LIVE             ``1``: a live key is meant, and real money may move
+SHOP_METRICS_FROM           addresses that may read ``/metrics``, by spaces; default: loopback
+SHOP_ACCESS_LOG             ``1``: one line of JSON a request on standard error
 ==========================  ==========================================================
 """
 
@@ -50,6 +52,7 @@ NAMES = (
     "SHOP_ISSUERS_FILE", "SHOP_AUTH_SERVER", "SHOP_AUTH_BASIC",
     "SHOP_GATEWAY", "SHOP_STRIPE_KEY", "SHOP_STRIPE_WEBHOOK_SECRET", "SHOP_STRIPE_URL",
     "SHOP_ALLOW_LIVE",
+    "SHOP_METRICS_FROM", "SHOP_ACCESS_LOG",
 )  # fmt: skip
 
 
@@ -72,6 +75,8 @@ class HttpSettings:
     issuers_file: Path | None
     auth_server: bool
     auth_basic: bool
+    metrics_from: tuple[str, ...]
+    access_log: bool
 
     @classmethod
     def load(cls, env: Mapping[str, str]) -> "HttpSettings":
@@ -96,6 +101,8 @@ class HttpSettings:
             issuers_file=Path(issuers).expanduser() if issuers else None,
             auth_server=(env.get("SHOP_AUTH_SERVER") or ("1" if loopback else "")) in _TRUE,
             auth_basic=env.get("SHOP_AUTH_BASIC", "") in _TRUE,
+            metrics_from=tuple((env.get("SHOP_METRICS_FROM") or "127.0.0.1 ::1").split()),
+            access_log=env.get("SHOP_ACCESS_LOG", "") in _TRUE,
         )
 
     @property
@@ -171,6 +178,18 @@ class Settings:
             http=HttpSettings.load(env),
             gateway=GatewaySettings.load(env),
         )
+
+
+METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+
+
+def metrics_folder(made: str = "") -> Path | None:
+    """Where the workers' figures meet, for the library that reads it from the environment; with
+    ``made``, set for the processes that are started from here."""
+    if made:
+        os.environ[METRICS_FOLDER] = made
+    folder = os.environ.get(METRICS_FOLDER)
+    return Path(folder) if folder else None
 
 
 def inherited(**changes: str) -> dict[str, str]:

@@ -22,6 +22,7 @@ from common.http.gate import Endpoint, Gate
 from common.http.needs import Needs
 from common.http.sessions import Sessions, stateless
 from common.http.watch import Watching
+from common.metrics import measuring
 from common.settings import HttpSettings
 from common.shop import Shop
 from common.toolset import Toolset
@@ -98,6 +99,7 @@ def serve_one(
     **transport: Any,
 ) -> Served:
     """A server and its gate. ``transport`` goes to the session manager."""
+    server.middleware.append(measuring(needs.toolset))  # type: ignore[arg-type]
     lowlevel = server._lowlevel_server  # the SDK has no public way to two transports of one server
     streaming = (
         Sessions(lowlevel, **transport) if sessions else stateless(lowlevel, json_response=False)
@@ -139,7 +141,8 @@ def compose(
         expose_headers=["Mcp-Session-Id", "WWW-Authenticate", "Retry-After"],
         max_age=600,
     )
-    return HttpApp(Front(crossing, http.allowed_hosts, http.allowed_origins), running)
+    front = Front(crossing, http.allowed_hosts, http.allowed_origins, lines=http.access_log)
+    return HttpApp(front, running)
 
 
 def _face(name: str, shop: Shop, authenticator: Authenticator) -> list[BaseRoute]:

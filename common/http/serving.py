@@ -2,11 +2,10 @@
 
 import logging
 import socket
+import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any, Final
 
 import uvicorn
@@ -14,58 +13,58 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.supervisors import Multiprocess
 
-from common.auth import Authenticator
+from common.auth.api_keys.checking import key_check, password_check
+from common.auth.authenticator import authenticator
 from common.http.app import HttpApp, http_app
-from common.http.startup import UnsafeToStart, check
+from common.http.startup import check
 from common.http.wire import BoundedHttp
-from common.settings import HttpSettings, Settings
-from common.shop import Shop, opened
+from common.settings import HttpSettings, Settings, metrics_folder
+from common.shop import opened
 from common.toolset import Toolset
 
 log = logging.getLogger(__name__)
 
 GRACE_S: Final = 10
 KEEP_ALIVE_S: Final = 15
+WORKER_STARTS_S: Final = 60
 MOST_CONNECTIONS: Final = 2_000
 
 Toolsets = Callable[[], Sequence[Toolset]]
-Authenticators = Callable[[Shop], Authenticator]
 
 
 def serve(settings: Settings, toolsets: Toolsets) -> None:
     """Serve until told to stop. Raises UnsafeToStart before a port is opened."""
     check(settings.http)
-    authenticator = _authenticator()
     listener = listening(settings.http)
-    config = configured(partial(application, settings, toolsets, authenticator), settings.http)
+    config = configured(partial(application, settings, toolsets), settings.http)
     if settings.http.workers > 1:
+        counting = tempfile.TemporaryDirectory(prefix="shop-metrics-")
+        metrics_folder(counting.name)
         Multiprocess(config, sockets=[listener]).run()
     else:
         uvicorn.Server(config).run(sockets=[listener])
 
 
-def _authenticator() -> Authenticators:
-    name = "common.auth.authenticator"
-    if find_spec(name) is None:
-        raise UnsafeToStart("This version cannot check tokens, and nobody is let in without.")
-    found: Authenticators = import_module(name).authenticator
-    return found
-
-
-def application(settings: Settings, toolsets: Toolsets, authenticator: Authenticators) -> ASGIApp:
+def application(settings: Settings, toolsets: Toolsets) -> ASGIApp:
     """One worker's app: it opens the shop when the process starts, closes it when it ends."""
     logging.basicConfig(level=settings.log_level)
+    if settings.http.access_log:
+        logging.getLogger("shop.access").setLevel("INFO")
     app: HttpApp | None = None
 
     @asynccontextmanager
     async def lifespan(outer: Starlette) -> AsyncIterator[None]:
         nonlocal app
         async with opened(settings) as shop:
-            app = http_app(
-                shop, toolsets(), authenticator(shop), sessions=settings.http.workers == 1
+            checking = authenticator(
+                shop, check_key=key_check(shop), check_password=password_check(shop)
             )
-            async with app.running():
-                yield
+            app = http_app(shop, toolsets(), checking, sessions=settings.http.workers == 1)
+            try:
+                async with app.running():
+                    yield
+            finally:
+                await checking.close()
 
     outer = Starlette(lifespan=lifespan)
 
@@ -99,6 +98,7 @@ def configured(factory: Callable[[], Any], http: HttpSettings) -> uvicorn.Config
         limit_concurrency=MOST_CONNECTIONS,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=GRACE_S,
+        timeout_worker_healthcheck=WORKER_STARTS_S,
     )
 
 

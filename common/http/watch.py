@@ -2,16 +2,17 @@
 
 import logging
 import time
-from collections import Counter
 from typing import Any
 
 from sqlalchemy.orm import Session
 
+from common import metrics
 from common.audit import chain
 from common.audit.records import FORM, Ration, who
 from common.auth import Caller
 from common.database import new_audit_id
-from common.http.answers import Refused
+from common.errors import RateLimited
+from common.http.answers import Refused, plain
 from common.http.needs import Need
 from common.shop import Shop
 
@@ -23,12 +24,11 @@ class Watching:
 
     def __init__(self, shop: Shop) -> None:
         self.shop = shop
-        self.counted: Counter[tuple[str, int, str]] = Counter()
         self._ration = Ration()
 
     def refused(self, domain: str, refusal: Refused) -> None:
         """Count it: a refusal of somebody unknown leaves no record that they could flood."""
-        self.counted[domain, refusal.status, refusal.reason] += 1
+        metrics.REFUSALS.labels(domain, str(refusal.status), refusal.reason).inc()
 
     async def denied(self, domain: str, caller: Caller, target: str, missing: list[str]) -> None:
         """Into the audit chain, at most so many a caller and minute."""
@@ -56,4 +56,12 @@ class Watching:
             log.exception("the record of a denied request could not be written")
 
     async def admit(self, domain: str, caller: Caller, need: Need) -> None:
-        """Within every limit."""
+        """One bucket a caller, over all workers. Raises Refused."""
+        limits = getattr(self.shop.guard, "limits", None)
+        if limits is None:
+            return
+        try:
+            await limits.take(caller.actor, "requests")
+        except RateLimited as error:
+            wait = str(error.details.get("retry_after_s", 1))
+            raise plain(429, "rate_limited", error.message, retry_after=wait) from None

@@ -114,4 +114,5 @@ async def test_scenarios_that_need_no_fixtures(
                 node, tmp_path / version, token, http.audience(domain), "--requirements", version
             )
             assert set(scenarios) <= set(found.scenarios), found.said
-            assert not set(scenarios) & set(found.failed()), found.said
+            failed = set(scenarios) & set(found.failed())
+            assert not failed, (sorted(failed), [found.worst[name] for name in failed])

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -15,11 +16,12 @@ PATIENCE_S: Final = 150
 
 @dataclass
 class Found:
-    """What a run said. ``scenarios``: the worst status of each; checks by status."""
+    """What a run said. ``scenarios``: the statuses of each one's checks; ``worst``: why not."""
 
     code: int
     said: str
     scenarios: dict[str, set[str]] = field(default_factory=dict)
+    worst: dict[str, list[str]] = field(default_factory=dict)
 
     def failed(self) -> list[str]:
         bad = {"FAILURE", "WARNING"}
@@ -47,7 +49,9 @@ async def run(node: list[str], folder: Path, token: str, url: str, *options: str
 
 def _read(folder: Path, found: Found) -> Found:
     for file in folder.rglob("checks.json"):
-        name = file.parent.name.removeprefix("server-").rpartition("-20")[0]
+        name = re.sub(r"-\d{4}-\d\d-\d\dT.*", "", file.parent.name.removeprefix("server-"))
         checks = json.loads(file.read_text())
         found.scenarios.setdefault(name, set()).update(check["status"] for check in checks)
+        bad = [check for check in checks if check["status"] in ("FAILURE", "WARNING")]
+        found.worst[name] = [f"{check['name']}: {check.get('errorMessage')}" for check in bad]
     return found
