@@ -15,6 +15,7 @@ export PIP_ROOT_USER_ACTION = ignore
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo test lint format faults docs manifests snapshot lock clean
+.PHONY: help demo serve test lint format faults docs snapshot lock clean
 MAKEFLAGS += --no-print-directory
 
 help: ## Say what there is
@@ -22,6 +23,9 @@ help: ## Say what there is
 
 demo: .venv/.runtime ## Create a demo shop, play a day in it over stdio, verify the record
 	@$(BIN)/python -m clients.demo
+
+serve: .venv/.runtime ## Serve a demo shop over HTTP on loopback: seven servers, sign-in, console
+	@$(BIN)/python -m clients.serve
 
 test: lint ## Lint, types and the whole test suite (TESTS=tests/orders for a part)
 	@echo "Testing"

@@ -9,16 +9,18 @@ import asyncio
 import json
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
+import httpx2
 from mcp import Client, StdioServerParameters
 from rich.console import Console
 from rich.table import Table
 
 from clients.probe_checks import CHECKS, Check, Target
+from clients.probe_http import BEFORE, Credentials, Remote, connected
 from common.settings import inherited
 from servers.run import DOMAINS
 
@@ -38,14 +40,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run_and_report(
-    servers: Sequence[str], *, as_json: bool = False, junit: Path | None = None
+    servers: Sequence[str],
+    *,
+    as_json: bool = False,
+    junit: Path | None = None,
+    url: str = "",
+    credentials: Credentials | None = None,
 ) -> int:
-    """Probe, print, and say how it went as an exit code."""
+    """Probe, print, and say how it went as an exit code. With ``url``, servers that run there."""
     unknown = set(servers) - set(DOMAINS)
     if unknown:
         print(f"no such server: {', '.join(sorted(unknown))}", file=sys.stderr)
         return 2
-    found = asyncio.run(probe(servers or DOMAINS))
+    if url:
+        wanted = probe_remote(servers or DOMAINS, url.rstrip("/"), credentials or Credentials())
+    else:
+        wanted = probe(servers or DOMAINS)
+    found = asyncio.run(wanted)
     failed = [check for check in found if not check.ok]
     if junit is not None:
         junit.write_bytes(_junit(found))
@@ -67,6 +78,22 @@ async def probe(servers: Sequence[str]) -> list[Check]:
     return found
 
 
+async def probe_remote(servers: Sequence[str], url: str, credentials: Credentials) -> list[Check]:
+    """The HTTP face of every server, then every check of the stdio probe, in both eras."""
+    found: list[Check] = []
+    async with httpx2.AsyncClient(timeout=PATIENCE_S) as http:
+        for server in servers:
+            remote = Remote(url, server, http, credentials)
+            for name, check in BEFORE.items():
+                found.append(await _checked(Target(server, "http", ""), name, check(remote)))
+            if not remote.scopes:
+                continue  # nobody is signed in
+            for mode, expected in MODES.items():
+                target = Target(server, mode, expected, remote.scopes)
+                found += await _checked_all(target, connected(remote, mode))
+    return found
+
+
 async def _probe_one(target: Target, home: str) -> list[Check]:
     parameters = StdioServerParameters(
         command=sys.executable,
@@ -74,11 +101,17 @@ async def _probe_one(target: Target, home: str) -> list[Check]:
         env=inherited(SHOP_HOME=home, SHOP_OPERATOR="probe@example.com", PYTHONPATH=str(ROOT)),
         cwd=str(ROOT),
     )
+    return await _checked_all(target, Client(parameters, mode=target.mode))
+
+
+async def _checked_all(
+    target: Target, connecting: AbstractAsyncContextManager[Client]
+) -> list[Check]:
     found: list[Check] = []
     try:
-        async with asyncio.timeout(PATIENCE_S), Client(parameters, mode=target.mode) as client:
+        async with asyncio.timeout(PATIENCE_S), connecting as client:
             for name, run in CHECKS.items():
-                found.append(await _checked(target, name, run, client))
+                found.append(await _checked(target, name, run(target, client)))
     except Exception as error:
         found.append(Check(target.server, target.mode, "connects", False, _why(error)))
     else:
@@ -86,9 +119,9 @@ async def _probe_one(target: Target, home: str) -> list[Check]:
     return found
 
 
-async def _checked(target: Target, name: str, run: Any, client: Client) -> Check:
+async def _checked(target: Target, name: str, running: Awaitable[str]) -> Check:
     try:
-        detail = await run(target, client)
+        detail = await running
         return Check(target.server, target.mode, name, True, detail or "")
     except Exception as error:
         return Check(target.server, target.mode, name, False, _why(error))
@@ -111,24 +144,30 @@ def _why(error: BaseException) -> str:
 
 
 def _print(found: list[Check]) -> None:
-    names = ["connects", *CHECKS]
-    by_place = {(c.server, c.mode, c.name): c for c in found}
-    drawn = Table(title="Probe", title_justify="left")
-    for column in ("server", "era", *names):
-        drawn.add_column(column, justify="left" if column in {"server", "era"} else "center")
-    for server, mode in dict.fromkeys((c.server, c.mode) for c in found):
-        cells = [by_place.get((server, mode, name)) for name in names]
-        drawn.add_row(
-            server, MODES[mode],
-            *("–" if c is None else "[green]ok[/]" if c.ok else "[red]FAIL[/]" for c in cells),
-        )  # fmt: skip
     console = Console(width=200 if not sys.stdout.isatty() else None)
-    console.print(drawn)
+    http = [check for check in found if check.mode == "http"]
+    if http:
+        console.print(_table("HTTP", http, list(BEFORE)))
+    console.print(_table("Probe", [c for c in found if c not in http], ["connects", *CHECKS]))
     for check in found:
         if not check.ok:
             console.print(f"[red]{check.server} {check.mode} {check.name}[/]: {check.detail}")
     failed = sum(not check.ok for check in found)
     console.print(f"{len(found) - failed} checks hold, {failed} fail.")
+
+
+def _table(title: str, found: list[Check], names: list[str]) -> Table:
+    by_place = {(c.server, c.mode, c.name): c for c in found}
+    drawn = Table(title=title, title_justify="left")
+    for column in ("server", "era", *names):
+        drawn.add_column(column, justify="left" if column in {"server", "era"} else "center")
+    for server, mode in dict.fromkeys((c.server, c.mode) for c in found):
+        cells = [by_place.get((server, mode, name)) for name in names]
+        drawn.add_row(
+            server, MODES.get(mode, "both"),
+            *("–" if c is None else "[green]ok[/]" if c.ok else "[red]FAIL[/]" for c in cells),
+        )  # fmt: skip
+    return drawn
 
 
 def _junit(found: list[Check]) -> bytes:

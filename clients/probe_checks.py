@@ -13,9 +13,16 @@ INVALID_PARAMS: Final = -32602
 
 @dataclass(frozen=True)
 class Target:
+    """``allowed``: the caller's scopes, None for all of them."""
+
     server: str
     mode: str
     version: str
+    allowed: frozenset[str] | None = None
+
+    def may(self, tool: Any) -> bool:
+        """Whether the caller may call it."""
+        return self.allowed is None or (tool.meta or {}).get("shop/scope") in self.allowed
 
 
 @dataclass(frozen=True)
@@ -104,7 +111,7 @@ async def reads(target: Target, client: Client) -> str:
     for tool in (await client.list_tools()).tools:
         if not (tool.annotations and tool.annotations.read_only_hint):
             continue
-        if tool.input_schema.get("required"):
+        if tool.input_schema.get("required") or not target.may(tool):
             continue
         result: Any = await client.call_tool(tool.name, {})
         if result.is_error and result.structured_content["code"] == "invalid_parameters":
@@ -124,6 +131,8 @@ async def refusals(target: Target, client: Client) -> str:
     await _invalid(client.read_resource(f"{target.server}://no/such/thing"))
     tried = 0
     for tool in (await client.list_tools()).tools:
+        if not target.may(tool):
+            continue
         result: Any = await client.call_tool(tool.name, {"no_such_argument": True})
         refusal = result.structured_content
         expect(result.is_error, f"{tool.name} took an unknown argument")

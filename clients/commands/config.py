@@ -24,6 +24,10 @@ _WHERE = {
     Host.VSCODE: ".vscode/mcp.json in the workspace",
 }
 
+_WHERE_REMOTE = _WHERE | {
+    Host.CLAUDE: ".mcp.json in the project (Claude Code); elsewhere Settings → Connectors, by URL",
+}
+
 
 def add_to(app: typer.Typer) -> None:
     """Register the command."""
@@ -36,13 +40,33 @@ def config(
         list[str] | None, typer.Option(help="Only these servers; all seven by default.")
     ] = None,
     read_only: Annotated[bool, typer.Option(help="Servers that refuse every change.")] = False,
+    url: Annotated[
+        str, typer.Option(help="A shop served over HTTP, such as http://127.0.0.1:8300.")
+    ] = "",
 ) -> None:
-    """Print the host's configuration with absolute paths, ready to paste."""
+    """Print the host's configuration, ready to paste: absolute paths, or URLs with --url."""
     unknown = set(server or ()) - set(DOMAINS)
     if unknown:
         raise typer.BadParameter(f"no such server: {', '.join(sorted(unknown))}")
-    typer.echo(json.dumps(entries(host, server or list(DOMAINS), read_only), indent=2))
-    typer.echo(f"Paste it into: {_WHERE[host]}", err=True)
+    wanted = server or list(DOMAINS)
+    if url and read_only:
+        raise typer.BadParameter("whether a remote shop is read-only is set where it is served")
+    typer.echo(
+        shown(remote_entries(host, wanted, url) if url else entries(host, wanted, read_only))
+    )
+    typer.echo(f"Paste it into: {(_WHERE_REMOTE if url else _WHERE)[host]}", err=True)
+
+
+def shown(configuration: dict[str, Any]) -> str:
+    """As it is pasted."""
+    return json.dumps(configuration, indent=2)
+
+
+def remote_entries(host: Host, servers: list[str], url: str) -> dict[str, Any]:
+    """The configuration for servers that are reached by URL. The host signs in by itself."""
+    kind = {} if host is Host.CURSOR else {"type": "http"}
+    listed = {f"shop-{name}": kind | {"url": f"{url.rstrip('/')}/{name}/mcp"} for name in servers}
+    return {"servers" if host is Host.VSCODE else "mcpServers": listed}
 
 
 def entries(host: Host, servers: list[str], read_only: bool = False) -> dict[str, Any]:

@@ -108,3 +108,20 @@ def test_a_server_that_cannot_open_its_shop_says_so(
     assert said.out == "", "standard output belongs to the protocol"
     assert said.err
     assert "Traceback" not in said.err
+
+
+@pytest.mark.parametrize(
+    ("host", "key", "kind"),
+    [
+        ("claude", "mcpServers", "http"),
+        ("cursor", "mcpServers", None),
+        ("vscode", "servers", "http"),
+    ],
+)
+def test_a_remote_shop(tmp_path: Path, host: str, key: str, kind: str | None) -> None:
+    result = printed(tmp_path, host, "--url", "https://shop.example/", "--server", "orders")
+    assert result.exit_code == 0, result.output
+    entry = json.loads(result.stdout)[key]["shop-orders"]
+    assert entry.get("type") == kind
+    assert entry["url"] == "https://shop.example/orders/mcp"
+    assert printed(tmp_path, host, "--url", "https://a", "--read-only").exit_code != 0

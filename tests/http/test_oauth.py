@@ -16,16 +16,13 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.auth import OAuthClientInformationFull, OAuthClientMetadata, OAuthToken
 from pydantic import AnyUrl
 
-from common.auth.api_keys.checking import key_check, password_check
-from common.auth.authenticator import authenticator
 from common.auth.server import users
 from common.clock import utc_now
-from common.http.app import http_app
 from common.settings import HttpSettings
 from common.shop import Shop
 from tests.support import auth_server, toy
 from tests.support import oidc as oidc_support
-from tests.support.http import free_port, uvicorn_serving
+from tests.support.http import free_port, remote
 from tests.support.oidc import Oidc
 from tests.support.shop import a_shop, do, done
 
@@ -107,23 +104,19 @@ class Signing:
 
 
 @asynccontextmanager
-async def remote(folder: Path, http: HttpSettings) -> AsyncIterator[Shop]:
+async def toys_at(folder: Path, http: HttpSettings) -> AsyncIterator[Shop]:
     """The toy shop with tokens really verified and every page there is."""
     policy = toy.policy_in(folder)
     async with a_shop(folder, clock=utc_now, policy_file=policy, http=http) as shop:
         await do(shop, "inventory", toy.stocked)
-        checking = authenticator(
-            shop, check_key=key_check(shop), check_password=password_check(shop)
-        )
-        async with uvicorn_serving(http_app(shop, [toy.tools], checking), http):
+        async with remote(shop, [toy.tools]):
             yield shop
-        await checking.close()
 
 
 @pytest.fixture
 async def ours(tmp_path: Path) -> AsyncIterator[Signing]:
     http = HttpSettings.load({"SHOP_PUBLIC_URL": f"http://127.0.0.1:{free_port()}"})
-    async with remote(tmp_path, http) as shop:
+    async with toys_at(tmp_path, http) as shop:
         kept = users.hashed(auth_server.PASSWORD, auth_server.COST)
         await shop.database.run(
             "*",
@@ -157,7 +150,7 @@ async def theirs(tmp_path: Path, oidc: Oidc) -> AsyncIterator[Signing]:
     async def browse(url: str) -> dict[str, str]:
         return oidc.follow(f"{url}&login_hint=ana@example.com", oidc_support.CALLBACK)
 
-    async with remote(tmp_path, http) as shop:
+    async with toys_at(tmp_path, http) as shop:
         yield Signing(shop, oidc_support.DESKTOP, oidc_support.CALLBACK, browse)
     oidc.reset()
 

@@ -14,6 +14,8 @@ from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
 from common.auth import Authenticator, Caller, CredentialsMalformed, CredentialsRefused, Headers
+from common.auth.api_keys.checking import key_check, password_check
+from common.auth.authenticator import authenticator
 from common.call import Actor
 from common.http.app import HttpApp, http_app
 from common.http.serving import configured, listening
@@ -142,6 +144,17 @@ async def uvicorn_serving(app: HttpApp, http: HttpSettings) -> AsyncIterator[Non
     finally:
         server.should_exit = True
         await living
+
+
+@asynccontextmanager
+async def remote(shop: Shop, toolsets: Sequence[Toolset]) -> AsyncIterator[str]:
+    """As it is deployed: tokens and keys really checked, every page there is."""
+    checking = authenticator(shop, check_key=key_check(shop), check_password=password_check(shop))
+    try:
+        async with uvicorn_serving(http_app(shop, toolsets, checking), shop.settings.http):
+            yield shop.settings.http.public_url
+    finally:
+        await checking.close()
 
 
 @asynccontextmanager
