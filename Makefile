@@ -14,8 +14,7 @@ export PIP_ROOT_USER_ACTION = ignore
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format faults docs manifests snapshot lock clean
-.PHONY: help demo serve test lint format faults docs snapshot lock clean
+.PHONY: help demo serve test lint format faults docs manifests snapshot lock clean
 MAKEFLAGS += --no-print-directory
 
 help: ## Say what there is
