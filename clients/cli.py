@@ -16,6 +16,7 @@ from clients.commands import (
     config,
     data,
     database,
+    denials,
     oauth_clients,
     probing,
     users,
@@ -32,7 +33,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 PARTS = (
-    approvals, approvers, users, oauth_clients, api_keys, audit, config, data, database, probing,
+    approvals, approvers, users, oauth_clients, api_keys, denials, audit, config, data, database,
+    probing,
 )  # fmt: skip
 for part in PARTS:
     part.add_to(app)

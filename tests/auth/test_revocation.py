@@ -1,5 +1,6 @@
 """What was taken back is refused: at once where it was remembered, and in every worker soon."""
 
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -7,14 +8,17 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy.orm import Session
+from typer.testing import CliRunner, Result
 
+from clients.cli import app
 from common.auth import IssuerUnavailable, revocation
 from common.auth.authenticator import Composed, authenticator
 from common.auth.revocation import SEEN_AFTER_S, Named, RevocationsUnknown
 from common.clock import utc_now
+from common.errors import InvalidParameters
 from common.shop import Shop
 from common.tables.auth_tokens import AuthDenial
-from tests.auth.support import INVENTORY, Tick, ask, http_settings, issuer, reason
+from tests.auth.support import INVENTORY, PUBLIC, Tick, ask, http_settings, issuer, reason
 from tests.support.oidc import Oidc
 from tests.support.shop import a_shop, look
 
@@ -192,3 +196,40 @@ async def test_a_second_denial_only_ever_denies_more(tmp_path: Path) -> None:
         row = await shop.database.run("*", twice)
         assert row.before == NOW
         assert row.reason == "left"
+
+
+# -- at a terminal -----------------------------------------------------------------------------
+
+
+def shop_command(folder: Path, *words: str, **environment: str) -> Result:
+    variables = {"SHOP_HOME": str(folder), "SHOP_OPERATOR": "kim@example.com", "COLUMNS": "200"}
+    return CliRunner().invoke(app, words, env=variables | environment)
+
+
+def test_shop_deny(tmp_path: Path) -> None:
+    for words in (
+        ("token", "the-id", "--reason", "lost laptop"),
+        ("person", "ana@example.com"),
+        ("client", "desktop"),
+    ):
+        done = shop_command(tmp_path, "deny", *words)
+        assert done.exit_code == 0, done.output
+    listed = json.loads(shop_command(tmp_path, "deny", "list", "--json").output)
+    assert [(row["kind"], row["value"]) for row in listed] == [
+        ("token", "the-id"), ("subject", "ana@example.com"), ("client", "desktop")
+    ]  # fmt: skip
+    assert {row["issuer"] for row in listed} == {PUBLIC}
+    assert listed[0]["reason"] == "lost laptop"
+    assert listed[0]["by"] == "kim@example.com"
+    assert "lost laptop" in shop_command(tmp_path, "deny", "list").output
+
+
+def test_shop_deny_needs_to_know_whose_token(tmp_path: Path) -> None:
+    file = tmp_path / "issuers.toml"
+    file.write_text(issuer("https://a.example") + issuer("https://b.example"))
+    both = {"SHOP_ISSUERS_FILE": str(file), "SHOP_AUTH_SERVER": "0"}
+    for wrong in ((), ("--issuer", "https://c.example")):
+        done = shop_command(tmp_path, "deny", "token", "x", *wrong, **both)
+        assert isinstance(done.exception, InvalidParameters)
+    right = shop_command(tmp_path, "deny", "token", "x", "--issuer", "https://b.example", **both)
+    assert right.exit_code == 0
