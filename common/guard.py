@@ -19,7 +19,7 @@ from common import idempotency
 from common.approvals import decisions, requests
 from common.audit import chain
 from common.audit.access import AccessWriter
-from common.audit.records import Attempt, Ration, refused_answer, transition
+from common.audit.records import Attempt, Ration, outcome_of, refused_answer, transition
 from common.call import Actor, Call
 from common.canonical import digest
 from common.clock import Clock
@@ -34,11 +34,12 @@ from common.errors import (
     ShopError,
 )
 from common.incoming import Done, Reading, Request, Waiting
+from common.limits import Limits, kind_of
 from common.policy import DENY, Policy, Verdict
 from common.refusals import refuse_card_numbers
 from common.running import Running
 from common.scopes import granted
-from common.toolset import Computation
+from common.toolset import Computation, ResourceSpec, ToolSpec
 from common.wire import dump, parse, parse_text
 
 log = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ class Guard:
         *,
         clock: Clock,
         access: AccessWriter,
+        limits: Limits,
         version: str,
         read_only: bool = False,
     ) -> None:
@@ -70,6 +72,7 @@ class Guard:
         self.policy = policy
         self.clock = clock
         self.access = access
+        self.limits = limits
         self.version = version
         self.read_only = read_only
         # Called after a call put something in the outbox.
@@ -80,7 +83,7 @@ class Guard:
         """Run a tool. Raises ShopError; anything unexpected is recorded and becomes Internal."""
         attempt = Attempt(request, new_audit_id(), self.clock(), time.monotonic(), self.version)
         try:
-            self._check_scope(request.actor, request.spec.scope)
+            await self._admit(request.actor, request.spec)
             arguments = _arguments(request)
             attempt.arguments = arguments
             if not request.spec.changes:
@@ -89,7 +92,7 @@ class Guard:
                 raise PolicyDenied("This server was started read-only.")
             return await self._change(request, arguments, attempt)
         except ShopError as error:
-            await self._record(attempt, _outcome(error), error)
+            await self._record(attempt, outcome_of(error), error)
             raise
         except asyncio.CancelledError:
             await asyncio.shield(self._record(attempt, "cancelled", None))
@@ -108,7 +111,7 @@ class Guard:
         spec, actor = reading.spec, reading.actor
         outcome = "ok"
         try:
-            self._check_scope(actor, spec.scope)
+            await self._admit(actor, spec)
             arguments = parse_text(spec.arguments, reading.values)
 
             def work(session: Session) -> Any:
@@ -260,11 +263,12 @@ class Guard:
         except Exception:
             log.exception("the record of a %s call could not be written", what)
 
-    def _check_scope(self, actor: Actor, scope: str) -> None:
+    async def _admit(self, actor: Actor, spec: ToolSpec | ResourceSpec) -> None:
         if not actor.subject:
             raise NotAuthenticated("Nobody is signed in.")
-        if scope not in granted(actor.scopes):
+        if (scope := spec.scope) not in granted(actor.scopes):
             raise ScopeMissing(f"This needs the scope {scope}.", details={"scope": str(scope)})
+        await self.limits.take(actor, kind_of(spec))
 
 
 @dataclass
@@ -383,9 +387,3 @@ def _preparation(
         return computation.prepare(call, **arguments)
 
     return work
-
-
-def _outcome(error: ShopError) -> str:
-    if isinstance(error, PolicyDenied | ScopeMissing):
-        return "denied"
-    return "failed" if isinstance(error, Internal) else "refused"

@@ -2,13 +2,12 @@
 
 import asyncio
 import logging
-from contextlib import suppress
 from typing import Final
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from common import idempotency, ledger, paid
+from common import idempotency, ledger, limits, paid
 from common.approvals import requests
 from common.audit import anchors, chain
 from common.audit.records import FORM
@@ -26,24 +25,12 @@ BATCH: Final = 200
 
 
 class Housekeeping:
-    """One task a process; several processes may do it at once without harm."""
+    """The leader's work (common.election); two may do it at once without harm."""
 
     def __init__(self, database: Database, settings: Settings, clock: Clock) -> None:
         self.database = database
         self.settings = settings
         self.clock = clock
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Begin in the background."""
-        self._task = asyncio.create_task(self._forever())
-
-    async def stop(self) -> None:
-        """End; work under way is given up between two steps."""
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
 
     async def once(self) -> int:
         """Everything that is due now. Returns how many things were done."""
@@ -66,6 +53,7 @@ class Housekeeping:
         def forget(session: Session) -> None:
             idempotency.sweep(session, now, BATCH)
             revocation.sweep(session, now, BATCH)
+            limits.sweep(session, int(now.timestamp()) * 1_000_000, BATCH)
 
         await self.database.run("*", forget)
         await self.anchor()
@@ -96,7 +84,8 @@ class Housekeeping:
         )  # fmt: skip
         return done
 
-    async def _forever(self) -> None:
+    async def forever(self) -> None:
+        """Now and then, until cancelled."""
         while True:
             await asyncio.sleep(EVERY_S)
             try:

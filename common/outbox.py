@@ -106,6 +106,14 @@ class OutboxWorker:
             with suppress(asyncio.CancelledError):
                 await self._task
 
+    async def forever(self) -> None:
+        """Run until cancelled."""
+        self.start()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await self.stop()
+
     def nudge(self) -> None:
         """There is something to send: do not wait for the next round."""
         self._nudged.set()

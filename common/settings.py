@@ -10,6 +10,7 @@ SHOP_OPERATOR               who sits at the desktop host (a subject, such as an 
 SHOP_SCOPES                 scopes of a local caller, by spaces; default: all but decide
 SHOP_READ_ONLY              ``1``: no tool changes anything and the database opens read-only
 SHOP_DUTIES                 ``0``: sweeps, anchors and the outbox are left to other processes
+SHOP_RATE_LIMITS            calls a minute/at once: ``writes=60/20 money=10/5``; ``off``: none
 SHOP_LOG_LEVEL              ``warning`` unless said
 SHOP_ANCHOR_FILE            where anchors are appended; default ``$SHOP_HOME/anchors.jsonl``
 SHOP_KEY_DIR                keys kept outside the database; default ``$SHOP_HOME/keys``
@@ -46,7 +47,7 @@ from common.scopes import Scope
 NAMES = (
     "SHOP_HOME", "SHOP_DATABASE_URL", "SHOP_DATABASE_ROLES", "SHOP_DATABASE_POOL",
     "SHOP_POLICY_FILE", "SHOP_OPERATOR", "SHOP_SCOPES",
-    "SHOP_READ_ONLY", "SHOP_DUTIES", "SHOP_LOG_LEVEL", "SHOP_ANCHOR_FILE", "SHOP_KEY_DIR",
+    "SHOP_READ_ONLY", "SHOP_DUTIES", "SHOP_RATE_LIMITS", "SHOP_LOG_LEVEL", "SHOP_ANCHOR_FILE", "SHOP_KEY_DIR",
     "SHOP_PUBLIC_URL", "SHOP_HTTP_HOST", "SHOP_HTTP_PORT", "SHOP_HTTP_WORKERS",
     "SHOP_ALLOWED_HOSTS", "SHOP_ALLOWED_ORIGINS", "SHOP_TLS", "SHOP_TRUSTED_PROXIES",
     "SHOP_ISSUERS_FILE", "SHOP_AUTH_SERVER", "SHOP_AUTH_BASIC",
@@ -149,6 +150,7 @@ class Settings:
     scopes: frozenset[str]
     read_only: bool
     duties: bool
+    rate_limits: str
     log_level: str
     anchor_file: Path
     key_dir: Path
@@ -172,6 +174,7 @@ class Settings:
             scopes=frozenset(env["SHOP_SCOPES"].split() if "SHOP_SCOPES" in env else local),
             read_only=env.get("SHOP_READ_ONLY", "") in _TRUE,
             duties=(env.get("SHOP_DUTIES") or "1") in _TRUE,
+            rate_limits=env.get("SHOP_RATE_LIMITS", ""),
             log_level=(env.get("SHOP_LOG_LEVEL") or "warning").upper(),
             anchor_file=Path(env.get("SHOP_ANCHOR_FILE") or home / "anchors.jsonl"),
             key_dir=Path(env.get("SHOP_KEY_DIR") or home / "keys"),

@@ -15,11 +15,13 @@ from common.audit.access import AccessWriter
 from common.call import Actor
 from common.clock import Clock, utc_now
 from common.database import Database
+from common.election import Election, lock_for
 from common.gateways import choosing
 from common.gateways.port import PaymentGateway
 from common.guard import Guard
 from common.housekeeping import Housekeeping
 from common.keys import request_state_key
+from common.limits import Limits, rates
 from common.outbox import OutboxWorker
 from common.policy import Policy
 from common.settings import Settings
@@ -43,6 +45,7 @@ class Shop:
     guard: Guard
     access: AccessWriter
     housekeeping: Housekeeping
+    election: Election
 
     @classmethod
     async def open(cls, settings: Settings, *, clock: Clock = utc_now) -> "Shop":
@@ -57,16 +60,16 @@ class Shop:
         access = AccessWriter(database, enabled=not settings.read_only)
         guard = Guard(
             database, policy, clock=clock, access=access, version=release(),
-            read_only=settings.read_only,
+            limits=Limits(database, rates(settings.rate_limits)), read_only=settings.read_only,
         )  # fmt: skip
         housekeeping = Housekeeping(database, settings, clock)
-        return cls(settings, database, policy, guard, access, housekeeping)
+        election = Election(lock_for(database))
+        election.duty(housekeeping.forever)
+        return cls(settings, database, policy, guard, access, housekeeping, election)
 
     async def close(self) -> None:
         """Flush what is pending and give back every connection."""
-        if "outbox" in vars(self):
-            await self.outbox.stop()
-        await self.housekeeping.stop()
+        await self.election.stop()
         await self.access.aclose()
         await self.database.close()
 
@@ -98,14 +101,15 @@ class Shop:
 async def opened(
     settings: Settings, *, clock: Clock = utc_now, duties: bool = True
 ) -> AsyncIterator[Shop]:
-    """A shop for the length of a block, with what it does by itself: housekeeping, and the outbox.
-    A command that is over in a moment leaves these to the servers. Raises GatewayMisconfigured."""
+    """A shop for the length of a block, with what it does by itself: housekeeping, and the outbox,
+    in one process of all that have it open. A command that is over in a moment leaves these to the
+    servers. Raises GatewayMisconfigured."""
     shop = await Shop.open(settings, clock=clock)
     try:
         if duties and settings.duties and not settings.read_only:
-            shop.housekeeping.start()
-            shop.outbox.start()
             shop.guard.committed = shop.outbox.nudge
+            shop.election.duty(shop.outbox.forever)
+            shop.election.start()
         yield shop
     finally:
         with_deadline = asyncio.shield(shop.close())

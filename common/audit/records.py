@@ -12,7 +12,7 @@ from common.approvals import Transition
 from common.audit import chain
 from common.audit.redact import loggable
 from common.call import Actor, Stakes
-from common.errors import ShopError
+from common.errors import Internal, PolicyDenied, ScopeMissing, ShopError
 from common.incoming import Request
 
 FORM = 1
@@ -74,6 +74,13 @@ class Attempt:
         if stakes.amount_minor:
             optional["money"] = {"minor": stakes.amount_minor, "currency": stakes.currency}
         return record | {key: value for key, value in optional.items() if value}
+
+
+def outcome_of(error: ShopError) -> str:
+    """The outcome a refusal is recorded with."""
+    if isinstance(error, PolicyDenied | ScopeMissing):
+        return "denied"
+    return "failed" if isinstance(error, Internal) else "refused"
 
 
 def who(actor: Actor) -> dict[str, Any]:

@@ -54,7 +54,12 @@ def actor(subject: str = "ana@example.com", *scopes: str, client: str = "test") 
 
 def settings_in(folder: Path, **changes: Any) -> Settings:
     """Settings of a shop whose every file is in ``folder``."""
-    settings = Settings.load({"SHOP_HOME": str(folder), "SHOP_OPERATOR": "ana@example.com"})
+    given = {
+        "SHOP_HOME": str(folder),
+        "SHOP_OPERATOR": "ana@example.com",
+        "SHOP_RATE_LIMITS": "off",
+    }
+    settings = Settings.load(given)
     return replace(settings, **changes)
 
 
