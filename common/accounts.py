@@ -22,6 +22,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from common.books import Side, side_of
+from common.changes import account_touched
 from common.hot import rows
 from common.ids import new_id
 from common.tables.spine import Account, OpenPending, Transfer
@@ -276,6 +277,7 @@ def _apply(session: Session, change: Change) -> bool:
         "dp": change.debits_posted, "cp": change.credits_posted,
         "dn": change.debits_pending, "cn": change.credits_pending,
     }  # fmt: skip
+    account_touched(session, change.account.ledger, change.account.code)
     return cast(CursorResult[Any], session.execute(_APPLY, values)).rowcount == 1
 
 

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.orm.exc import StaleDataError
 
 from common import sqlite
+from common.changes import row_touched
 from common.errors import Busy, Conflict
 from common.grants import role_of
 from common.ids import new_id
@@ -58,6 +59,7 @@ class Database:
         self.read_only = read_only
         self.sqlite = url.startswith("sqlite")
         self.roles = roles and not self.sqlite
+        self.told: Callable[[set[str]], None] | None = None  # what a commit touched: common.notices
         self._pool = pool
         self._engines: dict[str, AsyncEngine] = {}
         self._file: SqliteFile | None = None
@@ -137,12 +139,14 @@ class Database:
         if self._file is not None:
 
             def transact(session: Session) -> T:
+                session.info["told"] = self.told
                 return _transact(session, domain, work, write, audit_id)
 
             if write:
                 return await self._file.write(transact)
             return await self._file.read(transact, name)
         async with AsyncSession(self._engine(domain), expire_on_commit=False) as session:
+            session.sync_session.info["told"] = self.told
             return await session.run_sync(_transact, domain, work, write, audit_id)
 
 
@@ -233,6 +237,7 @@ def _stamp(session: Session, *_: object) -> None:
             if row in session.dirty:
                 row.version += 1
             row.audit_id = audit_id
+            row_touched(session, row)
 
 
 def new_audit_id() -> str:

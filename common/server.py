@@ -41,6 +41,8 @@ from common.call import Actor, quoted
 from common.errors import ApprovalInvalid, InvalidParameters, NotFound, ShopError
 from common.guard import Guard
 from common.incoming import Done, Reading, Request, Waiting
+from common.listening import Bus, Gate
+from common.notices import Notices
 from common.scopes import of_domain
 from common.shop import LOCAL_ISSUER
 from common.toolset import Effect, ResourceSpec, Toolset, ToolSpec
@@ -71,6 +73,7 @@ class ShopServer(MCPServer[Any]):
         identity: Identity,
         *,
         state_key: bytes,
+        notices: Notices,
         console: str = "",
         log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "WARNING",
     ) -> None:
@@ -82,6 +85,8 @@ class ShopServer(MCPServer[Any]):
             version=guard.version,
             log_level=log_level,
             request_state_security=RequestStateSecurity(keys=[state_key]),
+            subscriptions=Bus(notices),
+            middleware=[Gate(toolset, guard, identity)],
             cache_hints={
                 "tools/list": hint, "resources/list": hint,
                 "resources/templates/list": hint, "prompts/list": hint,

@@ -22,6 +22,7 @@ from common.guard import Guard
 from common.housekeeping import Housekeeping
 from common.keys import request_state_key
 from common.limits import Limits, rates
+from common.notices import Notices
 from common.outbox import OutboxWorker
 from common.policy import Policy
 from common.settings import Settings
@@ -46,6 +47,7 @@ class Shop:
     access: AccessWriter
     housekeeping: Housekeeping
     election: Election
+    notices: Notices
 
     @classmethod
     async def open(cls, settings: Settings, *, clock: Clock = utc_now) -> "Shop":
@@ -65,11 +67,14 @@ class Shop:
         housekeeping = Housekeeping(database, settings, clock)
         election = Election(lock_for(database))
         election.duty(housekeeping.forever)
-        return cls(settings, database, policy, guard, access, housekeeping, election)
+        return cls(
+            settings, database, policy, guard, access, housekeeping, election, Notices(database)
+        )
 
     async def close(self) -> None:
         """Flush what is pending and give back every connection."""
         await self.election.stop()
+        await self.notices.stop()
         await self.access.aclose()
         await self.database.close()
 
@@ -92,7 +97,7 @@ class Shop:
         who = identity or (lambda: local_identity(self.settings))
         return ShopServer(
             completing(offered_by(toolset)), self.guard, who,
-            state_key=request_state_key(self.settings.key_dir),
+            state_key=request_state_key(self.settings.key_dir), notices=self.notices,
             console=f"{self.settings.http.public_url}/console",
         )  # fmt: skip
 
@@ -106,6 +111,7 @@ async def opened(
     servers. Raises GatewayMisconfigured."""
     shop = await Shop.open(settings, clock=clock)
     try:
+        shop.notices.start()
         if duties and settings.duties and not settings.read_only:
             shop.guard.committed = shop.outbox.nudge
             shop.election.duty(shop.outbox.forever)

@@ -17,6 +17,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
 
+from common.changes import approval_touched
 from common.errors import ApprovalInvalid
 from common.tables.spine import ApprovalRequest
 
@@ -116,4 +117,5 @@ def move(
         .execution_options(synchronize_session=False)
     ).all()
     session.refresh(request)
+    approval_touched(session, request.id)
     return len(moved) == 1

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from common.approvals import OPEN, Transition, decisions, locked, move, refusal
 from common.call import Actor, quoted
 from common.canonical import digest as digest_of
+from common.changes import approval_touched
 from common.clock import stamp
 from common.errors import PolicyDenied, RateLimited
 from common.ids import new_id
@@ -114,6 +115,7 @@ def ask(
     )
     session.add(request)
     session.flush()
+    approval_touched(session, request.id)
     return request
 
 

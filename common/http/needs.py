@@ -9,6 +9,7 @@ from common.http.answers import INVALID_PARAMS, METHOD_NOT_FOUND, protocol
 from common.scopes import Scope
 from common.toolset import Toolset
 
+APPROVAL: Final = "approvals://request/"
 MOST_WATCHED: Final = 64
 PLAIN: Final = frozenset({
     "initialize", "ping", "server/discover",
@@ -93,6 +94,8 @@ class Needs:
                 status, INVALID_PARAMS, "bad_params", f"At most {MOST_WATCHED} resources.", id
             )
         for uri in uris:
+            if isinstance(uri, str) and uri.startswith(APPROVAL):
+                continue  # one's own requests: the server looks whose it is
             found = self._found(uri)
             if found is None:
                 raise protocol(status, INVALID_PARAMS, "bad_params", "No such resource.", id)

@@ -41,9 +41,13 @@ ANA: Final = Actor(
 
 
 def settings_of(home: Path) -> Settings:
-    """A shop in a folder, with the policy that lies there. Importing this module is quick."""
-    settings = Settings.load({"SHOP_HOME": str(home), "SHOP_OPERATOR": "ana@example.com"})
-    return replace(settings, policy_file=home / "policy.toml")
+    """A shop in a folder, with the policy that lies there, and in PostgreSQL behind one login a
+    server where a file names it. Importing this module is quick."""
+    given = {"SHOP_HOME": str(home), "SHOP_OPERATOR": "ana@example.com", "SHOP_RATE_LIMITS": "off"}
+    if (home / "database.url").exists():
+        given |= {"SHOP_DATABASE_URL": (home / "database.url").read_text()}
+        given |= {"SHOP_DATABASE_ROLES": "1", "SHOP_DATABASE_POOL": "4"}
+    return replace(Settings.load(given), policy_file=home / "policy.toml")
 
 
 tools = Toolset("inventory", "Bench", "For tests of faults.")

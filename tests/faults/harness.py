@@ -1,4 +1,5 @@
-"""Seven processes on one SQLite file, killed at random while they write; then the reckoning."""
+"""Seven processes on one SQLite file, or four on PostgreSQL, killed at random while they write;
+then the reckoning."""
 
 import asyncio
 import multiprocessing
@@ -10,7 +11,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from random import Random
-from typing import Final
+from typing import Any, Final
 
 from common.clock import utc_now
 from common.shop import Shop
@@ -52,8 +53,12 @@ class Life:
 class Harness:
     """Starts lives, ends some of them, and lets the others finish."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
+    def __init__(
+        self, folder: Path, seed: int, *, processes: int = PROCESSES, database_url: str = ""
+    ) -> None:
         self.folder = folder
+        self.processes = processes
+        self.database_url = database_url
         self.seed = seed
         self.random = Random(seed)
         # A server that has imported everything forks each process: starting one costs nothing.
@@ -67,7 +72,7 @@ class Harness:
         (self.folder / "policy.toml").write_text(POLICY)
         asyncio.run(self._opened())
         try:
-            self.lives = [self._start(number, 1) for number in range(PROCESSES)]
+            self.lives = [self._start(number, 1) for number in range(self.processes)]
             for life in self.lives:
                 life.ready()
             self._hunt(seconds, kills)
@@ -81,8 +86,11 @@ class Harness:
         return self.outcome
 
     async def _opened(self) -> None:
-        policy = self.folder / "policy.toml"
-        async with a_shop(self.folder, clock=utc_now, policy_file=policy) as shop:
+        more: dict[str, Any] = {"policy_file": self.folder / "policy.toml"}
+        if self.database_url:
+            (self.folder / "database.url").write_text(self.database_url)
+            more |= {"database_url": self.database_url, "database_roles": True}
+        async with a_shop(self.folder, clock=utc_now, **more) as shop:
             await do(shop, "inventory", stocked)
 
     def _start(self, number: int, life: int) -> Life:
