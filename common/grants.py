@@ -177,6 +177,7 @@ def classes_of(server: str, book: str) -> list[str]:
     for code in codes:
         if book_of(code) == book:
             found |= books.ENTRIES[code].debit | books.ENTRIES[code].credit
+    found |= {"opening"} if "opening" in codes else set()
     for code, entry in books.ENTRIES.items():
         if entry.pending and book_of(code) == book and found & (entry.debit | entry.credit):
             found |= entry.debit | entry.credit

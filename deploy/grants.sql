@@ -393,11 +393,11 @@ CREATE POLICY open_pending_read ON open_pending FOR SELECT TO shop_inventory, sh
   USING (true);
 DROP POLICY IF EXISTS shop_inventory_opens ON account;
 CREATE POLICY shop_inventory_opens ON account FOR INSERT TO shop_inventory
-  WITH CHECK (((ledger LIKE 'units/%' AND shop_class(ledger, code) IN ('adjustments', 'available', 'customer', 'damaged', 'in_transit', 'inspection', 'lost', 'quarantine', 'refurbish', 'scrap', 'supplier'))) AND side = shop_side(ledger, code));
+  WITH CHECK (((ledger LIKE 'units/%' AND shop_class(ledger, code) IN ('adjustments', 'available', 'customer', 'damaged', 'in_transit', 'inspection', 'lost', 'opening', 'quarantine', 'refurbish', 'scrap', 'supplier'))) AND side = shop_side(ledger, code));
 DROP POLICY IF EXISTS shop_inventory_counts ON account;
 CREATE POLICY shop_inventory_counts ON account FOR UPDATE TO shop_inventory
-  USING ((ledger LIKE 'units/%' AND shop_class(ledger, code) IN ('adjustments', 'available', 'customer', 'damaged', 'in_transit', 'inspection', 'lost', 'quarantine', 'refurbish', 'scrap', 'supplier')))
-  WITH CHECK ((ledger LIKE 'units/%' AND shop_class(ledger, code) IN ('adjustments', 'available', 'customer', 'damaged', 'in_transit', 'inspection', 'lost', 'quarantine', 'refurbish', 'scrap', 'supplier')));
+  USING ((ledger LIKE 'units/%' AND shop_class(ledger, code) IN ('adjustments', 'available', 'customer', 'damaged', 'in_transit', 'inspection', 'lost', 'opening', 'quarantine', 'refurbish', 'scrap', 'supplier')))
+  WITH CHECK ((ledger LIKE 'units/%' AND shop_class(ledger, code) IN ('adjustments', 'available', 'customer', 'damaged', 'in_transit', 'inspection', 'lost', 'opening', 'quarantine', 'refurbish', 'scrap', 'supplier')));
 DROP POLICY IF EXISTS shop_inventory_posts ON transfer;
 CREATE POLICY shop_inventory_posts ON transfer FOR INSERT TO shop_inventory
   WITH CHECK (((ledger LIKE 'units/%' AND code IN ('adjust_gain', 'adjust_loss', 'count_gain', 'count_loss', 'damage', 'dispose', 'expire', 'lose', 'opening', 'quarantine', 'receive', 'refurbish', 'reserve', 'restock', 'return_in', 'scrap', 'ship', 'supplier_return', 'transfer_in', 'transfer_out', 'unquarantine', 'unreserve'))) AND shop_fits(ledger, code, kind, debit_id, credit_id, amount, pending_id));
@@ -407,11 +407,11 @@ CREATE POLICY shop_inventory_holds ON open_pending FOR ALL TO shop_inventory
   WITH CHECK (EXISTS (SELECT FROM transfer t WHERE t.id = transfer_id AND ((t.ledger LIKE 'units/%' AND true))));
 DROP POLICY IF EXISTS shop_orders_opens ON account;
 CREATE POLICY shop_orders_opens ON account FOR INSERT TO shop_orders
-  WITH CHECK (((ledger LIKE 'units/%' AND shop_class(ledger, code) IN ('available', 'customer')) OR (ledger LIKE 'money/%' AND shop_class(ledger, code) IN ('clearing', 'gift_card', 'goodwill', 'held', 'payment', 'store_credit'))) AND side = shop_side(ledger, code));
+  WITH CHECK (((ledger LIKE 'units/%' AND shop_class(ledger, code) IN ('available', 'customer', 'opening')) OR (ledger LIKE 'money/%' AND shop_class(ledger, code) IN ('clearing', 'gift_card', 'goodwill', 'held', 'opening', 'payment', 'store_credit'))) AND side = shop_side(ledger, code));
 DROP POLICY IF EXISTS shop_orders_counts ON account;
 CREATE POLICY shop_orders_counts ON account FOR UPDATE TO shop_orders
-  USING ((ledger LIKE 'units/%' AND shop_class(ledger, code) IN ('available', 'customer')) OR (ledger LIKE 'money/%' AND shop_class(ledger, code) IN ('clearing', 'gift_card', 'goodwill', 'held', 'payment', 'store_credit')))
-  WITH CHECK ((ledger LIKE 'units/%' AND shop_class(ledger, code) IN ('available', 'customer')) OR (ledger LIKE 'money/%' AND shop_class(ledger, code) IN ('clearing', 'gift_card', 'goodwill', 'held', 'payment', 'store_credit')));
+  USING ((ledger LIKE 'units/%' AND shop_class(ledger, code) IN ('available', 'customer', 'opening')) OR (ledger LIKE 'money/%' AND shop_class(ledger, code) IN ('clearing', 'gift_card', 'goodwill', 'held', 'opening', 'payment', 'store_credit')))
+  WITH CHECK ((ledger LIKE 'units/%' AND shop_class(ledger, code) IN ('available', 'customer', 'opening')) OR (ledger LIKE 'money/%' AND shop_class(ledger, code) IN ('clearing', 'gift_card', 'goodwill', 'held', 'opening', 'payment', 'store_credit')));
 DROP POLICY IF EXISTS shop_orders_posts ON transfer;
 CREATE POLICY shop_orders_posts ON transfer FOR INSERT TO shop_orders
   WITH CHECK (((ledger LIKE 'units/%' AND code IN ('expire', 'opening', 'reserve', 'ship', 'unreserve')) OR (ledger LIKE 'money/%' AND code IN ('authorize', 'capture', 'charge', 'credit_issue', 'credit_refund', 'credit_spend', 'expire', 'hold', 'opening', 'price_difference', 'refund', 'refund_unlinked', 'release', 'void'))) AND shop_fits(ledger, code, kind, debit_id, credit_id, amount, pending_id));
@@ -463,11 +463,11 @@ CREATE POLICY shop_claims_holds ON open_pending FOR ALL TO shop_claims
   WITH CHECK (EXISTS (SELECT FROM transfer t WHERE t.id = transfer_id AND ((t.ledger LIKE 'units/%' AND true) OR (t.ledger LIKE 'money/%' AND true))));
 DROP POLICY IF EXISTS shop_payments_opens ON account;
 CREATE POLICY shop_payments_opens ON account FOR INSERT TO shop_payments
-  WITH CHECK (((ledger LIKE 'money/%' AND shop_class(ledger, code) IN ('bank', 'clearing', 'dispute_losses', 'disputed', 'fees', 'gift_card', 'goodwill', 'held', 'payment', 'receivable', 'store_credit'))) AND side = shop_side(ledger, code));
+  WITH CHECK (((ledger LIKE 'money/%' AND shop_class(ledger, code) IN ('bank', 'clearing', 'dispute_losses', 'disputed', 'fees', 'gift_card', 'goodwill', 'held', 'opening', 'payment', 'receivable', 'store_credit'))) AND side = shop_side(ledger, code));
 DROP POLICY IF EXISTS shop_payments_counts ON account;
 CREATE POLICY shop_payments_counts ON account FOR UPDATE TO shop_payments
-  USING ((ledger LIKE 'money/%' AND shop_class(ledger, code) IN ('bank', 'clearing', 'dispute_losses', 'disputed', 'fees', 'gift_card', 'goodwill', 'held', 'payment', 'receivable', 'store_credit')))
-  WITH CHECK ((ledger LIKE 'money/%' AND shop_class(ledger, code) IN ('bank', 'clearing', 'dispute_losses', 'disputed', 'fees', 'gift_card', 'goodwill', 'held', 'payment', 'receivable', 'store_credit')));
+  USING ((ledger LIKE 'money/%' AND shop_class(ledger, code) IN ('bank', 'clearing', 'dispute_losses', 'disputed', 'fees', 'gift_card', 'goodwill', 'held', 'opening', 'payment', 'receivable', 'store_credit')))
+  WITH CHECK ((ledger LIKE 'money/%' AND shop_class(ledger, code) IN ('bank', 'clearing', 'dispute_losses', 'disputed', 'fees', 'gift_card', 'goodwill', 'held', 'opening', 'payment', 'receivable', 'store_credit')));
 DROP POLICY IF EXISTS shop_payments_posts ON transfer;
 CREATE POLICY shop_payments_posts ON transfer FOR INSERT TO shop_payments
   WITH CHECK (((ledger LIKE 'money/%' AND code IN ('authorize', 'capture', 'charge', 'claim_recovery', 'credit_issue', 'credit_refund', 'credit_spend', 'dispute_lost', 'dispute_open', 'dispute_won', 'expire', 'fee', 'hold', 'opening', 'payout', 'price_difference', 'refund', 'refund_failed', 'refund_unlinked', 'release', 'void'))) AND shop_fits(ledger, code, kind, debit_id, credit_id, amount, pending_id));
@@ -477,11 +477,11 @@ CREATE POLICY shop_payments_holds ON open_pending FOR ALL TO shop_payments
   WITH CHECK (EXISTS (SELECT FROM transfer t WHERE t.id = transfer_id AND ((t.ledger LIKE 'money/%' AND true))));
 DROP POLICY IF EXISTS shop_storefront_opens ON account;
 CREATE POLICY shop_storefront_opens ON account FOR INSERT TO shop_storefront
-  WITH CHECK (((ledger LIKE 'units/%' AND shop_class(ledger, code) IN ('available', 'customer')) OR (ledger LIKE 'money/%' AND shop_class(ledger, code) IN ('clearing', 'gift_card', 'held', 'payment', 'store_credit'))) AND side = shop_side(ledger, code));
+  WITH CHECK (((ledger LIKE 'units/%' AND shop_class(ledger, code) IN ('available', 'customer', 'opening')) OR (ledger LIKE 'money/%' AND shop_class(ledger, code) IN ('clearing', 'gift_card', 'held', 'opening', 'payment', 'store_credit'))) AND side = shop_side(ledger, code));
 DROP POLICY IF EXISTS shop_storefront_counts ON account;
 CREATE POLICY shop_storefront_counts ON account FOR UPDATE TO shop_storefront
-  USING ((ledger LIKE 'units/%' AND shop_class(ledger, code) IN ('available', 'customer')) OR (ledger LIKE 'money/%' AND shop_class(ledger, code) IN ('clearing', 'gift_card', 'held', 'payment', 'store_credit')))
-  WITH CHECK ((ledger LIKE 'units/%' AND shop_class(ledger, code) IN ('available', 'customer')) OR (ledger LIKE 'money/%' AND shop_class(ledger, code) IN ('clearing', 'gift_card', 'held', 'payment', 'store_credit')));
+  USING ((ledger LIKE 'units/%' AND shop_class(ledger, code) IN ('available', 'customer', 'opening')) OR (ledger LIKE 'money/%' AND shop_class(ledger, code) IN ('clearing', 'gift_card', 'held', 'opening', 'payment', 'store_credit')))
+  WITH CHECK ((ledger LIKE 'units/%' AND shop_class(ledger, code) IN ('available', 'customer', 'opening')) OR (ledger LIKE 'money/%' AND shop_class(ledger, code) IN ('clearing', 'gift_card', 'held', 'opening', 'payment', 'store_credit')));
 DROP POLICY IF EXISTS shop_storefront_posts ON transfer;
 CREATE POLICY shop_storefront_posts ON transfer FOR INSERT TO shop_storefront
   WITH CHECK (((ledger LIKE 'units/%' AND code IN ('expire', 'opening', 'reserve', 'unreserve')) OR (ledger LIKE 'money/%' AND code IN ('authorize', 'charge', 'credit_spend', 'expire', 'opening', 'price_difference', 'void'))) AND shop_fits(ledger, code, kind, debit_id, credit_id, amount, pending_id));
