@@ -44,6 +44,7 @@ faults: .venv/.dev ## Seven processes on one database, killed at random, and wha
 
 docs: .venv/.runtime ## Write the reference from the servers themselves
 	@$(BIN)/python -m clients.docs
+	@$(BIN)/shop db grants --write
 
 manifests: .venv/.dev ## Render the Helm chart into deploy/kubernetes for those who use no Helm
 	@$(BIN)/python -m tests.deploy.render

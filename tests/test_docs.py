@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from clients.docs import PARTS, pages, rendered
+from common import grants
 
 ROOT = Path(__file__).parent.parent
 
@@ -13,6 +14,10 @@ ROOT = Path(__file__).parent.parent
 @pytest.mark.parametrize("path", pages(), ids=lambda path: path.name)
 def test_generated_parts_are_up_to_date(path: Path) -> None:
     assert rendered(path) == path.read_text(), "run: make docs"
+
+
+def test_grants_are_up_to_date() -> None:
+    assert (ROOT / "deploy" / "grants.sql").read_text() == grants.sql(), "run: make docs"
 
 
 def test_every_part_is_somewhere() -> None:

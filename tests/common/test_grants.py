@@ -27,8 +27,6 @@ from tests.support import toy
 from tests.support.postgres import Postgres
 from tests.support.shop import MovingClock, a_shop, actor, do, look, walled
 
-ROOT = Path(__file__).parent.parent.parent
-
 
 @pytest.fixture(scope="session")
 def walled_url(postgres: Postgres) -> Iterator[str]:
@@ -270,11 +268,6 @@ async def test_the_storefront_sees_no_approvals_of_others_and_little_of_payments
 def test_the_roles_are_those_of_the_servers() -> None:
     assert set(grants.SERVERS) == set(DOMAINS)
     assert {grants.role_of(domain) for domain in ("*", "approvals", "import")} == {grants.KEEPER}
-
-
-def test_the_file_is_up_to_date() -> None:
-    written = (ROOT / "deploy" / "grants.sql").read_text()
-    assert written == grants.sql(), "run: shop db grants --write"
 
 
 async def test_rights_are_what_the_tables_say(walled_url: str) -> None:
