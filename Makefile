@@ -14,7 +14,7 @@ export PIP_ROOT_USER_ACTION = ignore
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo serve test lint format faults docs manifests snapshot lock clean
+.PHONY: help demo serve test lint format faults docs manifests pictures snapshot lock clean
 MAKEFLAGS += --no-print-directory
 
 help: ## Say what there is
@@ -48,6 +48,9 @@ docs: .venv/.runtime ## Write the reference from the servers themselves
 
 manifests: .venv/.dev ## Render the Helm chart into deploy/kubernetes for those who use no Helm
 	@$(BIN)/python -m tests.deploy.render
+
+pictures: .venv/.dev ## Take the pictures of the console anew, for the documentation
+	@$(BIN)/python -m tests.console.pictures
 
 snapshot: .venv/.dev ## Freeze what each server offers, for the contract tests
 	@$(BIN)/python -m tests.contract.snapshot

@@ -69,10 +69,12 @@ def list_open(as_json: Json = False) -> None:
 
 def approve(
     approval_id: Id, subject: Who = "", note: Why = "", yes: Annotated[
-        bool, typer.Option("--yes", help="Do not ask for the word; the passphrase is still asked.")
+        bool, typer.Option("--yes", help="Type no amount; the passphrase is still asked.")
     ] = False,
 ) -> None:  # fmt: skip
     """Approve one request. Shows what the server recorded, then asks for your passphrase.
+
+    From level 2 up you type the amount first, so that nobody approves what they did not read.
 
     The passphrase is read from the terminal itself, never from a pipe, so that a program which
     can run commands still cannot decide.
@@ -100,7 +102,8 @@ def _decide(
         await recorded(shop, actor, "approval_view", viewed)
         _show(request)
         approver = await read("*", lambda s: approvers.find(s, name), write=False)
-        if not yes and typer.prompt(f"Type {decision} to go on") != decision:
+        wanted = showing.to_type(request) or decision
+        if not yes and not showing.typed_right(wanted, typer.prompt(f"Type {wanted} to go on")):
             return "Nothing was decided."
 
         def decided(call: Call, key: Ed25519PrivateKey) -> str:

@@ -20,11 +20,13 @@ async def enroll(stage: Stage) -> None:
     stage.person(f"{COLLEAGUE} enrolls at a terminal; the passphrase is stored nowhere")
 
 
-async def approve(stage: Stage, approval_id: str) -> None:
-    """The colleague looks at the request and approves it with their passphrase."""
+async def approve(stage: Stage, asked: dict[str, Any]) -> None:
+    """The colleague looks at the request, types its amount, and approves it with a passphrase."""
+    preview = asked["preview"]
+    shown = str(preview.get("amount") or preview.get("units") or "approve")
     screen = await asyncio.to_thread(
-        at_terminal, stage.home, COLLEAGUE, ["approve", approval_id],
-        [("Type approve", "approve"), ("Passphrase", PASSPHRASE)],
+        at_terminal, stage.home, COLLEAGUE, ["approve", asked["approval_id"]],
+        [(f"Type {shown}", shown), ("Passphrase", PASSPHRASE)],
     )  # fmt: skip
     if "Approved" not in screen:
         raise DemoFailed(f"the approval did not go through:\n{screen}")
@@ -54,7 +56,7 @@ async def low_stock(stage: Stage) -> None:
         raise DemoFailed(f"expected four eyes: {asked}")
     stage.agent("tries to go on without waiting")
     await stage.refused("inventory", "create_reorder", **wanted, approval_id=asked["approval_id"])
-    await approve(stage, asked["approval_id"])
+    await approve(stage, asked)
     bought = await stage.do(
         "inventory", "create_reorder", **wanted, approval_id=asked["approval_id"]
     )

@@ -75,7 +75,7 @@ async def hold_and_release(stage: Stage, shipped: dict[str, Any]) -> None:
     stage.server(f"{hold_id}: {hold['amount']} cannot be refunded")
     wanted = {"hold_id": hold_id, "note": "The address was confirmed by phone."}
     asked = await stage.propose("payments", "release_hold", **wanted)
-    await approve(stage, asked["approval_id"])
+    await approve(stage, asked)
     released = await stage.do(
         "payments", "release_hold", **wanted, approval_id=asked["approval_id"]
     )

@@ -74,7 +74,9 @@ def to_type(request: ApprovalRequest) -> str:
 
 def typed_right(wanted: str, typed: str) -> bool:
     """Whether ``typed`` is the number shown. Separators may be others, and the unit may be left
-    out; no digit may."""
+    out; no digit may. A word must be that word."""
+    if not wanted[:1].isdigit():
+        return typed.strip() == wanted
     number, _, unit = wanted.partition(" ")
     text = unicodedata.normalize("NFKC", typed[:80]).strip()
     folded = text.casefold()

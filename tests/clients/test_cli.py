@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CAROL, DAVE = "carol@example.com", "dave@example.com"
 PASSPHRASE, WRONG = "five random words would do", "five other words will not"
 NEW = (("New passphrase", PASSPHRASE), ("Once more", PASSPHRASE))
-YES = (("Type approve", "approve"), (f"Passphrase of {CAROL}", PASSPHRASE))
+YES = (("Type 100 to go on", "100"), (f"Passphrase of {CAROL}", PASSPHRASE))
 
 
 def with_toys(home: Path, work: Any) -> Any:
@@ -158,7 +158,7 @@ def test_without_the_passphrase_without_the_word_without_the_right(home: Path) -
     with pytest.raises(TerminalFailed, match="not_authenticated"):
         at_terminal(home, CAROL, ["approve", id, "--yes"], [(f"Passphrase of {CAROL}", WRONG)])
     assert told(home)[-1] == ("approval_approve", "refused", CAROL)
-    screen = at_terminal(home, CAROL, ["approve", id], [("Type approve", "yes")])
+    screen = at_terminal(home, CAROL, ["approve", id], [("Type 102 to go on", "120")])
     assert "Nothing was decided." in screen
     unknown = quick(home, "approve", id, "--as", "mallory@example.com", "--yes").exception
     assert isinstance(unknown, NotFound)
@@ -211,7 +211,7 @@ def test_what_a_terminal_shows_cannot_be_dressed_up(home: Path) -> None:
             (dressed, dressed, id),
         )
         connection.commit()
-    screen = at_terminal(home, CAROL, ["approve", id], [("Type approve", "no")])
+    screen = at_terminal(home, CAROL, ["approve", id], [("Type 105 to go on", "no")])
     assert "\x1b[2J" not in screen
     assert "\x1b]0;" not in screen
     assert "[bold red]x[/]" in screen

@@ -106,9 +106,10 @@ async def revoke(desk: Desk, request: Request, token: str) -> None:
         at = await issuer(desk)
         if at.revoke and token:
             form = {"token": token, "client_id": CLIENT_ID}
-            async with asyncio.timeout(SECONDS), _client(request, at) as client:
-                await client.post(at.revoke, data=form, withhold_token=True)
-    except (Problem, OAuthError, httpx2.HTTPError, TimeoutError, ValueError):
+            plain = httpx2.AsyncClient(timeout=SECONDS, **_transport(request, at))
+            async with asyncio.timeout(SECONDS), plain as client:
+                await client.post(at.revoke, data=form)
+    except (Problem, httpx2.HTTPError, httpx2.InvalidURL, TimeoutError):
         return
 
 
@@ -119,14 +120,19 @@ def redirect_uri(desk: Desk) -> str:
 
 @asynccontextmanager
 async def _client(request: Request, at: Issuer) -> AsyncIterator[AsyncOAuth2Client]:
-    # Our own server is asked in this process: no detour through the proxy in front of us.
-    more: dict[str, Any] = {"trust_env": False}
-    if at.own:
-        more["transport"] = httpx2.ASGITransport(app=request.app, client=("127.0.0.1", 0))
     async with AsyncOAuth2Client(
-        CLIENT_ID, scope=at.scope, token_endpoint_auth_method="none", timeout=SECONDS, **more
-    ) as client:
+        CLIENT_ID, scope=at.scope, token_endpoint_auth_method="none", timeout=SECONDS,
+        **_transport(request, at),
+    ) as client:  # fmt: skip
         yield client
+
+
+def _transport(request: Request, at: Issuer) -> dict[str, Any]:
+    """Our own server is asked in this process: no detour through the proxy in front of us."""
+    if not at.own:
+        return {"trust_env": False}
+    own = httpx2.ASGITransport(app=request.app, client=("127.0.0.1", 0))
+    return {"trust_env": False, "transport": own}
 
 
 async def _revocation(said: Metadata) -> str:

@@ -1,0 +1,221 @@
+"""Signing in at the authorization server, staying signed in, and going."""
+
+import re
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from common.auth.server import users
+from common.http.console import web as frame
+from tests.console.world import KIM, Web, a_web
+from tests.support.auth_server import PASSWORD, sign_in
+from tests.support.shop import settings_in
+
+
+async def user(web: Web, scope: str = "approvals:decide") -> None:
+    kept, now = users.hashed(PASSWORD, 4), web.clock()
+    await web.shop.database.run("*", lambda s: users.add(s, KIM, KIM, kept, [scope], now))
+
+
+async def test_the_whole_way_in_and_out(web: Web) -> None:
+    await user(web)
+    id = await web.asked()
+    browser = web.browser()
+    first = await browser.get(f"/console/requests/{id}")
+    assert first.status_code == 302
+    assert first.headers["location"] == f"/console/login?back=%2Fconsole%2Frequests%2F{id}"
+    sent = await browser.get(first.headers["location"])
+    asked = {k: v[0] for k, v in parse_qs(urlsplit(sent.headers["location"]).query).items()}
+    assert asked["client_id"] == "shop-console"
+    assert asked["resource"] == f"{web.url}/console"
+    assert asked["scope"] == "approvals:decide"
+    assert asked["code_challenge_method"] == "S256"
+    assert asked["max_age"] == "600"
+    page = await browser.get(sent.headers["location"])
+    back = await sign_in(browser, page, KIM)
+    while back.status_code == 303 and "/console/callback" not in back.headers["location"]:
+        back = await browser.get(back.headers["location"])
+    inside = await browser.get(back.headers["location"])
+    assert (inside.status_code, inside.headers["location"]) == (303, f"/console/requests/{id}")
+    cookie = next(c for c in inside.headers.get_list("set-cookie") if "shop-console=" in c)
+    for word in ("HttpOnly", "SameSite=lax", "Path=/", "Max-Age=900"):
+        assert word in cookie, cookie
+    shown = await browser.get(inside.headers["location"])
+    assert shown.status_code == 200
+    again = await browser.get(back.headers["location"])
+    assert again.status_code == 400, "a sign-in is used once"
+    csrf = re.search(r'name="csrf" value="([^"]+)"', shown.text)
+    assert csrf
+    out = await browser.post("/console/logout", data={"csrf": csrf[1]})
+    assert out.headers["location"] == "/console/signed-out"
+    secret = cookie.partition("=")[2].partition(";")[0]
+    browser.cookies.set("shop-console", secret)
+    assert (await browser.get("/console")).status_code == 302, "the session has ended for good"
+    assert [r["tool"] for r in await web.records() if r["server"] == "console"] == [
+        "console_login", "approval_view", "console_logout",
+    ]  # fmt: skip
+
+
+async def test_people_without_the_scope_stay_outside(web: Web) -> None:
+    await user(web, "payments:read")
+    browser = web.browser()
+    sent = await browser.get("/console/login")
+    page = await browser.get(sent.headers["location"])
+    back = await sign_in(browser, page, KIM)
+    answer = await browser.get(back.headers["location"])
+    assert answer.status_code == 403
+    assert not any("shop-console=" in c for c in answer.headers.get_list("set-cookie"))
+    assert (await browser.get("/console")).status_code == 302
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "", "code=x", "code=x&state=", "code=x&state=other", "error=access_denied&state=other",
+        "code=x&state=a&state=b",
+    ],
+)  # fmt: skip
+async def test_answers_nobody_asked_for(web: Web, query: str) -> None:
+    browser = web.browser()
+    await browser.get("/console/login")
+    assert (await browser.get(f"/console/callback?{query}")).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        ("code=forged&iss={iss}", 403),
+        ("code=forged", 400),
+        ("code=forged&iss=https%3A%2F%2Fevil.example", 400),
+        ("error=access_denied&iss={iss}", 403),
+    ],
+)
+async def test_answers_that_are_not_the_servers(web: Web, answer: str, status: int) -> None:
+    browser = web.browser()
+    sent = await browser.get("/console/login")
+    state = parse_qs(urlsplit(sent.headers["location"]).query)["state"][0]
+    query = answer.format(iss=web.url) + f"&state={state}"
+    done = await browser.get(f"/console/callback?{query}")
+    assert done.status_code == status
+    assert (await browser.get("/console")).status_code == 302
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://evil.example", "//evil.example", "/\\evil.example", "/console/../auth/logout",
+        "/console//evil.example", "javascript:alert(1)", "/console\r\nX: y", "/consoles", "",
+        "/console/login?back=/console", "/console/callback?code=x", "/console/audit#//x",
+        "/console/%2e%2e/x", "/console/changes",
+    ],
+)  # fmt: skip
+def test_nobody_is_sent_elsewhere(address: str) -> None:
+    assert frame.local(address) == "/console"
+
+
+@pytest.mark.parametrize(
+    "address", ["/console", "/console/audit?tool=x&cursor=ab_-", "/console/requests/apr_01m8"]
+)
+def test_pages_one_comes_back_to(address: str) -> None:
+    assert frame.local(address) == address
+
+
+async def test_a_session_ends(web: Web) -> None:
+    kim = await web.person()
+    assert (await kim.get()).status_code == 200
+    web.clock.forward(minutes=14)
+    assert (await kim.get()).status_code == 200
+    web.clock.forward(minutes=2)
+    assert (await kim.get()).status_code == 302
+    assert (await kim.browser.post("/console/verify", data={"csrf": "x"})).status_code == 401
+
+
+async def test_a_revoked_token_ends_the_session(web: Web) -> None:
+    kim = await web.person()
+    assert (await kim.get()).status_code == 200
+    del web.callers.callers[kim.token]
+    assert (await kim.get()).status_code == 302
+    web.callers.callers[kim.token] = web.caller(KIM)
+    assert (await kim.get()).status_code == 302
+
+
+@pytest.mark.parametrize("cookie", ["", "x", "a" * 43, "ä" * 43, "a" * 5_000])
+async def test_made_up_cookies(web: Web, cookie: str) -> None:
+    browser = web.browser()
+    headers = {"Cookie": f"shop-console={cookie}".encode()}
+    answer = await browser.get("/console", headers=headers)
+    assert answer.status_code == 302
+
+
+async def test_the_database_alone_opens_nothing(web: Web) -> None:
+    from sqlalchemy import select
+
+    from common.tables.console import ConsoleSession
+
+    kim = await web.person()
+    row = await web.look(lambda s: s.scalars(select(ConsoleSession)).one())
+    assert kim.token not in row.token
+    browser = web.browser()
+    browser.cookies.set("shop-console", row.id[:43])
+    assert (await browser.get("/console")).status_code == 302
+
+
+async def test_on_https_the_cookie_is_bound_to_the_host(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from common.settings import HttpSettings
+
+    http = HttpSettings.load({"SHOP_PUBLIC_URL": "https://shop.example", "SHOP_AUTH_SERVER": "1"})
+    async with a_web(tmp_path, http=replace(http)) as web:
+        browser = web.browser()
+        answer = await browser.get("/console/login")
+        cookie = answer.headers["set-cookie"]
+        assert cookie.startswith("__Host-shop-login-")
+        assert "; Secure" in cookie
+        assert answer.headers["strict-transport-security"]
+        kim = await web.person()
+        assert (await kim.get()).status_code == 200
+    assert settings_in(tmp_path).http.public_url == "http://127.0.0.1:8300"
+
+
+async def test_too_many_requests(web: Web) -> None:
+    from common.http.console.login import A_MINUTE
+    from common.http.console.sessions import REQUESTS_A_MINUTE
+
+    browser = web.browser()
+    codes = [(await browser.get("/console/login")).status_code for _ in range(A_MINUTE + 1)]
+    assert codes == [302] * A_MINUTE + [429]
+    kim = await web.person()
+
+    def busy(session: object) -> None:
+        from sqlalchemy import update
+
+        from common.tables.console import ConsoleSession
+
+        session.execute(update(ConsoleSession).values(hits=REQUESTS_A_MINUTE))  # type: ignore[attr-defined]
+
+    await web.shop.database.run("*", busy)
+    answer = await kim.get()
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "60")
+    web.clock.forward(minutes=1)
+    assert (await kim.get()).status_code == 200
+
+
+async def test_a_read_only_shop_has_no_console(tmp_path: Path) -> None:
+    async with a_web(tmp_path):
+        pass
+    from tests.support.shop import a_shop
+
+    async with a_shop(tmp_path, read_only=True) as shop:
+        import httpx2
+        from starlette.applications import Starlette
+
+        from common.http.console import routes
+        from tests.support.http import NamedCallers
+
+        app = Starlette(routes=routes(shop, NamedCallers()))
+        async with httpx2.AsyncClient(
+            base_url="http://127.0.0.1", transport=httpx2.ASGITransport(app=app)
+        ) as browser:
+            assert (await browser.get("/console")).status_code == 503
