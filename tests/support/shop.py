@@ -75,7 +75,8 @@ def _template() -> Path:
     return file
 
 
-def _begin(folder: Path) -> None:
+def begin(folder: Path) -> None:
+    """A database with the schema, where a folder has none."""
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "shop.db").exists():
         shutil.copyfile(_template(), folder / "shop.db")
@@ -110,7 +111,7 @@ async def a_shop(
     if "database_url" not in changes and os.environ.get("SHOP_TEST_SHOPS") == "roles":
         changes |= {"database_url": _walled_url(str(folder)), "database_roles": True}
     elif "database_url" not in changes:
-        _begin(folder)
+        begin(folder)
     shop = await Shop.open(settings_in(folder, **changes), clock=clock or MovingClock())
     try:
         yield shop
