@@ -136,7 +136,7 @@ def compose(
     crossing = CORSMiddleware(
         dispatch,
         allow_origins=list(http.allowed_origins),
-        allow_methods=["GET", "POST", "DELETE"],
+        allow_methods=["GET", "POST", "PUT", "DELETE"],
         allow_headers=["*"],
         expose_headers=["Mcp-Session-Id", "WWW-Authenticate", "Retry-After"],
         max_age=600,
