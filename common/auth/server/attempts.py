@@ -13,6 +13,7 @@ from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
 from common.errors import RateLimited
+from common.locks import one_at_a_time
 from common.tables.auth_server import AuthAttempt
 
 WINDOW: Final = timedelta(minutes=15)
@@ -62,6 +63,7 @@ def _keys(subject: str, address: str) -> list[tuple[str, str]]:
 
 
 def _row(session: Session, key: str, now: datetime) -> AuthAttempt:
+    one_at_a_time(session, f"auth-attempt {key}")  # a row not there yet cannot be locked
     row = session.get(AuthAttempt, key, with_for_update=True)
     if row is None:
         row = AuthAttempt(id=key, failures=0, since=now)

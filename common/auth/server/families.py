@@ -15,6 +15,7 @@ from common.auth.server.access import Access
 from common.auth.server.resources import narrowed
 from common.call import Actor
 from common.ids import new_id
+from common.locks import one_at_a_time
 from common.settings import Settings
 from common.tables.auth_server import AuthCode, AuthGrant, AuthToken, AuthUser
 
@@ -96,6 +97,7 @@ def deny(
 ) -> None:
     """Put one access token on the list of those no longer accepted."""
     issuer = settings.http.public_url
+    one_at_a_time(session, f"auth-deny {jti}")
     revocation.deny_token(
         session, now, issuer, jti, reason="revoked", by=issuer, expires_at=expires_at
     )
