@@ -15,6 +15,7 @@ from typing import Any, Final, Literal
 from mcp.server.caching import CacheHint
 from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.server.mcpserver import Context, MCPServer, RequestStateSecurity
+from mcp.server.stdio import stdio_server
 from mcp.shared.exceptions import MCPError
 from mcp.types import (
     CallToolResult,
@@ -43,6 +44,7 @@ from common.guard import Guard
 from common.incoming import Done, Reading, Request, Waiting
 from common.listening import Bus, Gate
 from common.notices import Notices
+from common.pipes import Watch, opened
 from common.scopes import of_domain
 from common.shop import LOCAL_ISSUER
 from common.toolset import Effect, ResourceSpec, Toolset, ToolSpec
@@ -99,6 +101,13 @@ class ShopServer(MCPServer[Any]):
         self._tools = [listing(spec) for spec in toolset.tools.values()]
         if toolset.completers:
             self.completion()(self._complete)  # type: ignore[no-untyped-call]
+
+    async def run_pipes(self, source: int, sink: int, begun: bytes, watch: Watch) -> None:
+        """Serve a host on two descriptors, beginning with bytes that were read before."""
+        lines, out = await opened(source, sink, begun, watch)
+        async with stdio_server(stdin=lines, stdout=out) as (read, write):
+            options = self._lowlevel_server.create_initialization_options()
+            await self._lowlevel_server.run(read, write, options)
 
     # -- tools ---------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from common.toolset import Toolset
+    from servers.front import Front
 
 DOMAINS = ("inventory", "orders", "logistics", "returns", "claims", "payments", "storefront")
 DESK = "desk"
@@ -31,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not chosen.http and chosen.server in (None, DESK):
         parser.error("name a server to start over stdio, or say --http")
     gc.disable()  # imports allocate much and free nothing
+    front = None if chosen.http else _front(chosen.server)
 
     import anyio
     from sqlalchemy.exc import DBAPIError
@@ -46,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if chosen.http:
             _serve_http(chosen.server, chosen.read_only)
         else:
-            anyio.run(_serve, chosen.server, chosen.read_only)
+            anyio.run(_serve, chosen.server, chosen.read_only, front)
     except ShopError as error:
         print(f"{error.message} {error.next}", file=sys.stderr)
         return 2
@@ -83,7 +85,14 @@ def _serve_http(domain: str | None, read_only: bool) -> None:
     serve(settings, partial(toolsets, served))
 
 
-async def _serve(domain: str, read_only: bool) -> None:
+def _front(domain: str) -> "Front | None":
+    from common.settings import Settings
+    from servers import front
+
+    return front.Front(domain, Settings.load().home) if front.usable() else None
+
+
+async def _serve(domain: str, read_only: bool, front: "Front | None") -> None:
     import common.server  # noqa: F401 - the SDK, while nothing is collected
     from common.settings import Settings
     from common.shop import opened
@@ -95,4 +104,8 @@ async def _serve(domain: str, read_only: bool) -> None:
     tools = import_module(f"servers.{domain}.tools").tools
     gc.enable()
     async with opened(settings) as shop:
-        await shop.server(tools).run_stdio_async()
+        server = shop.server(tools)
+        if front is None:
+            await server.run_stdio_async()
+        else:
+            await server.run_pipes(front.source, front.sink, front.stop(), front)

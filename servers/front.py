@@ -1,0 +1,195 @@
+"""Answers a host while the SDK is still being imported.
+
+A host asks every server the same things first: ``initialize`` or ``server/discover``, and lists.
+What the real server said to them is kept, for as long as neither its code nor the SDK changes, and
+the next start says it at once: a thread reads the host's lines, answers those, and keeps the
+others for the real server. Nothing but the standard library is imported here.
+"""
+
+import json
+import os
+import select
+import stat
+import sys
+import threading
+from pathlib import Path
+from typing import Any, Final
+
+NEW_ERA: Final = "2026-07-28"
+CHUNK: Final = 65_536
+MOST_WAITING: Final = 4 * 2**20  # bytes kept for the real server; more stays in the pipe
+MOST_ASKED: Final = 64
+LEARNT: Final = frozenset({
+    "initialize", "server/discover", "tools/list", "resources/list", "resources/templates/list",
+    "prompts/list",
+})  # fmt: skip
+_ROOT: Final = Path(__file__).resolve().parent.parent
+
+Answers = dict[str, dict[str, str]]
+"""By protocol version, then by method: a result as JSON text."""
+
+
+class Front:
+    """Owns the two ends of the host's pipe until the real server takes them over."""
+
+    def __init__(self, domain: str, folder: Path) -> None:
+        self._file = folder / f"opening-{domain}.json"
+        self._stamp = _stamp(domain)
+        self._answers: Answers = _kept(self._file, self._stamp)
+        self._version = ""
+        self._buffer = b""
+        self._waiting: list[bytes] = []
+        self._swallowed: set[str] = set()
+        self._asked: dict[str, tuple[str, str]] = {}
+        self._thread = threading.Thread(target=self._work, name="front", daemon=True)
+        self.source, self.sink = _claimed()
+        self._wake, self._waker = os.pipe()
+        self._thread.start()
+
+    def stop(self) -> bytes:
+        """Stop reading. What was read and not answered, for the real server to begin with."""
+        os.write(self._waker, b"x")
+        self._thread.join()
+        os.close(self._wake)
+        os.close(self._waker)
+        return b"".join(self._waiting) + self._buffer
+
+    def heard(self, line: str) -> None:
+        """A line that the real server is given: is it a question whose answer is worth keeping?"""
+        if len(self._asked) >= MOST_ASKED or len(line) > CHUNK:
+            return
+        try:
+            message = json.loads(line)
+        except ValueError:
+            return
+        if isinstance(message, dict) and isinstance(message.get("id"), int | str):
+            version, method = self._question(message)
+            if version and method not in self._answers.get(version, {}):
+                self._asked[json.dumps(message["id"])] = (version, method)
+
+    def said(self, text: str) -> bool:
+        """A line that the real server says. Whether the host was told already."""
+        if not self._asked and not self._swallowed:
+            return False
+        message = json.loads(text)
+        id = json.dumps(message.get("id"))
+        if "method" in message:
+            return False
+        if id in self._swallowed:
+            self._swallowed.discard(id)
+            return True
+        if id in self._asked:
+            version, method = self._asked.pop(id)
+            if isinstance(message.get("result"), dict):
+                self._keep(version, method, message["result"])
+        return False
+
+    def _work(self) -> None:
+        waiting = 0
+        while waiting <= MOST_WAITING:
+            ready, _, _ = select.select([self.source, self._wake], [], [])
+            if self._wake in ready:
+                return
+            chunk = os.read(self.source, CHUNK)
+            if not chunk:
+                return  # the real server finds the end of the pipe by itself
+            *lines, self._buffer = (self._buffer + chunk).split(b"\n")
+            for line in lines:
+                if not self._answer(line):
+                    self._waiting.append(line + b"\n")
+            waiting = sum(map(len, self._waiting)) + len(self._buffer)
+
+    def _answer(self, line: bytes) -> bool:
+        """Whether the host has its answer, and the real server need not see the line."""
+        try:
+            message = json.loads(line)
+        except ValueError:
+            return False
+        if not isinstance(message, dict) or not isinstance(message.get("id"), int | str):
+            return False
+        version, method = self._question(message)
+        result = self._answers.get(version, {}).get(method)
+        if result is None:
+            return False
+        id = json.dumps(message["id"])
+        _write(self.sink, f'{{"jsonrpc":"2.0","id":{id},"result":{result}}}\n'.encode())
+        if method == "initialize":
+            self._swallowed.add(id)
+        return method != "initialize"
+
+    def _question(self, message: dict[str, Any]) -> tuple[str, str]:
+        """The protocol version and the method of a question that is always answered the same;
+        no version for any other."""
+        method, params = message.get("method"), message.get("params") or {}
+        if method not in LEARNT or not isinstance(params, dict):
+            return "", ""
+        meta = params.get("_meta")
+        named = (
+            meta.get("io.modelcontextprotocol/protocolVersion") if isinstance(meta, dict) else ""
+        )
+        if method == "initialize":
+            self._version = str(params.get("protocolVersion", ""))
+            return self._version, method
+        if set(params) - {"_meta"} or (named and named != NEW_ERA):
+            return "", ""
+        return (NEW_ERA if named else self._version), method
+
+    def _keep(self, version: str, method: str, result: dict[str, Any]) -> None:
+        text = json.dumps(result, ensure_ascii=False, separators=(",", ":"))
+        self._answers.setdefault(version, {})[method] = text
+        draft = self._file.with_name(f".{self._file.name}.{os.getpid()}")
+        try:
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                json.dump({"stamp": self._stamp, "answers": self._answers}, file)
+            draft.replace(self._file)
+        except OSError:
+            return  # a folder that cannot be written costs the next start its head start
+
+
+def usable() -> bool:
+    """Whether input and output are what can be watched: pipes, sockets or terminals."""
+    kinds = [os.fstat(descriptor).st_mode for descriptor in (0, 1)]
+    known = all(stat.S_ISFIFO(k) or stat.S_ISSOCK(k) or stat.S_ISCHR(k) for k in kinds)
+    return known and sys.platform != "win32"
+
+
+def _kept(file: Path, stamp: list[Any]) -> Answers:
+    try:
+        found = json.loads(file.read_bytes())
+        return dict(found["answers"]) if found["stamp"] == stamp else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _stamp(domain: str) -> list[Any]:
+    """What changes when anything does that decides what a server says first."""
+    folders = (_ROOT / "servers" / domain, _ROOT / "common", _ROOT / "common" / "approvals")
+    files = [
+        (entry.name, entry.stat().st_mtime_ns, entry.stat().st_size)
+        for folder in folders
+        for entry in os.scandir(folder)
+        if entry.name.endswith(".py")
+    ]
+    sdk = [
+        os.path.getmtime(place)
+        for place in (os.path.join(path, "mcp") for path in sys.path)
+        if os.path.isdir(place)
+    ]
+    return [sys.version, str(_ROOT), sdk, [list(each) for each in sorted(files)]]
+
+
+def _claimed() -> tuple[int, int]:
+    """The host's pipes on descriptors of our own: whatever else in this process reads finds
+    nothing, and whatever prints lands on stderr."""
+    source, sink = os.dup(0), os.dup(1)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    return source, sink
+
+
+def _write(sink: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(sink, data) :]
