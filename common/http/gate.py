@@ -16,6 +16,11 @@ from mcp.server.auth.middleware.auth_context import auth_context_var
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from mcp.shared.inbound import (
+    ERROR_CODE_HTTP_STATUS,
+    InboundLadderRejection,
+    classify_inbound_request,
+)
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from starlette.types import Message, Receive, Scope, Send
 
@@ -116,7 +121,10 @@ class Gate:
         _check_type(named)
         raw = await body.read(receive, named.get(b"content-length"))
         message = body.parse(raw)
-        need = self.endpoint.needs.of(message, old_era=old_era)
+        try:
+            need = self.endpoint.needs.of(message, old_era=old_era)
+        except Refused as unknown:
+            raise (None if old_era else _disagreeing(message, named)) or unknown from None
         await self._authorize(caller, need)
         if old_era:
             self._check_session(message, named)
@@ -264,6 +272,19 @@ def _headers_once(headers: Headers) -> dict[bytes, bytes]:
                 raise plain(400, "header_twice", f"{name.decode('latin-1')} is given twice.")
         named.setdefault(name, value)
     return named
+
+
+def _disagreeing(message: dict[str, Any], named: dict[bytes, bytes]) -> Refused | None:
+    """What the server behind the gate would say first of headers that contradict the body."""
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in named.items()}
+    found = classify_inbound_request(message, headers=headers)
+    if not isinstance(found, InboundLadderRejection):
+        return None
+    status = ERROR_CODE_HTTP_STATUS.get(found.code, 400)
+    refusal = protocol(status, found.code, "headers", found.message, message.get("id"))
+    if found.data is not None:
+        refusal.body["error"]["data"] = found.data
+    return refusal
 
 
 def _check_type(named: dict[bytes, bytes]) -> None:

@@ -229,8 +229,12 @@ TABLE: dict[str, tuple[Build, int, Any]] = {
         said(routed("tools/destroy"), message("tools/destroy")), 404, -32601),
     "a tool that does not exist": (
         said(routed(name="rm"), message(name="rm", arguments={})), 400, -32602),
+    "a tool that does not exist, and another in the header": (
+        said(routed(), message(name="rm", arguments={})), 400, -32020),
+    "a method that does not exist, and another in the header": (
+        said(routed(), message("tools/destroy")), 400, -32020),
     "a tool's name that is a list": (
-        said(routed(), message(name=["peek"], arguments={})), 400, -32602),
+        said(routed(), message(name=["peek"], arguments={})), 400, -32020),
     "a path beside it": (with_path("/inventory/mcp/"), 404, None),
     "a path above it": (with_path("/x/../inventory/mcp"), 404, None),
     "a server that does not exist": (with_path("/nothing/mcp"), 404, None),
