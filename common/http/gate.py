@@ -125,10 +125,10 @@ class Gate:
             need = self.endpoint.needs.of(message, old_era=old_era)
         except Refused as unknown:
             raise (None if old_era else _disagreeing(message, named)) or unknown from None
+        await self.watch.admit(self.endpoint.domain, caller, need)
         await self._authorize(caller, need)
         if old_era:
             self._check_session(message, named)
-        await self.watch.admit(self.endpoint.domain, caller, need)
         single = not old_era and not need.streams
         manager = self.endpoint.single if single else self.endpoint.streaming
         endless = need.target == "subscriptions/listen"
@@ -142,8 +142,8 @@ class Gate:
         if not old_era or b"mcp-session-id" not in named or not self.endpoint.sessions:
             raise plain(405, "method", "Use POST; only a session has a stream.", allow="POST")
         need = Need(self._base, scope["method"])
-        await self._authorize(caller, need)
         await self.watch.admit(self.endpoint.domain, caller, need)
+        await self._authorize(caller, need)
         endless = scope["method"] == "GET"
         return _Passage(scope, receive, caller, self.endpoint.streaming, endless)
 

@@ -57,11 +57,8 @@ class Watching:
 
     async def admit(self, domain: str, caller: Caller, need: Need) -> None:
         """One bucket a caller, over all workers. Raises Refused."""
-        limits = getattr(self.shop.guard, "limits", None)
-        if limits is None:
-            return
         try:
-            await limits.take(caller.actor, "requests")
+            await self.shop.guard.limits.take(caller.actor, "requests")
         except RateLimited as error:
             wait = str(error.details.get("retry_after_s", 1))
             raise plain(429, "rate_limited", error.message, retry_after=wait) from None
