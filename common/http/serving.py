@@ -25,7 +25,7 @@ from common.toolset import Toolset
 log = logging.getLogger(__name__)
 
 GRACE_S: Final = 10
-KEEP_ALIVE_S: Final = 15
+KEEP_ALIVE_S: Final = 75  # longer than proxies keep theirs
 WORKER_STARTS_S: Final = 60
 MOST_CONNECTIONS: Final = 2_000
 

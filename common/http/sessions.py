@@ -36,11 +36,6 @@ class Sessions(StreamableHTTPSessionManager):
         )  # fmt: skip
         self._most_of_one = most_of_one
 
-    @property
-    def open(self) -> int:
-        """How many sessions there are."""
-        return len(self._server_instances)
-
     def _admit_session(
         self, requestor: AuthorizationContext | None
     ) -> StreamableHTTPServerTransport | None:

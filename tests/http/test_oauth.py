@@ -1,6 +1,11 @@
 """The whole OAuth dance of the official client, step-up included, in both eras, at two
 authorization servers: our own and one that is not ours."""
 
+import asyncio
+import json
+import os
+import pty
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -23,6 +28,7 @@ from common.shop import Shop
 from tests.support import auth_server, toy
 from tests.support import oidc as oidc_support
 from tests.support.http import free_port, remote
+from tests.support.node import node_environment, npm_install
 from tests.support.oidc import Oidc
 from tests.support.shop import a_shop, do, done
 
@@ -187,3 +193,88 @@ async def from_nothing_to_a_step_up(signing: Signing, mode: str) -> None:
         assert "inventory:write" in (kept.tokens[-1].scope or "").split()
         await done(client, "take", quantity=2)
         assert signing.visits == 2
+
+
+CLIENTS = {"sdk 1": ("1", "legacy"), "client 2 legacy": ("2", "legacy"), "client 2": ("2", "new")}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CLIENTS)
+async def test_npm_clients_sign_in_and_step_up(ours: Signing, node: list[str], name: str) -> None:
+    npm_install()
+    version, era = CLIENTS[name]
+    program = Path(__file__).parent.parent / "node" / "oauth_client.mjs"
+    process = await asyncio.create_subprocess_exec(
+        *node, str(program), version, ours.url, era, ours.redirect_uri, ours.client_id,
+        env=node_environment(), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        async with asyncio.timeout(100):
+            while line := await process.stdout.readline():
+                said = json.loads(line)
+                if "authorize" not in said:
+                    break
+                back = await ours.browser(said["authorize"])
+                process.stdin.write(json.dumps(back).encode() + b"\n")
+                ours.visits += 1
+            else:
+                raise AssertionError((await process.stderr.read()).decode()[-2_000:])
+            await process.wait()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert said == {"tools": said["tools"], "available": 1_000, "taken": 999}
+    assert ours.visits == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("era", ["legacy", "modern"])
+async def test_the_inspector_signs_in(
+    ours: Signing, inspector: list[str], tmp_path: Path, era: str
+) -> None:
+    """It wants a terminal to show where to sign in, and listens for the browser to come back."""
+    callback = f"http://127.0.0.1:{free_port()}/oauth/callback"
+    ours_end, its_end = pty.openpty()
+    command = [
+        *inspector, "--server-url", ours.url, "--transport", "http", "--protocol-era", era,
+        "--client-id", ours.client_id, "--callback-url", callback, "--format", "json",
+        "--method", "tools/call", "--tool-name", "peek",
+    ]  # fmt: skip
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=its_end, stdout=its_end, stderr=its_end, start_new_session=True,
+        env=node_environment() | {"HOME": str(tmp_path), "MCP_INSPECTOR_SECRET_STORE": "memory",
+                                  "BROWSER": "/bin/true", "DISPLAY": ""},
+    )  # fmt: skip
+    os.close(its_end)
+    said = ""
+    try:
+        async with asyncio.timeout(100):
+            while not (
+                found := re.search(r"http://[^\s\x00-\x1f]+/auth/authorize\?[^\s\x00-\x1f]+", said)
+            ):
+                said += await _read(ours_end)
+            back = await ours.browser(found[0])
+            async with httpx2.AsyncClient() as browser:
+                await browser.get(callback, params=back)
+            while more := await _read(ours_end):
+                said += more
+            assert await process.wait() == 0, said
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+        os.close(ours_end)
+    assert '"available":1000' in said.replace(" ", "").replace("\\", ""), said
+
+
+async def _read(terminal: int) -> str:
+    """What a program printed on its terminal; "" when it has gone."""
+    try:
+        return (await asyncio.to_thread(os.read, terminal, 65_536)).decode(errors="replace")
+    except OSError:
+        return ""
