@@ -1,0 +1,123 @@
+"""The demo shop with a client of each server, and everything in it that could be harmed."""
+
+import asyncio
+import hashlib
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from mcp import Client
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from clients.seeding import seed_demo
+from common.approvals.tools import offered_by
+from common.call import Actor, Call
+from common.completing import completing
+from common.shop import Shop
+from common.tables import tables
+from common.tables.spine import AuditRecord
+from common.toolset import Toolset, ToolSpec
+from servers.run import DOMAINS
+from tests.support.shop import MovingClock, a_shop, actor, connected, look
+
+SIX = tuple(name for name in DOMAINS if name != "storefront")
+# What a refused call may write: that it was refused, and what somebody asked a person for.
+RECORDS = {
+    "audit_record", "audit_head", "audit_payload", "access_record", "approval_request",
+    "stored_result",
+}  # fmt: skip
+
+
+@cache
+def toolset(domain: str) -> Toolset:
+    tools: Toolset = import_module(f"servers.{domain}.tools").tools
+    return completing(offered_by(tools))
+
+
+def every_tool() -> list[tuple[str, str]]:
+    return [(domain, name) for domain in SIX for name in toolset(domain).tools]
+
+
+def spec_of(domain: str, tool: str) -> ToolSpec:
+    return toolset(domain).tools[tool]
+
+
+class Unrationed:
+    """Every refusal is written down, so that they can be counted."""
+
+    def take(self, caller: str, at: float) -> int:
+        return 0
+
+
+@dataclass
+class Stand:
+    shop: Shop
+    clock: MovingClock
+    clients: dict[str, Client]
+    ids: dict[tuple[str, str], list[str]]
+
+    async def call(self, domain: str, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        result = await self.clients[domain].call_tool(tool, arguments)
+        found: Any = result.structured_content
+        assert isinstance(found, dict), (tool, arguments, result)
+        return found
+
+    async def harm(self) -> str:
+        """A digest of every row that is no record."""
+        return await look(self.shop, digest)
+
+    async def refusals(self) -> int:
+        query = select(func.count()).select_from(AuditRecord)
+        return await look(self.shop, lambda s: s.scalar(query)) or 0
+
+
+def digest(session: Session) -> str:
+    found = hashlib.sha256()
+    for name, kind in sorted(tables().items()):
+        if name not in RECORDS:
+            rows = session.execute(select(kind.__table__)).all()
+            found.update(repr((name, sorted(map(repr, rows)))).encode())
+    return found.hexdigest()
+
+
+async def _seed(folder: Path) -> None:
+    async with a_shop(folder) as shop:
+        await seed_demo(shop, days=4)
+
+
+def seeded(folder: Path) -> Path:
+    """A folder with the demo shop, to be copied."""
+    asyncio.run(_seed(folder))
+    return folder
+
+
+@asynccontextmanager
+async def standing(template: Path, folder: Path, who: Actor | None = None) -> AsyncIterator[Stand]:
+    """A copy of the demo shop. Nobody answers questions, so nothing above level 0 comes true."""
+    shutil.copytree(template, folder, dirs_exist_ok=True)
+    clock = MovingClock()
+    async with AsyncExitStack() as stack:
+        shop = await stack.enter_async_context(a_shop(folder, clock=clock))
+        shop.guard._ration = Unrationed()  # type: ignore[assignment]
+        clients = {
+            domain: await stack.enter_async_context(connected(shop, toolset(domain), who=who))
+            for domain in SIX
+        }
+        ids = await look(shop, lambda s: known_ids(s, clock))
+        yield Stand(shop, clock, clients, ids)
+
+
+def known_ids(session: Session, clock: MovingClock) -> dict[tuple[str, str], list[str]]:
+    """By server and argument, ids that exist: what the completers offer."""
+    found = {}
+    for domain in SIX:
+        for name, complete in toolset(domain).completers.items():
+            call = Call(actor(), session, clock.now, "", domain, "complete")
+            found[domain, name] = complete(call, "")[:40]
+    return found
