@@ -88,7 +88,7 @@ def digest(session: Session) -> str:
 
 async def _seed(folder: Path) -> None:
     async with a_shop(folder) as shop:
-        await seed_demo(shop, days=4)
+        await seed_demo(shop, days=2)
 
 
 def seeded(folder: Path) -> Path:

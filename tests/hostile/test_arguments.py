@@ -12,7 +12,7 @@ from common.errors import closed_codes
 from tests.hostile.schemas import FLOOD, Maker, wrong
 from tests.hostile.stand import SIX, Stand, every_tool, spec_of, standing
 
-ROUNDS = 8
+ROUNDS = 6
 EVERYWHERE = {"idempotency_key", "approval_id", "cursor", "limit"}
 CODES = set(closed_codes()) - {"internal_error"}
 BAD_URIS = (
@@ -58,8 +58,9 @@ def attempts(maker: Maker, domain: str, tool: str) -> Any:
     flooded = False
     for name, each in schema["properties"].items():
         values = list(wrong(name, each, defs))
-        if name in EVERYWHERE:  # one model behind all of them: three a tool, in turn
-            values = maker.random.sample(values, 3)
+        # Not all for each: the same types stand behind them, and the next tool draws others.
+        most = 2 if name in EVERYWHERE else 6
+        values = maker.random.sample(values, min(most, len(values)))
         for value in values:
             yield name, value, right | {name: value}
         if not flooded and each.get("type") == "string":
@@ -88,7 +89,7 @@ async def test_by_their_own_schemas(template: Path, tmp_path: Path, domain: str)
                 else:
                     done += 1
             stand.clock.forward(minutes=1)
-        assert done > 10, "some of it was allowed, or this tests nothing"
+        assert done > 5, "some of it was allowed, or this tests nothing"
         await ledgers_are_whole(stand)
 
 
