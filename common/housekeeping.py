@@ -15,6 +15,7 @@ from common.auth import revocation
 from common.call import Actor, Call
 from common.clock import Clock
 from common.database import Database, new_audit_id
+from common.paid_in import lapsed
 from common.settings import Settings
 from common.tables.spine import ApprovalRequest, OpenPending
 
@@ -42,7 +43,7 @@ class Housekeeping:
                 ApprovalRequest.state.in_(("pending", "approved")),
                 ApprovalRequest.expires_at <= now,
             )
-            return any(session.scalar(query.limit(1)) for query in (held, asked))
+            return any(session.scalar(query.limit(1)) for query in (held, asked, lapsed(now)))
 
         done = 0
         if await self.database.run("*", due, write=False):

@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 
 from common import funds, ledger
 from common.call import Call
@@ -24,6 +24,7 @@ from common.tables.payments import Payment, PaymentMethod, Refund
 
 # Card networks let an authorization go after about a week.
 AUTHORIZED_FOR: Final = timedelta(days=7)
+LAPSING: Final = ("authorized", *AWAITED)
 
 
 def authorize(
@@ -140,18 +141,20 @@ def expire_lapsed(call: Call, limit: int = 200) -> list[str]:
     """Close authorizations whose time has come, the oldest first, at most ``limit``; their orders
     are no longer authorized. Returns the payments' ids. Nobody has to wait for it: ``standing``
     says ``expired`` before."""
-    waiting = ("authorized", *AWAITED)
-    query = select(Payment.id).where(
-        Payment.status.in_(waiting), Payment.capture_before <= call.now
-    )
-    query = query.order_by(Payment.capture_before, Payment.id).limit(limit)
+    query = lapsed(call.now).order_by(Payment.capture_before, Payment.id).limit(limit)
     closed = []
     for payment_id in list(call.session.scalars(query)):
         payment = locked(call, payment_id)
-        if payment.status in waiting:  # nobody was quicker
+        if payment.status in LAPSING:  # nobody was quicker
             void(call, payment)
             closed.append(payment.id)
     return closed
+
+
+def lapsed(now: datetime) -> Select[str]:
+    """Ids of authorizations whose time is over. A provider may have given them less than the
+    ledger's pending transfer has."""
+    return select(Payment.id).where(Payment.status.in_(LAPSING), Payment.capture_before <= now)
 
 
 def payer(

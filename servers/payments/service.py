@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, or_, select
+from sqlalchemy import ColumnElement, and_, not_, or_, select
 
 from common import funds, paid
 from common.accounts import Balance
@@ -75,7 +75,10 @@ def whole(call: Call, payment_id: str) -> Whole:
     payment = call.get(Payment, payment_id, next="search_payments finds it by order or customer.")
     session = call.session
     unsettled = select(Outbox).where(
-        Outbox.target_type == "payment", Outbox.target_id == payment.id, Outbox.state != "done"
+        Outbox.target_type == "payment",
+        Outbox.target_id == payment.id,
+        Outbox.state != "done",
+        _open_matter(),
     )
     return Whole(
         figures(call, [payment])[0],
@@ -134,8 +137,14 @@ def methods(
 
 def unsettled(call: Call, cursor: str | None, limit: int) -> tuple[list[Outbox], str | None]:
     """What a provider still owes an answer to, or refused, the oldest first."""
-    query = select(Outbox).where(Outbox.port == "gateway", Outbox.state != "done")
+    query = select(Outbox).where(Outbox.port == "gateway", Outbox.state != "done", _open_matter())
     return page(call.session, query, [Outbox.created_at, Outbox.id], cursor, limit)
+
+
+def _open_matter() -> ColumnElement[bool]:
+    """A card that was declined is an answer, and stands on the payment."""
+    declined = select(Payment.id).where(Payment.status == "declined")
+    return not_(and_(Outbox.kind == "authorize", Outbox.target_id.in_(declined)))
 
 
 def day(text: str, field: str, *, after: bool = False) -> datetime:

@@ -31,6 +31,8 @@ class Asked:
     quantity: int | None = None
     reason: str = "unwanted"
     exchange_sku: str | None = None
+    # The shop wants it back: neither window nor final sale stands in the way.
+    recalled: bool = False
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,7 @@ def _verdict(
     ends = None
     if policy is not None and line.delivered_at is not None:
         ends = line.delivered_at + timedelta(days=policy.window_days)
-    rule = _rule(call, line, product, policy, ends, left, quantity)
+    rule = _rule(call, line, product, policy, ends, left, quantity, recalled=asked.recalled)
     value = 0
     if 0 < quantity <= left:
         # A share of the line that ends where the next one begins: the shares add up to the line.
@@ -169,6 +171,8 @@ def _rule(
     ends: datetime | None,
     left: int,
     quantity: int,
+    *,
+    recalled: bool,
 ) -> str:
     if line.status not in ("delivered", "returned"):
         return f"it is not delivered (it is {line.status})."
@@ -176,6 +180,8 @@ def _rule(
         return "all of it has been returned, or is on its way back."
     if not 0 < quantity <= left:
         return f"only {left} units of it are left to return."
+    if recalled:
+        return "within a recall: it comes back whatever the policy says."
     if policy is None or ends is None:
         return "the shop has no return policy for it."
     if policy.final_sale or product.final_sale:

@@ -7,6 +7,7 @@ from common.money import Money
 from common.tables.returns import Return
 from common.wire import Result
 from servers.returns.eligibility import Verdict, standing
+from servers.returns.recalling import Recalled
 from servers.returns.service import Whole
 
 
@@ -195,3 +196,15 @@ _NEXT = {
     "dispositioned": "settle_return.",
     "returnless": "settle_return; the customer keeps the goods.",
 }
+
+
+class RecallReturns(Result):
+    lot_id: str
+    count: int
+    waiting: int
+    returns: list[ReturnRow]
+
+    @classmethod
+    def of(cls, found: Recalled, now: datetime) -> "RecallReturns":
+        rows = [ReturnRow.of(rma, now) for rma in found.opened]
+        return cls(lot_id=found.lot.id, count=len(rows), waiting=found.waiting, returns=rows)

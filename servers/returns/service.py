@@ -167,7 +167,7 @@ def _eligible(call: Call, order_id: str, asked: Sequence[Asked]) -> tuple[Order,
     eligibility.require(verdicts)
     most = min((v.policy.most_open_per_order for v in verdicts
                 if v.policy and v.policy.most_open_per_order), default=None)  # fmt: skip
-    if most is not None:
+    if most is not None and not any(each.recalled for each in asked):
         before = eligibility.open_returns(call, order.id)
         if len(before) >= most:
             raise RuleViolation(

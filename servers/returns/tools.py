@@ -12,9 +12,9 @@ from common.tables.orders import Order
 from common.tables.returns import RETURN_STATES, Return
 from common.toolset import Effect, Toolset
 from common.wire import Args, Count, Cursor, Identifier, Limit, Line, Note, Sku, Units
-from servers.returns import eligibility, handling, service, settling
+from servers.returns import eligibility, handling, recalling, service, settling
 from servers.returns.eligibility import Asked
-from servers.returns.results import Eligibility, ReturnList, ReturnRow, ReturnView
+from servers.returns.results import Eligibility, RecallReturns, ReturnList, ReturnRow, ReturnView
 
 tools = Toolset(
     "returns",
@@ -208,6 +208,16 @@ def settle_return(call: Call, return_id: Identifier) -> ReturnView:
     """Settle an inspected return once, as was agreed: refund, store credit, or send the exchange
     and settle the difference."""
     return ReturnView.whole(settling.settle(call, return_id), call.now)
+
+
+@tools.tool(scope=Scope.RETURNS_WRITE, effect=Effect.CREATES)
+def request_recall_returns(
+    call: Call, sku: Sku, lot: Identifier, most: Annotated[int, Field(ge=1, le=50)] = 20
+) -> RecallReturns:
+    """Call a recalled lot back: open and authorize a return for each order that was sent some of
+    it, whatever window or final sale says. First inventory.recall_lot. While `waiting` is not 0,
+    call again."""
+    return RecallReturns.of(recalling.open_returns(call, sku, lot, most), call.now)
 
 
 @tools.resource("returns://return/{return_id}", scope=Scope.RETURNS_READ)

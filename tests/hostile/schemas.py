@@ -115,6 +115,17 @@ class Maker:
             return self.random.choice(NO_SUCH if is_id(schema) else NASTY_TEXT)
         return self.right(name, schema, defs, full=True)
 
+    def odd(self, schema: Schema, defs: Schema) -> dict[str, Any]:
+        """Everything as it should be, but for one argument as often as not."""
+        found = self.group(schema, defs, full=True)
+        found.pop("idempotency_key", None)
+        found.pop("approval_id", None)
+        names = [name for name in schema["properties"] if name not in ("cursor", "approval_id")]
+        if names and self.random.random() < 0.6:
+            name = self.random.choice(names)
+            found[name] = self.wild(name, schema["properties"][name], defs)
+        return found
+
     def _text(self, name: str, schema: Schema) -> str:
         known = self.ids.get((self.domain, name))
         if known:

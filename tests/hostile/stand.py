@@ -24,7 +24,7 @@ from common.tables import tables
 from common.tables.spine import AuditRecord
 from common.toolset import Toolset, ToolSpec
 from servers.run import DOMAINS
-from tests.support.shop import MovingClock, a_shop, actor, connected, look
+from tests.support.shop import MovingClock, Person, a_shop, actor, connected, look
 
 SIX = tuple(name for name in DOMAINS if name != "storefront")
 # What a refused call may write: that it was refused, and what somebody asked a person for.
@@ -98,15 +98,20 @@ def seeded(folder: Path) -> Path:
 
 
 @asynccontextmanager
-async def standing(template: Path, folder: Path, who: Actor | None = None) -> AsyncIterator[Stand]:
-    """A copy of the demo shop. Nobody answers questions, so nothing above level 0 comes true."""
+async def standing(
+    template: Path, folder: Path, who: Actor | None = None, person: Person | None = None
+) -> AsyncIterator[Stand]:
+    """A copy of the demo shop. Without a person nobody answers questions, so nothing above level 0
+    comes true."""
     shutil.copytree(template, folder, dirs_exist_ok=True)
     clock = MovingClock()
     async with AsyncExitStack() as stack:
         shop = await stack.enter_async_context(a_shop(folder, clock=clock))
         shop.guard._ration = Unrationed()  # type: ignore[assignment]
         clients = {
-            domain: await stack.enter_async_context(connected(shop, toolset(domain), who=who))
+            domain: await stack.enter_async_context(
+                connected(shop, toolset(domain), who=who, person=person)
+            )
             for domain in SIX
         }
         ids = await look(shop, lambda s: known_ids(s, clock))
