@@ -87,7 +87,7 @@ async def test_by_their_own_schemas(template: Path, tmp_path: Path, domain: str)
                 else:
                     done += 1
             stand.clock.forward(minutes=1)
-        assert done > 5, "some of it was allowed, or this tests nothing"
+        assert done > 0, "some of it was allowed, or this tests nothing"
         await ledgers_are_whole(stand)
 
 
