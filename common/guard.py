@@ -218,7 +218,13 @@ class Guard:
             attempt.approval = {
                 "id": asked.id, "level": asked.level, "digest": asked.digest
             }  # fmt: skip
-            attempt.append(session, "pending", None)
+            if asked.created_at == attempt.now:
+                attempt.append(session, "pending", None)
+            else:  # asked before: as with refusals, a flood of it fills no log
+                left_out = self._ration.take(request.actor.id, attempt.started)
+                if left_out is not None:
+                    attempt.suppressed = left_out
+                    attempt.append(session, "pending", None)
             return Waiting.of(asked)
 
         return await self.database.run("approvals", work, audit_id=attempt.audit_id)

@@ -1,19 +1,29 @@
 """shop approver: who may decide."""
 
-from typing import Annotated
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any, TypeVar
 
 import typer
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from clients.commands.common import Json, person, recorded, say_json, table, with_shop
+from clients.commands.common import (
+    Json,
+    person,
+    recorded,
+    refusal_recorded,
+    say_json,
+    table,
+    with_shop,
+)
 from clients.commands.secrets import ask_passphrase
 from common.approvals import approvers
 from common.call import Call
 from common.clock import stamp
-from common.errors import InvalidParameters
+from common.errors import InvalidParameters, ShopError
 from common.shop import Shop
 from common.tables.spine import Approver
 
+T = TypeVar("T")
 Subject = Annotated[str, typer.Argument(help="Who: a subject such as an e-mail address.")]
 By = Annotated[str, typer.Option("--by", help="An approver who vouches, by subject.")]
 
@@ -48,7 +58,10 @@ def enroll(subject: Subject, name: Annotated[str, typer.Option()] = "", by: By =
 
         return await recorded(shop, person(by or subject), "approver_enroll", added)
 
-    typer.echo(f"{with_shop(work).subject} may now decide approvals.")
+    async def on_record(shop: Shop) -> Approver:
+        return await _refusals_recorded(shop, by or subject, "approver_enroll", work)
+
+    typer.echo(f"{with_shop(on_record).subject} may now decide approvals.")
 
 
 def list_all(as_json: Json = False) -> None:
@@ -82,8 +95,21 @@ def revoke(subject: Subject, by: By) -> None:
 
         await recorded(shop, person(by), "approver_revoke", revoked)
 
-    with_shop(work)
+    async def on_record(shop: Shop) -> None:
+        await _refusals_recorded(shop, by, "approver_revoke", work)
+
+    with_shop(on_record)
     typer.echo(f"{subject} may no longer decide.")
+
+
+async def _refusals_recorded(
+    shop: Shop, subject: str, tool: str, work: Callable[[Shop], Coroutine[Any, Any, T]]
+) -> T:
+    try:
+        return await work(shop)
+    except ShopError as error:
+        await refusal_recorded(shop, person(subject), tool, error)
+        raise
 
 
 async def _voucher(shop: Shop, by: str) -> Ed25519PrivateKey | None:

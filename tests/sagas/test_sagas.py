@@ -103,6 +103,30 @@ async def test_shipping_consumes_the_stock_and_captures_the_money(town: Town):
     await town.books(order["order_id"])
 
 
+async def test_what_is_paid_in_part_does_not_leave_the_house(town: Town):
+    order = await town.order(quantity=3)
+    await town.provider_answers()
+    id = order["order_id"]
+    await town.do("orders", "release_to_fulfilment", order_id=id)
+    made = await town.do(
+        "logistics", "create_shipment", order_id=id, carrier="post", service="standard"
+    )
+    await town.do("payments", "void_payment", payment_id=order["payment_ids"][0])
+    await town.do("payments", "authorize_payment", order_id=id, amount_minor=LAMP_MINOR)
+    await town.provider_answers()
+    leaving = {
+        "shipment_id": made["shipment_id"], "status": "picked_up", "event_id": "evt-left",
+        "occurred_at": stamp(town.clock.now),
+    }  # fmt: skip
+    refused = await town.refused("logistics", "record_tracking_event", "rule_violation", **leaving)
+    assert refused["details"]["taken_minor"] == LAMP_MINOR
+    assert (await status(town, order))[1] == "authorized", "and nothing of it was taken"
+    await town.do("payments", "authorize_payment", order_id=id)
+    await town.provider_answers()
+    await town.do("logistics", "record_tracking_event", **leaving)
+    assert (await status(town, order))[1:] == ("captured", "shipped")
+
+
 # 3. Return: receive → inspect → restock → refund once.
 
 
