@@ -16,8 +16,23 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, CursorResult, bindparam, delete, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    CursorResult,
+    DateTime,
+    LargeBinary,
+    String,
+    TextClause,
+    bindparam,
+    delete,
+    insert,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
 from common.audit.redact import bounded, masked
@@ -58,6 +73,8 @@ def append(
     said.pop("args_commit", None)
     session.flush()
     connection = session.connection()
+    if connection.dialect.name == "postgresql":
+        return _at_once(connection, _chain_of(session, audit_id), audit_id, now, said, payload)
     if payload:
         said["args_commit"] = _set_aside(connection, audit_id, payload)
     content = canonical(said)
@@ -68,6 +85,30 @@ def append(
     connection.execute(_ADD, row | after._asdict())
     connection.execute(_MOVE, {"of": chain, "to_seq": after.seq, "to_h": after.h})
     return after
+
+
+def _at_once(
+    connection: Connection,
+    chain: int,
+    audit_id: str,
+    now: datetime,
+    said: dict[str, Any],
+    payload: dict[str, Any] | None,
+) -> Head:
+    """All of it in one statement: the head is locked for no round trip but the commit's."""
+    values: dict[str, Any] = {"of": chain, "id": audit_id, "at": now}
+    if payload:
+        kept, salt = masked(bounded(payload)), os.urandom(32)
+        said["args_commit"] = commitment(salt, kept)
+        values |= {"salt": salt, "payload": kept}
+    values["content"] = canonical(said)
+    statement = _ADD_ASIDE if payload else _ADD_ALONE
+    found = connection.execute(statement, values).one_or_none()
+    if found is None:
+        begin = postgresql.insert(AuditHead).on_conflict_do_nothing()
+        connection.execute(begin, {"chain": chain, "seq": 0, "h": START})
+        found = connection.execute(statement, values).one()
+    return Head(int(found.chain), int(found.seq), str(found.h))
 
 
 def erase(session: Session, audit_ids: Iterable[str]) -> int:
@@ -133,20 +174,17 @@ def _chain_of(session: Session, audit_id: str) -> int:
 
 
 def _locked(connection: Connection, chain: int) -> Head:
-    """The chain's head, locked until the transaction ends; begun if the chain is new."""
+    """The chain's head, begun if the chain is new. A write transaction of SQLite is lock enough."""
     found = connection.execute(_HEAD, {"of": chain}).one_or_none()
     if found is None:
-        insert_into = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-        begin = insert_into(AuditHead).on_conflict_do_nothing()
+        begin = sqlite.insert(AuditHead).on_conflict_do_nothing()
         connection.execute(begin, {"chain": chain, "seq": 0, "h": START})
         found = connection.execute(_HEAD, {"of": chain}).one()
     return Head(chain, found.seq, found.h)
 
 
 # Built once: a record is written with every change, and building costs more than running.
-_HEAD: Final = (
-    select(AuditHead.seq, AuditHead.h).where(AuditHead.chain == bindparam("of")).with_for_update()
-)
+_HEAD: Final = select(AuditHead.seq, AuditHead.h).where(AuditHead.chain == bindparam("of"))
 _MOVE: Final = (
     update(AuditHead)
     .where(AuditHead.chain == bindparam("of"))
@@ -154,3 +192,31 @@ _MOVE: Final = (
 )
 _ADD: Final = insert(AuditRecord)
 _ASIDE: Final = insert(AuditPayload)
+
+
+def _one_statement(aside: str) -> TextClause:
+    """The hash as ``_hash`` makes it. A writer that waited for the head computes it from the head
+    it then finds, as PostgreSQL evaluates an update anew on the row that was changed meanwhile."""
+    return text(
+        "WITH moved AS ("
+        " UPDATE audit_head SET seq = seq + 1, prev = h, h = encode(sha256("
+        "  decode('00', 'hex') || int4send(CAST(chain AS int)) || int8send(seq + 1)"
+        "  || decode(h, 'hex') || :content), 'hex')"
+        " WHERE chain = :of RETURNING chain, seq, h, prev"
+        "), added AS ("
+        " INSERT INTO audit_record (id, chain, seq, at, record, prev, h)"
+        " SELECT :id, chain, seq, :at, CAST(convert_from(:content, 'UTF8') AS jsonb), prev, h"
+        f" FROM moved){aside} SELECT chain, seq, h FROM moved"
+    ).bindparams(
+        bindparam("of", type_=BigInteger()),
+        bindparam("id", type_=String()),
+        bindparam("at", type_=DateTime(timezone=True)),
+        bindparam("content", type_=LargeBinary()),
+    )
+
+
+_ADD_ALONE: Final = _one_statement("")
+_ADD_ASIDE: Final = _one_statement(
+    ", aside AS (INSERT INTO audit_payload (audit_id, salt, payload)"
+    " SELECT :id, :salt, :payload FROM moved)"
+).bindparams(bindparam("salt", type_=LargeBinary()), bindparam("payload", type_=JSONB()))
