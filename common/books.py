@@ -12,6 +12,7 @@ Side = Literal["debit", "credit", "none"]
 
 UNITS: Final = "units"
 MONEY: Final = "money"
+POINTS: Final = "points"
 EVERY_DOMAIN: Final = "*"
 
 # Which balance of an account may not go below zero: see common.tables.spine.Account.
@@ -28,6 +29,7 @@ SIDES: Final[dict[str, dict[str, Side]]] = {
         "clearing": "none", "bank": "none", "held": "none", "goodwill": "none", "fees": "none",
         "dispute_losses": "none", "claims": "none", "write_off": "none", "opening": "none",
     },
+    POINTS: {"member": "credit", "issued": "none", "redeemed": "none", "lapsed": "none"},
 }  # fmt: skip
 
 STATUSES: Final = frozenset(name for name, side in SIDES[UNITS].items() if side == "debit")
@@ -119,6 +121,14 @@ ENTRIES: Final[dict[str, Entry]] = {
     "dispute_won": _entry("disputed", "payment", "payments"),
     "fee": _entry("fees", "clearing", "payments"),
     "payout": _entry("bank", "clearing", "payments"),
+    # points of members
+    "points_earn": _entry("issued", "member", "storefront"),
+    "points_hold": _entry(
+        "member", "redeemed", "storefront", posts_as="points_redeem", voids_as="points_return"
+    ),
+    "points_redeem": _entry("member", "redeemed", "storefront", resolves=True),
+    "points_return": _entry("member", "redeemed", "storefront", resolves=True),
+    "points_lapse": _entry("member", "lapsed", "storefront"),
     # both: what an import brings along; and what every domain may find lapsed
     "opening": _entry(
         " ".join({**SIDES[UNITS], **SIDES[MONEY]}), " ".join({**SIDES[UNITS], **SIDES[MONEY]}),

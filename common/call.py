@@ -25,6 +25,8 @@ class Actor:
     client: str
     scopes: frozenset[str]
     machine: bool = False
+    # Of the person, only where the issuer says that it verified it.
+    email: str = ""
 
     @property
     def id(self) -> str:

@@ -120,6 +120,11 @@ class Database:
         if self._file is not None:
             await self._file.close()
 
+    @property
+    def engine(self) -> Engine:
+        """For what is said of this database in this process, never for a transaction."""
+        return self._core()
+
     def _core(self) -> Engine:
         return self._file.engine if self._file is not None else self._engine("*").sync_engine
 

@@ -7,7 +7,7 @@ from typing import Final
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from common import idempotency, ledger, limits, paid
+from common import checking_out, idempotency, ledger, limits, paid
 from common.approvals import requests
 from common.audit import anchors, chain
 from common.audit.records import FORM
@@ -43,7 +43,8 @@ class Housekeeping:
                 ApprovalRequest.state.in_(("pending", "approved")),
                 ApprovalRequest.expires_at <= now,
             )
-            return any(session.scalar(query.limit(1)) for query in (held, asked, lapsed(now)))
+            queries = (held, asked, lapsed(now), *checking_out.due_queries(now))
+            return any(session.scalar(query.limit(1)) for query in queries)
 
         done = 0
         if await self.database.run("*", due, write=False):
@@ -71,7 +72,8 @@ class Housekeeping:
         now = self.clock()
         actor = Actor("shop", "housekeeping", "shop", frozenset(), machine=True)
         call = Call(actor, session, now, audit_id, "housekeeping", "expire")
-        done = len(paid.expire_lapsed(call, BATCH)) + len(ledger.expire_due(call, BATCH))
+        done = checking_out.sweep(call, BATCH)  # while what it holds can still be let go
+        done += len(paid.expire_lapsed(call, BATCH)) + len(ledger.expire_due(call, BATCH))
         for moved in requests.expire_due(session, now, BATCH):
             call.effect("expire", "approval_request", moved.request_id)
             done += 1

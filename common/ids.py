@@ -19,7 +19,8 @@ PREFIXES: Final = {
     "driver": "drv", "vehicle": "veh", "product": "prd", "outbox": "out", "note": "not",
     "supplier": "sup", "member": "mem", "checkout": "chk", "run": "run", "payout": "pyo",
     "settlement": "stl", "plan": "pln", "user": "usr", "client": "cli", "grant": "grt",
-    "token": "tok", "api_key": "apk",
+    "token": "tok", "api_key": "apk", "award": "awd",
+    "promotion_use": "use",
 }  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from common import funds
 from common.call import Call
 from common.errors import InsufficientFunds
 from common.paid_back import refund, refund_order
-from common.paid_in import authorize, capture, charge, expire_lapsed, payer, void
+from common.paid_in import authorize, belongs_to, capture, charge, expire_lapsed, payer, void
 from common.paid_state import (
     AWAITED,
     locked,
@@ -131,8 +131,8 @@ def _shrink(call: Call, pending: list[Payment], amount: int) -> Payment:
 
 
 __all__ = [
-    "authorize", "capture", "charge", "expire_lapsed", "issue_credit", "locked", "method_account",
-    "method_words", "net_paid", "payment_status", "payments_of", "refresh", "refresh_order",
-    "refund", "refund_order", "refundable", "settle_difference", "standing", "store_credit_method",
-    "stored_value", "void",
+    "authorize", "belongs_to", "capture", "charge", "expire_lapsed", "issue_credit", "locked",
+    "method_account", "method_words", "net_paid", "payer", "payment_status", "payments_of",
+    "refresh", "refresh_order", "refund", "refund_order", "refundable", "settle_difference",
+    "standing", "store_credit_method", "stored_value", "void",
 ]  # fmt: skip

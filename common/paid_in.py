@@ -157,6 +157,20 @@ def lapsed(now: datetime) -> Select[str]:
     return select(Payment.id).where(Payment.status.in_(LAPSING), Payment.capture_before <= now)
 
 
+def belongs_to(call: Call, payment_id: str, order_id: str) -> None:
+    """A payment authorized before its order was placed is that order's from now on. Raises
+    RuleViolation unless it is authorized, nobody else's, and for exactly what the order costs."""
+    payment, order = locked(call, payment_id), call.get(Order, order_id)
+    status = standing(payment, call.now)
+    fits = payment.customer_id == order.customer_id and payment.currency == order.currency
+    if not fits or payment.order_id is not None or payment.amount_minor != order.total_minor:
+        raise RuleViolation(f"Payment {payment.id} was not made for this order.")
+    if status != "authorized":
+        raise RuleViolation(f"Payment {payment.id} is {status}.", details={"status": status})
+    payment.order_id, payment.position = order.id, next_position(call, order.id)
+    refresh(call, payment)
+
+
 def payer(
     call: Call, order_id: str | None, customer_id: str, method_id: str, currency: str
 ) -> PaymentMethod:

@@ -34,7 +34,9 @@ class NewOrder:
     """What is to be placed. ``discount_minor`` is spread over the lines by largest remainder.
     ``credit_minor`` is what was paid already, with the goods an exchange brings back: it is taken
     off the total, tax included, at most all of it. ``agreed``: promised before, so that what is
-    no longer sold may still go."""
+    no longer sold may still go. ``named_discounts``: (code, label, amount) of what the lines'
+    discounts are made of. ``payment_id``: authorized already, for exactly the total.
+    ``tax_at``: when the rates were agreed, if not now."""
 
     customer_id: str
     lines: Sequence[NewLine]
@@ -46,6 +48,9 @@ class NewOrder:
     credit_minor: int = 0
     credit_code: str = ""
     agreed: bool = False
+    named_discounts: Sequence[tuple[str, str, int]] = ()
+    payment_id: str | None = None
+    tax_at: datetime | None = None
     shipping_minor: int = 0
     shipping_service: str | None = None
     ship_by: datetime | None = None
@@ -73,6 +78,44 @@ class _Priced:
         return self.price * self.line.quantity - self.discount
 
 
+@dataclass(frozen=True)
+class Priced:
+    """What an order would come to. ``tax_minor`` is tax on top; ``taxes`` has every rate with its
+    amount, on top or inside."""
+
+    lines: list[_Priced]
+    currency: str
+    subtotal_minor: int
+    discount_minor: int
+    shipping_minor: int
+    tax_minor: int
+    taxes: list[tuple[TaxRate, int]]
+
+    @property
+    def total_minor(self) -> int:
+        return self.subtotal_minor - self.discount_minor + self.shipping_minor + self.tax_minor
+
+
+def priced(call: Call, new: NewOrder) -> Priced:
+    """Prices, discounts and taxes, nothing written: what ``place`` will charge, credit aside.
+    Raises NotFound, InvalidParameters, RuleViolation."""
+    lines = _price(call, new)
+    taxes: dict[str, tuple[TaxRate, int]] = {}
+    for item in lines:
+        if item.rate is not None:
+            before = taxes[item.rate.id][1] if item.rate.id in taxes else 0
+            taxes[item.rate.id] = (item.rate, before + item.tax)
+    return Priced(
+        lines=lines,
+        currency=lines[0].variant.currency,
+        subtotal_minor=sum(item.price * item.line.quantity for item in lines),
+        discount_minor=sum(item.discount for item in lines),
+        shipping_minor=new.shipping_minor,
+        tax_minor=sum(amount for rate, amount in taxes.values() if not rate.included),
+        taxes=list(taxes.values()),
+    )
+
+
 def place(call: Call, new: NewOrder) -> Order:
     """Place the order, all of it or nothing.
 
@@ -81,24 +124,25 @@ def place(call: Call, new: NewOrder) -> Order:
     RuleViolation (not sellable, mixed currencies), InsufficientStock, InsufficientFunds.
     """
     customer = call.get(Customer, new.customer_id)
-    priced = _price(call, new)
-    currency = priced[0].variant.currency
-    warehouse_id = new.warehouse_id or _warehouse(call, new.lines)
+    cost = priced(call, new)
+    warehouse_id = new.warehouse_id or warehouse_for(call, new.lines)
     call.get(Warehouse, warehouse_id)
-    order = _order(call, new, customer, priced, currency, warehouse_id)
-    for position, item in enumerate(priced):
+    order = _order(call, new, customer, cost, warehouse_id)
+    for position, item in enumerate(cost.lines):
         line = _line(call, order, item, position)
         reservation = reserving.reserve(
             call, item.line.sku, warehouse_id, item.line.quantity,
             source="order", source_id=order.id,
         )  # fmt: skip
         line.reservation_id, line.status = reservation.id, "allocated"
-    _adjustments(call, order, new, priced)
-    happened(call, order.id, "placed", f"{len(priced)} lines")
-    if new.payment_method_id and order.total_minor:
+    _adjustments(call, order, new, cost)
+    happened(call, order.id, "placed", f"{len(cost.lines)} lines")
+    if new.payment_id is not None:
+        paid.belongs_to(call, new.payment_id, order.id)
+    elif new.payment_method_id and order.total_minor:
         paid.authorize(
             call, order_id=order.id, customer_id=customer.id, method_id=new.payment_method_id,
-            amount_minor=order.total_minor, currency=currency,
+            amount_minor=order.total_minor, currency=cost.currency,
         )  # fmt: skip
     call.session.flush()
     return order
@@ -128,7 +172,7 @@ def _price(call: Call, new: NewOrder) -> list[_Priced]:
             "discount_minor", new.discount_minor, "not more than the lines"
         )
     shares = allocate(new.discount_minor, nets)
-    rates = rates_at(call, new.ship_to, call.now)
+    rates = rates_at(call, new.ship_to, new.tax_at or call.now)
     return [
         _taxed(_Priced(line, variant, product, price, line.discount_minor + share, 0, None), rates)
         for (line, variant, product, price), share in zip(found, shares, strict=True)
@@ -176,7 +220,7 @@ def tax_of(net: int, rate: TaxRate) -> int:
     return (2 * net * rate.rate_bps + base) // (2 * base)
 
 
-def _warehouse(call: Call, lines: Sequence[NewLine]) -> str:
+def warehouse_for(call: Call, lines: Sequence[NewLine]) -> str:
     """The warehouse that has every unit; the one with most to spare if several have."""
     needed: dict[str, int] = {}
     for line in lines:
@@ -202,26 +246,20 @@ def _warehouse(call: Call, lines: Sequence[NewLine]) -> str:
     return best
 
 
-def _order(
-    call: Call, new: NewOrder, customer: Customer, priced: list[_Priced], currency: str, where: str
-) -> Order:
-    subtotal = sum(item.price * item.line.quantity for item in priced)
-    discount = sum(item.discount for item in priced)
-    tax = sum(item.tax for item in priced if item.rate is not None and not item.rate.included)
-    gross = subtotal - discount + new.shipping_minor + tax
-    credit = max(0, min(new.credit_minor, gross))
+def _order(call: Call, new: NewOrder, customer: Customer, cost: Priced, where: str) -> Order:
+    credit = max(0, min(new.credit_minor, cost.total_minor))
     return call.add(
         Order(
             id=new.order_id or call.new_id("order"),
             customer_id=customer.id,
             status="placed",
-            currency=currency,
-            subtotal_minor=subtotal,
-            discount_minor=discount,
-            shipping_minor=new.shipping_minor,
-            tax_minor=tax,
+            currency=cost.currency,
+            subtotal_minor=cost.subtotal_minor,
+            discount_minor=cost.discount_minor,
+            shipping_minor=cost.shipping_minor,
+            tax_minor=cost.tax_minor,
             other_minor=-credit,
-            total_minor=gross - credit,
+            total_minor=cost.total_minor - credit,
             ship_to=new.ship_to,
             warehouse_id=where,
             payment_method_id=new.payment_method_id,
@@ -259,8 +297,10 @@ def _line(call: Call, order: Order, item: _Priced, position: int) -> OrderLine:
     )
 
 
-def _adjustments(call: Call, order: Order, new: NewOrder, priced: list[_Priced]) -> None:
-    if order.discount_minor:
+def _adjustments(call: Call, order: Order, new: NewOrder, cost: Priced) -> None:
+    for code, label, amount in new.named_discounts:
+        _adjust(call, order, "discount", -amount, code=code, label=label)
+    if order.discount_minor and not new.named_discounts:
         _adjust(
             call, order, "discount", -order.discount_minor, code=new.discount_code, label="Discount"
         )
@@ -270,12 +310,7 @@ def _adjustments(call: Call, order: Order, new: NewOrder, priced: list[_Priced])
         )
     if order.other_minor:
         _adjust(call, order, "other", order.other_minor, code=new.credit_code, label="Exchange")
-    taxes: dict[str, tuple[TaxRate, int]] = {}
-    for item in priced:
-        if item.rate is not None:
-            before = taxes[item.rate.id][1] if item.rate.id in taxes else 0
-            taxes[item.rate.id] = (item.rate, before + item.tax)
-    for rate, amount in taxes.values():
+    for rate, amount in cost.taxes:
         _adjust(
             call, order, "tax", amount, label=rate.name, rate_bps=rate.rate_bps,
             included=rate.included,

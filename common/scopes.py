@@ -7,7 +7,8 @@ from typing import Final
 
 class Scope(StrEnum):
     """``<domain>:<verb>``. A domain's ``write`` implies its ``read``; nothing implies a
-    restricted verb (refund, release, capture, credit, decide)."""
+    restricted verb (refund, release, capture, credit, decide). Shoppers have the ``storefront``
+    ones alone: with any other a caller is staff, and staff does not shop."""
 
     INVENTORY_READ = "inventory:read"
     INVENTORY_WRITE = "inventory:write"
@@ -31,6 +32,8 @@ class Scope(StrEnum):
     PAYMENTS_RELEASE = "payments:release"
     STOREFRONT_READ = "storefront:read"
     STOREFRONT_WRITE = "storefront:write"
+    STOREFRONT_BUY = "storefront:buy"
+    STOREFRONT_ACCOUNT = "storefront:account"
     APPROVALS_DECIDE = "approvals:decide"
 
 

@@ -48,6 +48,7 @@ from common.pipes import Watch, opened
 from common.scopes import of_domain
 from common.shop import LOCAL_ISSUER
 from common.toolset import Effect, ResourceSpec, Toolset, ToolSpec
+from common.untrusted import WARNING, cleaned
 from common.wire import dump, parse_text, text_of
 
 log = logging.getLogger(__name__)
@@ -83,7 +84,7 @@ class ShopServer(MCPServer[Any]):
         super().__init__(
             f"shop-{toolset.domain}",
             title=toolset.title,
-            instructions=toolset.instructions,
+            instructions=f"{toolset.instructions} {WARNING}",
             version=guard.version,
             log_level=log_level,
             request_state_security=RequestStateSecurity(keys=[state_key]),
@@ -335,7 +336,7 @@ def _answer(structured: dict[str, Any]) -> CallToolResult:
 
 
 def _refusal(error: ShopError) -> CallToolResult:
-    wire = error.wire()
+    wire, _ = cleaned(error.wire())
     return CallToolResult(
         content=[TextContent(type="text", text=text_of(wire))],
         structured_content=wire,
@@ -344,9 +345,12 @@ def _refusal(error: ShopError) -> CallToolResult:
 
 
 def _content(spec: ResourceSpec, content: Any) -> ReadResourceContents:
+    meta = dict(spec.meta)
     if isinstance(content, BaseModel):
-        content = text_of(dump(content))
-    return ReadResourceContents(content=content, mime_type=spec.mime_type, meta=spec.meta or None)
+        structured = dump(content)
+        meta |= structured.pop("_meta", {})
+        content = text_of(structured)
+    return ReadResourceContents(content=content, mime_type=spec.mime_type, meta=meta or None)
 
 
 def _can_ask(context: Context[Any, Any]) -> bool:

@@ -8,6 +8,9 @@ SHOP_DATABASE_POOL          connections a process and login may hold; default ``
 SHOP_POLICY_FILE            policy in place of the default one
 SHOP_OPERATOR               who sits at the desktop host (a subject, such as an e-mail)
 SHOP_SCOPES                 scopes of a local caller, by spaces; default: all but decide
+SHOP_CUSTOMER               the customer (id or e-mail) who shops over stdio; default: a guest
+SHOP_GUEST_CART_MINUTES     how long a guest's cart lasts after its last change; default ``10``
+SHOP_CHECKOUT_MINUTES       how long stock waits for a payment; default ``15``
 SHOP_READ_ONLY              ``1``: no tool changes anything and the database opens read-only
 SHOP_DUTIES                 ``0``: sweeps, anchors and the outbox are left to other processes
 SHOP_RATE_LIMITS            calls a minute/at once: ``writes=60/20 money=10/5``; ``off``: none
@@ -47,6 +50,7 @@ from common.scopes import Scope
 NAMES = (
     "SHOP_HOME", "SHOP_DATABASE_URL", "SHOP_DATABASE_ROLES", "SHOP_DATABASE_POOL",
     "SHOP_POLICY_FILE", "SHOP_OPERATOR", "SHOP_SCOPES", "SHOP_RATE_LIMITS",
+    "SHOP_CUSTOMER", "SHOP_GUEST_CART_MINUTES", "SHOP_CHECKOUT_MINUTES",
     "SHOP_READ_ONLY", "SHOP_DUTIES", "SHOP_LOG_LEVEL", "SHOP_ANCHOR_FILE", "SHOP_KEY_DIR",
     "SHOP_PUBLIC_URL", "SHOP_HTTP_HOST", "SHOP_HTTP_PORT", "SHOP_HTTP_WORKERS",
     "SHOP_ALLOWED_HOSTS", "SHOP_ALLOWED_ORIGINS", "SHOP_TLS", "SHOP_TRUSTED_PROXIES",
@@ -138,6 +142,28 @@ class GatewaySettings:
 
 
 @dataclass(frozen=True)
+class StorefrontSettings:
+    """What the shopper's side is told. Minutes are from 1 to 1440."""
+
+    customer: str = ""
+    guest_cart_minutes: int = 10
+    checkout_minutes: int = 15
+
+    @classmethod
+    def load(cls, env: Mapping[str, str]) -> "StorefrontSettings":
+        """From a mapping. Raises ValueError for minutes that are none."""
+        found = cls(
+            env.get("SHOP_CUSTOMER", ""),
+            int(env.get("SHOP_GUEST_CART_MINUTES") or cls.guest_cart_minutes),
+            int(env.get("SHOP_CHECKOUT_MINUTES") or cls.checkout_minutes),
+        )
+        for minutes in (found.guest_cart_minutes, found.checkout_minutes):
+            if not 1 <= minutes <= 1440:
+                raise ValueError(f"{minutes} minutes is not between 1 and 1440")
+        return found
+
+
+@dataclass(frozen=True)
 class Settings:
     """Read once at start and passed on."""
 
@@ -156,6 +182,7 @@ class Settings:
     key_dir: Path
     http: HttpSettings
     gateway: GatewaySettings
+    storefront: StorefrontSettings
 
     @classmethod
     def load(cls, environment: Mapping[str, str] | None = None) -> "Settings":
@@ -180,6 +207,7 @@ class Settings:
             key_dir=Path(env.get("SHOP_KEY_DIR") or home / "keys"),
             http=HttpSettings.load(env),
             gateway=GatewaySettings.load(env),
+            storefront=StorefrontSettings.load(env),
         )
 
 

@@ -26,6 +26,7 @@ from common.notices import Notices
 from common.outbox import OutboxWorker
 from common.policy import Policy
 from common.settings import Settings
+from common.shoppers import local_shopper, tell_terms
 from common.toolset import Toolset
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class Shop:
             pool=settings.database_pool,
         )  # fmt: skip
         await schema.upgrade(database)
+        tell_terms(database.engine, settings.storefront)
         access = AccessWriter(database, enabled=not settings.read_only)
         guard = Guard(
             database, policy, clock=clock, access=access, version=release(),
@@ -94,7 +96,10 @@ class Shop:
         from common.completing import completing
         from common.server import ShopServer  # the SDK: commands need a shop and no server
 
-        who = identity or (lambda: local_identity(self.settings))
+        if identity is None:
+            shops = toolset.domain == "storefront"
+            local = local_shopper(self.settings) if shops else local_identity(self.settings)
+        who = identity or (lambda: local)
         return ShopServer(
             completing(offered_by(toolset)), self.guard, who,
             state_key=request_state_key(self.settings.key_dir), notices=self.notices,

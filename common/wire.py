@@ -25,6 +25,7 @@ from pydantic import (
 
 from common.canonical import compact
 from common.errors import InvalidParameters
+from common.untrusted import UNTRUSTED, cleaned
 
 MAX_UNITS: Final = 1_000_000
 MAX_MINOR: Final = 10**12
@@ -108,6 +109,10 @@ class Result(BaseModel):
     """What a tool answers. Lean: only what the next step needs."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+
+    def meta(self) -> dict[str, Any]:
+        """What goes into the answer's ``_meta``: for hosts, never for the model."""
+        return {}
 
 
 class Address(Args):
@@ -258,8 +263,13 @@ def _is_logged(metadata: list[Any], annotation: Any) -> bool:
 
 
 def dump(result: BaseModel) -> dict[str, Any]:
-    """The structured form of a result."""
-    return result.model_dump(mode="json", exclude_none=True)
+    """The structured form of a result: its texts cleaned, ``_meta`` with what hosts are told."""
+    structured: dict[str, Any]
+    structured, untrusted = cleaned(result.model_dump(mode="json", exclude_none=True))
+    meta = result.meta() if isinstance(result, Result) else {}
+    if untrusted:
+        meta = meta | {UNTRUSTED: untrusted}
+    return structured | {"_meta": meta} if meta else structured
 
 
 def text_of(structured: dict[str, Any]) -> str:

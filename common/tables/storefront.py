@@ -12,6 +12,7 @@ from common.tables.columns import (
     Digest,
     Name,
     Person,
+    Ref,
     Word,
     a_currency,
     not_negative,
@@ -27,12 +28,14 @@ CHECKOUT_STATES: Final = (
     "canceled", "expired",
 )  # fmt: skip
 MEMBERSHIP_STATES: Final = ("active", "lapsed", "cancelled")
+AWARD_STATES: Final = ("pending", "earned", "void")
 PROMOTION_KINDS: Final = ("percent", "amount", "free_shipping")
 
 
 class Cart(Record):
     """``handle_sha256`` is of the secret that a guest presents; the secret itself is stored
-    nowhere. A signed-in shopper's cart has an ``owner_subject`` and needs no handle."""
+    nowhere. A signed-in shopper's cart has an ``owner_subject`` and is named by its id. A guest's
+    cart that went into the one of who signed in is ``abandoned`` and names it."""
 
     __tablename__ = "cart"
     owner = "storefront"
@@ -45,6 +48,10 @@ class Cart(Record):
     promotion_codes: Mapped[list[str]] = mapped_column(default=list)
     ship_to: Mapped[dict[str, Any] | None]
     shipping_service: Mapped[Name | None]
+    recipient: Mapped[Name | None]
+    redeem_points: Mapped[int | None]
+    opened_by: Mapped[Person | None] = mapped_column(index=True)
+    merged_into: Mapped[Ref | None]
     created_at: Mapped[datetime]
     changed_at: Mapped[datetime]
     expires_at: Mapped[datetime]
@@ -104,6 +111,7 @@ class Checkout(Record):
     method_id: Mapped[str | None] = to("payment_method")
     payment_id: Mapped[str | None] = to("payment", index=True)
     order_id: Mapped[str | None] = to("sales_order")
+    points_hold: Mapped[Ref | None]
     failure_code: Mapped[Word | None]
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime]
@@ -130,6 +138,18 @@ class Checkout(Record):
         CheckConstraint("state != 'completed' or order_id is not null", name="completed"),
         a_currency(),
     )
+
+
+class CheckoutPromotion(Record):
+    """A code that an open checkout counts on: with the uses so far it counts against the limits."""
+
+    __tablename__ = "checkout_promotion"
+    owner = "storefront"
+
+    checkout_id: Mapped[str] = to("checkout", index=True)
+    promotion_id: Mapped[str] = to("promotion", index=True)
+
+    __table_args__ = (UniqueConstraint("checkout_id", "promotion_id"),)
 
 
 class MembershipTier(Record):
@@ -177,6 +197,27 @@ class Membership(Record):
         UniqueConstraint("customer_id"),
         Index("ix_membership_renewal", "state", "renews_at", "id"),
         one_of("state", MEMBERSHIP_STATES),
+    )
+
+
+class PointsAward(Record):
+    """Points an order will bring: ``pending`` until its money is captured, then ``earned``;
+    ``void`` when it was cancelled before."""
+
+    __tablename__ = "points_award"
+    owner = "storefront"
+
+    membership_id: Mapped[str] = to("membership", index=True)
+    order_id: Mapped[str] = to("sales_order")
+    points: Mapped[int]
+    state: Mapped[Word] = mapped_column(default="pending")
+    at: Mapped[datetime]
+
+    __table_args__ = (
+        UniqueConstraint("order_id"),
+        Index("ix_points_award_state", "state", "id"),
+        one_of("state", AWARD_STATES),
+        positive("points"),
     )
 
 

@@ -5,10 +5,10 @@ from typing import Any
 
 from common.clock import stamp
 from common.money import Money
+from common.rates import Quote
 from common.tables.logistics import Manifest, Shipment, TrackingEvent
 from common.wire import Result
 from servers.logistics import moving
-from servers.logistics.rates import Quote
 from servers.logistics.tracking import Tracked
 
 

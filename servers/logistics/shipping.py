@@ -12,12 +12,12 @@ from common import reserving
 from common.call import Call, quoted
 from common.errors import InvalidParameters, RuleViolation
 from common.money import Money
+from common.rates import Load, Quote, quotes
 from common.tables.inventory import Reservation, Variant, Warehouse
 from common.tables.logistics import Carrier, Label, Parcel, Shipment, ShipmentLine
 from common.tables.orders import Order, OrderLine
 from common.timeline import happened
 from servers.logistics import moving
-from servers.logistics.rates import Load, Quote, quotes
 
 SHIPPABLE = ("allocated", "picked", "packed")
 

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from common import rates
 from common.call import Call
 from common.errors import InvalidParameters
 from common.scopes import Scope
@@ -20,7 +21,7 @@ from common.wire import (
     Note,
     Sha256,
 )
-from servers.logistics import delivering, rates, shipping, tools_fleet, tracking
+from servers.logistics import delivering, shipping, tools_fleet, tracking
 from servers.logistics.offer import LatE6, LonE6, Moment, moment, tools
 from servers.logistics.results import (
     ManifestView,

@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from threading import Lock
 from typing import Any, Final, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -30,24 +31,27 @@ class _Entry:
     value: Any
 
 
+_lock = Lock()  # readers of one database may be on several threads
 _caches: WeakKeyDictionary[Any, OrderedDict[Any, _Entry]] = WeakKeyDictionary()
 
 
 def remembered(call: Call, key: tuple[Any, ...], find: Callable[[], T]) -> T:
     """What ``find`` answered before, if nothing has changed since. Values are shared by calls and
     must not be changed, nor hold rows of a session or anything of one shopper."""
-    cache = _caches.setdefault(call.session.get_bind(), OrderedDict())
+    cache = _caches.setdefault(call.session.get_bind().engine, OrderedDict())
     # Read first: what is found afterwards is never older than the stamp says.
     stamp = int(call.session.scalar(select(func.sum(CatalogueStamp.changes))) or 0)
-    entry = cache.get(key)
-    if entry is not None and entry.stamp == stamp and call.now < entry.until:
-        cache.move_to_end(key)
-        return entry.value  # type: ignore[no-any-return]
+    with _lock:
+        entry = cache.get(key)
+        if entry is not None and entry.stamp == stamp and call.now < entry.until:
+            cache.move_to_end(key)
+            return entry.value  # type: ignore[no-any-return]
     value = find()
     if not _uncommitted(call):
-        cache[key] = _Entry(stamp, call.now + LIFE, value)
-        while len(cache) > MOST_ENTRIES:
-            cache.popitem(last=False)
+        with _lock:
+            cache[key] = _Entry(stamp, call.now + LIFE, value)
+            while len(cache) > MOST_ENTRIES:
+                cache.popitem(last=False)
     return value
 
 

@@ -4,23 +4,43 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from common import paid
 from common.call import Call
 from common.clock import stamp
 from common.errors import NotFound
 from common.money import Money
 from common.scopes import Scope
+from common.shoppers import SIGN_IN, shopper
 from common.toolset import Effect, Toolset
-from common.wire import Identifier, Line, Minor, Result, visible_line
-from servers.storefront import carts, catalogue
+from common.wire import Address, Identifier, Line, Minor, Sku, visible_line
+from servers.storefront import accounts, carts, catalogue, checkouts, membership, recommending
+from servers.storefront.promotions import MOST_CODES
+from servers.storefront.results import (
+    CartView,
+    CategoriesFound,
+    CategoryFound,
+    ProductFound,
+    ProductsFound,
+    Recommendations,
+)
+from servers.storefront.results_buying import (
+    AccountView,
+    MembershipView,
+    Method,
+    OwnOrder,
+    PurchaseView,
+    QuoteView,
+)
 from servers.storefront.search import Within
 
 tools = Toolset(
     "storefront",
     title="Storefront",
     instructions=(
-        "For shoppers: search the catalogue, keep a cart. Start with search_products. Keep the "
-        "cart_id that add_to_cart answers and pass it on every later call. Never guess between "
-        "products: when candidates come back, ask the shopper."
+        "For shoppers: search, keep a cart, buy. Keep the cart_id that add_to_cart answers and "
+        "pass it on every later call. Never guess between products: when candidates come back, ask "
+        "the shopper. To buy: prepare_checkout, show the whole quote, and only when the shopper "
+        "agrees checkout with its quote_id and total. Never ask for a password or a card number."
     ),
 )
 
@@ -32,91 +52,12 @@ ProductName = Annotated[
 CartId = Annotated[str, Field(min_length=8, max_length=64, pattern=r"^crt_[A-Za-z0-9_-]+$")]
 Few = Annotated[int, Field(ge=1, le=50)]
 CartUnits = Annotated[int, Field(ge=1, le=carts.MOST_UNITS)]
-
-
-class ProductFound(Result):
-    sku: str
-    name: str
-    category: str
-    price: str
-    price_minor: int
-    currency: str
-    in_stock: bool
-    score: int | None = None
-
-    @classmethod
-    def of(cls, hit: catalogue.Hit, *, scored: bool = True) -> "ProductFound":
-        card = hit.card
-        return cls(
-            sku=card.sku,
-            name=card.name,
-            category=card.category,
-            price=str(Money(card.price_minor, card.currency)),
-            price_minor=card.price_minor,
-            currency=card.currency,
-            in_stock=hit.available > 0,
-            score=hit.score if scored else None,
-        )
-
-
-class ProductsFound(Result):
-    count: int
-    products: list[ProductFound]
-    message: str | None = None
-
-
-class CategoryFound(Result):
-    category: str
-    products: int
-
-
-class CategoriesFound(Result):
-    count: int
-    categories: list[CategoryFound]
-
-
-class CartLine(Result):
-    sku: str
-    name: str
-    quantity: int
-    price_minor: int
-    total_minor: int
-    price_was_minor: int | None = None
-
-
-class CartView(Result):
-    """``cart_id`` opens the cart: keep it, and show it to nobody."""
-
-    cart_id: str | None
-    currency: str
-    items: list[CartLine]
-    units: int
-    subtotal_minor: int
-    subtotal: str
-    expires_at: str
-    note: str | None = None
-
-    @classmethod
-    def of(cls, found: carts.Contents) -> "CartView":
-        lines = [
-            CartLine(
-                sku=line.item.sku, name=line.item.name, quantity=line.item.quantity,
-                price_minor=line.price_minor, total_minor=line.price_minor * line.item.quantity,
-                price_was_minor=line.price_was_minor,
-            )
-            for line in found.lines
-        ]  # fmt: skip
-        changed = any(line.price_was_minor is not None for line in lines)
-        return cls(
-            cart_id=found.handle,
-            currency=found.cart.currency,
-            items=lines,
-            units=sum(line.quantity for line in lines),
-            subtotal_minor=found.subtotal_minor,
-            subtotal=str(Money(found.subtotal_minor, found.cart.currency)),
-            expires_at=stamp(found.cart.expires_at),
-            note="A price changed since it was added." if changed else None,
-        )
+QuoteId = Annotated[str, Field(pattern=r"^q[0-9a-f]{16}$")]
+Total = Annotated[int, Field(ge=0, le=10**12, description="Minor units: 1999 is 19.99 EUR.")]
+Codes = Annotated[
+    list[Annotated[str, Field(min_length=1, max_length=40)]], Field(max_length=MOST_CODES)
+]
+Points = Annotated[int, Field(ge=0, le=10**9)]
 
 
 @tools.tool(scope=Scope.STOREFRONT_READ, effect=Effect.READS)
@@ -124,7 +65,7 @@ def search_products(
     call: Call,
     query: ProductName,
     category: Line | None = None,
-    limit: Few = 10,
+    limit: Few = 20,
     max_price_minor: Minor | None = None,
     min_price_minor: Minor | None = None,
     in_stock: bool = False,
@@ -154,11 +95,22 @@ def get_categories(call: Call) -> CategoriesFound:
     )
 
 
+@tools.tool(scope=Scope.STOREFRONT_READ, effect=Effect.READS)
+def get_recommendations(
+    call: Call,
+    skus: Annotated[list[Sku], Field(max_length=10)] = [],  # noqa: B006 - never changed
+    limit: Annotated[int, Field(ge=1, le=20)] = 5,
+) -> Recommendations:
+    """What is bought together with these products, counted in the shop's orders; else what is
+    popular. Each says why. Pass the reason on as it is."""
+    return Recommendations.of(recommending.recommend(call, skus, limit))
+
+
 @tools.tool(scope=Scope.STOREFRONT_WRITE, effect=Effect.CREATES)
 def add_to_cart(
     call: Call, product_name: ProductName, quantity: CartUnits, cart_id: CartId | None = None
 ) -> CartView:
-    """Put a product into the cart. Without cart_id a cart is opened.
+    """Put a product into the cart. Without cart_id the shopper's own cart, or a new one.
 
     It never guesses: if the name fits several products it answers product_not_found with
     candidates; ask the shopper which one is meant.
@@ -180,6 +132,104 @@ def get_cart(call: Call, cart_id: CartId) -> CartView:
     return CartView.of(carts.contents(call, cart_id))
 
 
+@tools.tool(scope=Scope.STOREFRONT_WRITE, effect=Effect.CREATES)
+def prepare_checkout(
+    call: Call,
+    cart_id: CartId,
+    ship_to: Address | None = None,
+    recipient: Line | None = None,
+    shipping_service: Line | None = None,
+    promotion_codes: Codes | None = None,
+    redeem_points: Points | None = None,
+) -> QuoteView:
+    """Say what the cart would cost, delivered: discounts, shipping, taxes, total, what is missing.
+
+    Nothing is bought or reserved. What was said before stays unless said anew. Guests may use it;
+    to buy, the shopper signs in.
+    """
+    details = checkouts.Details(
+        ship_to.model_dump() if ship_to else None, recipient, shipping_service, promotion_codes,
+        redeem_points,
+    )  # fmt: skip
+    return QuoteView.of(checkouts.prepare(call, cart_id, details))
+
+
+@tools.tool(scope=Scope.STOREFRONT_BUY, effect=Effect.CREATES)
+def checkout(
+    call: Call,
+    cart_id: CartId,
+    quote_id: QuoteId,
+    agreed_total_minor: Total,
+    payment_method_id: Identifier | None = None,
+) -> PurchaseView:
+    """Buy exactly what the quote says, after the shopper agreed to its total.
+
+    It reserves the goods, asks for the payment and places the order; if anything fails or takes
+    too long, all of it is undone. Any difference from the quote is refused. Call it again to see
+    how far it is: it never buys twice.
+    """
+    bought = checkouts.buy(call, cart_id, quote_id, agreed_total_minor, payment_method_id)
+    return PurchaseView.of(bought)
+
+
+@tools.tool(scope=Scope.STOREFRONT_ACCOUNT, effect=Effect.READS)
+def get_order_status(call: Call, order_id: Identifier) -> PurchaseView:
+    """Tell how a purchase of the shopper stands, by order_id or checkout_id of checkout."""
+    return PurchaseView.of(checkouts.status(call, order_id))
+
+
+@tools.tool(scope=Scope.STOREFRONT_READ, effect=Effect.READS)
+def get_account_status(call: Call) -> AccountView:
+    """Tell whether the shopper is signed in, with cart, membership, stored methods and latest
+    orders; for a guest, how to sign in."""
+    found = accounts.account(call)
+    customer, tier = found.who.customer, found.standing.tier
+    return AccountView(
+        signed_in=not found.who.guest,
+        customer_id=customer.id if customer else None,
+        name=f"{customer.first_name} {customer.last_name}".strip() if customer else None,
+        cart_id=found.cart_id,
+        membership=tier.id if tier and found.standing.current else None,
+        payment_methods=[
+            Method(payment_method_id=method.id, words=paid.method_words(method))
+            for method in found.methods
+        ],
+        orders=[
+            OwnOrder(
+                order_id=order.id, status=order.status, payment_status=order.payment_status,
+                total=str(Money(order.total_minor, order.currency)),
+                placed_at=stamp(order.placed_at) if order.placed_at else None,
+            )
+            for order in found.orders
+        ],
+        how_to_sign_in=SIGN_IN if found.who.guest else None,
+    )  # fmt: skip
+
+
+@tools.tool(scope=Scope.STOREFRONT_READ, effect=Effect.READS)
+def check_membership(call: Call) -> MembershipView:
+    """Show the shopper's membership, points and renewal, and the tiers that can be joined."""
+    who = shopper(call)
+    note = SIGN_IN if who.guest else None
+    return MembershipView.of(membership.standing(call, who.customer), note)
+
+
+@tools.tool(scope=Scope.STOREFRONT_BUY, effect=Effect.CREATES)
+def join_membership(
+    call: Call,
+    tier: Identifier,
+    agreed_fee_minor: Total,
+    payment_method_id: Identifier | None = None,
+    auto_renew: bool = False,
+) -> MembershipView:
+    """Join a tier, change it, or renew it for a year, after the shopper agreed to its fee.
+
+    check_membership tells the fee. Only free tiers renew by themselves.
+    """
+    joined = membership.join(call, tier, agreed_fee_minor, payment_method_id, auto_renew)
+    return MembershipView.of(joined)
+
+
 @tools.resource("shopping://products", scope=Scope.STOREFRONT_READ)
 def products(call: Call) -> ProductsFound:
     """The first hundred products of the catalogue, by name."""
@@ -197,10 +247,10 @@ def category_list(call: Call) -> CategoriesFound:
 
 @tools.resource("shopping://cart/{user_id}", scope=Scope.STOREFRONT_READ)
 def own_cart(call: Call, user_id: Identifier) -> CartView:
-    """The shopper's own open cart; nobody else's can be read."""
-    found = carts.own(call) if user_id in (call.actor.subject, call.actor.id, "me") else None
+    """The signed-in shopper's own open cart (``me``); nobody else's can be read."""
+    found = carts.own(call, user_id)
     if found is None:
-        raise NotFound("There is no open cart of yours.")
+        raise NotFound("There is no open cart of yours.", next="A guest reads it with get_cart.")
     return CartView.of(found)
 
 
@@ -216,6 +266,20 @@ def shop_for(wish: Line) -> str:
     )
 
 
+@tools.prompt()
+def finish_shopping(cart_id: Line) -> str:
+    """Take a filled cart to an order the shopper agreed to."""
+    return (
+        f"The cart is {cart_id}.\n"
+        "1. get_cart: name every item, and every price that changed.\n"
+        "2. prepare_checkout; ask for what is missing (address, recipient, shipping).\n"
+        "3. Show the whole quote: items, discounts, codes that did not apply and why, shipping, "
+        "taxes, total.\n"
+        "4. Only when the shopper says yes to that total: checkout with its quote_id and total.\n"
+        "5. Tell the order_id, or why nothing was bought."
+    )
+
+
 @tools.completes("category")
 def category_names(call: Call, prefix: str) -> list[str]:
     low = prefix.casefold()
@@ -224,4 +288,9 @@ def category_names(call: Call, prefix: str) -> list[str]:
 
 @tools.completes("user_id")
 def user_ids(call: Call, prefix: str) -> list[str]:
-    return [call.actor.subject] if call.actor.subject.startswith(prefix) else []
+    return ["me"] if "me".startswith(prefix) else []
+
+
+@tools.completes("wish")
+def wishes(call: Call, prefix: str) -> list[str]:
+    return [hit.card.name for hit in catalogue.search(call, prefix, limit=10)] if prefix else []

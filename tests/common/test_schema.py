@@ -142,14 +142,22 @@ def definitions(connection: Connection) -> dict[str, Any]:
             " and type in ('table', 'index') and name != 'alembic_version'"
         )
     )
-    # Columns and constraints may stand in another order, lists with or without spaces.
-    return {
-        name: sorted(
-            line.strip(" \t,").replace(", ", ",").replace('"', "") for line in sql.splitlines()
-        )
-        for name, sql in found
-        if ours(name, "", None)
-    }
+    return {name: sorted(clauses(sql)) for name, sql in found if ours(name, "", None)}
+
+
+def clauses(sql: str) -> list[str]:
+    """Columns and constraints one by one: their order, and spaces, do not matter."""
+    depth, found = 0, [""]
+    for character in sql:
+        depth += (character == "(") - (character == ")")
+        if character == "," and depth == 1:
+            found.append("")
+        else:
+            found[-1] += character
+    head, _, first = found[0].partition("(")
+    last, _, tail = (found[-1] if len(found) > 1 else first).rpartition(")")
+    inner = [first, *found[1:-1], last] if len(found) > 1 else [last]
+    return ["".join(part.replace('"', "").split()) for part in [head, *inner, tail]]
 
 
 def test_a_second_upgrade_changes_nothing(migrated_url: str) -> None:
