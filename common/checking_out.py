@@ -5,10 +5,12 @@ housekeeping. Either everything that was agreed happens, or all of it is undone:
 authorization void, points given back.
 """
 
+import logging
 from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Select, or_, select
+from sqlalchemy.exc import DBAPIError
 
 from common import ledger, members, paid, placing, reserving
 from common.call import Call
@@ -20,6 +22,8 @@ from common.tables.inventory import Reservation
 from common.tables.payments import Payment
 from common.tables.storefront import Cart, Checkout, CheckoutPromotion, PromotionUse
 from common.timeline import happened
+
+log = logging.getLogger(__name__)
 
 SOURCE: Final = "checkout"
 IN_PROGRESS: Final = "complete_in_progress"
@@ -88,10 +92,17 @@ def finish(call: Call, checkout_id: str) -> Checkout:
 
 
 def finish_due(call: Call, limit: int) -> int:
-    """End every checkout that can be ended, the longest waiting first. Returns how many."""
+    """End every checkout that can be ended, the longest waiting first. Returns how many. One that
+    breaks is left as it is and holds up no other."""
     done = 0
     for checkout_id in list(call.session.scalars(due(call.now).limit(limit))):
-        done += finish(call, checkout_id).state != IN_PROGRESS
+        try:
+            with call.session.begin_nested():
+                done += finish(call, checkout_id).state != IN_PROGRESS
+        except DBAPIError:
+            raise  # a lost race: all of it is tried again
+        except Exception:
+            log.exception("checkout %s could not be ended", checkout_id)
     return done
 
 

@@ -6,7 +6,7 @@ from alembic import op
 from deploy.migrations.parts import ID, TIME, record, words
 
 revision = "0018_buying"
-down_revision = "0015_scale"
+down_revision = "0018_console"
 
 
 def upgrade() -> None:
