@@ -161,12 +161,15 @@ def parse_text(model: type[BaseModel], values: dict[str, str]) -> BaseModel:
         raise InvalidParameters(_sentence(error), details={"problems": _problems(error)}) from None
 
 
-def _problems(error: ValidationError) -> list[dict[str, str]]:
-    found = error.errors(include_url=False, include_input=False, include_context=False)
-    return [
-        {"field": ".".join(map(str, item["loc"])) or "arguments", "requirement": item["msg"]}
-        for item in found[:20]
-    ]
+def _problems(error: ValidationError) -> list[dict[str, Any]]:
+    """Field and requirement; the value only where it is a number, which cannot be a secret."""
+    problems = []
+    for item in error.errors(include_url=False, include_context=False)[:20]:
+        given = item["input"]
+        shown = {"value": given} if isinstance(given, int) and abs(given) < 10**6 else {}
+        field = ".".join(map(str, item["loc"])) or "arguments"
+        problems.append({"field": field, **shown, "requirement": item["msg"]})
+    return problems
 
 
 def _sentence(error: ValidationError) -> str:

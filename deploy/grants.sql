@@ -70,6 +70,8 @@ GRANT SELECT ON catalogue_stamp TO shop_orders, shop_logistics, shop_returns, sh
 GRANT SELECT, INSERT, UPDATE, DELETE ON catalogue_stamp TO shop_keeper;
 GRANT SELECT ON checkout TO shop_inventory, shop_orders, shop_logistics, shop_returns, shop_claims, shop_payments, shop_keeper, shop_reader;
 GRANT SELECT, INSERT, UPDATE, DELETE ON checkout TO shop_storefront;
+GRANT SELECT ON checkout_promotion TO shop_inventory, shop_orders, shop_logistics, shop_returns, shop_claims, shop_payments, shop_keeper, shop_reader;
+GRANT SELECT, INSERT, UPDATE, DELETE ON checkout_promotion TO shop_storefront;
 GRANT SELECT ON claim TO shop_inventory, shop_orders, shop_logistics, shop_returns, shop_payments, shop_keeper, shop_reader;
 GRANT SELECT, INSERT, UPDATE, DELETE ON claim TO shop_claims;
 GRANT SELECT ON claim_decision TO shop_inventory, shop_orders, shop_logistics, shop_returns, shop_payments, shop_keeper, shop_reader;
@@ -158,6 +160,8 @@ GRANT SELECT ON payout TO shop_inventory, shop_orders, shop_logistics, shop_retu
 GRANT SELECT, INSERT, UPDATE, DELETE ON payout TO shop_payments;
 GRANT SELECT ON payout_line TO shop_inventory, shop_orders, shop_logistics, shop_returns, shop_claims, shop_keeper, shop_reader;
 GRANT SELECT, INSERT, UPDATE, DELETE ON payout_line TO shop_payments;
+GRANT SELECT ON points_award TO shop_inventory, shop_orders, shop_logistics, shop_returns, shop_claims, shop_payments, shop_keeper, shop_reader;
+GRANT SELECT, INSERT, UPDATE, DELETE ON points_award TO shop_storefront;
 GRANT SELECT, INSERT ON policy_use TO shop_inventory, shop_orders, shop_logistics, shop_returns, shop_claims, shop_payments, shop_storefront;
 GRANT SELECT, INSERT, UPDATE, DELETE ON policy_use TO shop_keeper;
 GRANT SELECT ON policy_use TO shop_reader;
@@ -358,6 +362,12 @@ CREATE OR REPLACE FUNCTION shop_fits(
           AND shop_class(c.ledger, c.code) IN ('clearing')
         WHEN 'payout' THEN a_kind = 'posted' AND shop_class(d.ledger, d.code) IN ('bank')
           AND shop_class(c.ledger, c.code) IN ('clearing')
+        WHEN 'points_earn' THEN a_kind = 'posted' AND shop_class(d.ledger, d.code) IN ('issued')
+          AND shop_class(c.ledger, c.code) IN ('member')
+        WHEN 'points_hold' THEN a_kind = 'pending' AND shop_class(d.ledger, d.code) IN ('member')
+          AND shop_class(c.ledger, c.code) IN ('redeemed')
+        WHEN 'points_lapse' THEN a_kind = 'posted' AND shop_class(d.ledger, d.code) IN ('member')
+          AND shop_class(c.ledger, c.code) IN ('lapsed')
         WHEN 'opening' THEN a_kind = 'posted' AND shop_class(d.ledger, d.code) IN ('adjustments', 'available', 'bank', 'claims', 'clearing', 'customer', 'damaged', 'dispute_losses', 'disputed', 'fees', 'gift_card', 'goodwill', 'held', 'in_transit', 'inspection', 'lost', 'opening', 'payment', 'quarantine', 'receivable', 'refurbish', 'scrap', 'store_credit', 'supplier', 'write_off')
           AND shop_class(c.ledger, c.code) IN ('adjustments', 'available', 'bank', 'claims', 'clearing', 'customer', 'damaged', 'dispute_losses', 'disputed', 'fees', 'gift_card', 'goodwill', 'held', 'in_transit', 'inspection', 'lost', 'opening', 'payment', 'quarantine', 'receivable', 'refurbish', 'scrap', 'store_credit', 'supplier', 'write_off')
       ELSE false END
@@ -366,7 +376,7 @@ CREATE OR REPLACE FUNCTION shop_fits(
       WHERE p.id = a_pending AND p.kind = 'pending' AND p.ledger = a_ledger
         AND p.debit_id = a_debit AND p.credit_id = a_credit AND an_amount <= p.amount
         AND ((a_kind = 'expire' AND a_code = 'expire')
-          OR (p.code, a_kind, a_code) IN (('reserve', 'post', 'ship'), ('reserve', 'void', 'unreserve'), ('authorize', 'post', 'capture'), ('authorize', 'void', 'void'), ('hold', 'void', 'release')))
+          OR (p.code, a_kind, a_code) IN (('reserve', 'post', 'ship'), ('reserve', 'void', 'unreserve'), ('authorize', 'post', 'capture'), ('authorize', 'void', 'void'), ('hold', 'void', 'release'), ('points_hold', 'post', 'points_redeem'), ('points_hold', 'void', 'points_return')))
     ) END
     FROM account d, account c
     WHERE d.id = a_debit AND c.id = a_credit AND d.ledger = a_ledger AND c.ledger = a_ledger
@@ -484,7 +494,7 @@ CREATE POLICY shop_storefront_counts ON account FOR UPDATE TO shop_storefront
   WITH CHECK ((ledger LIKE 'units/%' AND shop_class(ledger, code) IN ('available', 'customer', 'opening')) OR (ledger LIKE 'money/%' AND shop_class(ledger, code) IN ('clearing', 'gift_card', 'held', 'opening', 'payment', 'store_credit')));
 DROP POLICY IF EXISTS shop_storefront_posts ON transfer;
 CREATE POLICY shop_storefront_posts ON transfer FOR INSERT TO shop_storefront
-  WITH CHECK (((ledger LIKE 'units/%' AND code IN ('expire', 'opening', 'reserve', 'unreserve')) OR (ledger LIKE 'money/%' AND code IN ('authorize', 'charge', 'credit_spend', 'expire', 'opening', 'price_difference', 'void'))) AND shop_fits(ledger, code, kind, debit_id, credit_id, amount, pending_id));
+  WITH CHECK (((ledger LIKE 'units/%' AND code IN ('expire', 'opening', 'points_earn', 'points_hold', 'points_lapse', 'points_redeem', 'points_return', 'reserve', 'unreserve')) OR (ledger LIKE 'money/%' AND code IN ('authorize', 'charge', 'credit_spend', 'expire', 'opening', 'points_earn', 'points_hold', 'points_lapse', 'points_redeem', 'points_return', 'price_difference', 'void'))) AND shop_fits(ledger, code, kind, debit_id, credit_id, amount, pending_id));
 DROP POLICY IF EXISTS shop_storefront_holds ON open_pending;
 CREATE POLICY shop_storefront_holds ON open_pending FOR ALL TO shop_storefront
   USING (EXISTS (SELECT FROM transfer t WHERE t.id = transfer_id AND ((t.ledger LIKE 'units/%' AND true) OR (t.ledger LIKE 'money/%' AND true))))
@@ -499,7 +509,7 @@ CREATE POLICY keeper_holds ON open_pending FOR ALL TO shop_keeper
   WITH CHECK (true);
 DROP POLICY IF EXISTS keeper_posts ON transfer;
 CREATE POLICY keeper_posts ON transfer FOR INSERT TO shop_keeper
-  WITH CHECK ((code IN ('expire', 'release', 'unreserve', 'void')) AND shop_fits(ledger, code, kind, debit_id, credit_id, amount, pending_id));
+  WITH CHECK ((code IN ('expire', 'points_return', 'release', 'unreserve', 'void')) AND shop_fits(ledger, code, kind, debit_id, credit_id, amount, pending_id));
 DROP POLICY IF EXISTS stored_result_keeper ON stored_result;
 CREATE POLICY stored_result_keeper ON stored_result FOR ALL TO shop_keeper
   USING (true)

@@ -221,9 +221,11 @@ class _Passage:
     async def __call__(self, send: Send) -> None:
         actor = self.caller.actor
         # What the SDK binds a session and a sealed request state to. The token itself stays here.
+        # A guest is known by the session's id, which there is not when a session begins.
+        subject = "guest" if self.caller.method == "guest" else actor.subject
         user = AuthenticatedUser(
             AccessToken(
-                token="", client_id=actor.client, scopes=[], subject=actor.subject,
+                token="", client_id=actor.client, scopes=[], subject=subject,
                 claims={"iss": actor.issuer},
             )
         )  # fmt: skip

@@ -16,6 +16,7 @@ from uvicorn.supervisors import Multiprocess
 from common.auth.api_keys.checking import key_check, password_check
 from common.auth.authenticator import authenticator
 from common.http.app import HttpApp, http_app
+from common.http.guests import guests
 from common.http.startup import check
 from common.http.wire import BoundedHttp
 from common.settings import HttpSettings, Settings, metrics_folder
@@ -59,7 +60,10 @@ def application(settings: Settings, toolsets: Toolsets) -> ASGIApp:
             checking = authenticator(
                 shop, check_key=key_check(shop), check_password=password_check(shop)
             )
-            app = http_app(shop, toolsets(), checking, sessions=settings.http.workers == 1)
+            app = http_app(
+                shop, toolsets(), checking, guests=guests(settings.http),
+                sessions=settings.http.workers == 1,
+            )  # fmt: skip
             try:
                 async with app.running():
                     yield

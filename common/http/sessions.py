@@ -10,6 +10,7 @@ from mcp.server.streamable_http import EventStore, StreamableHTTPServerTransport
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
 from common.http.body import MOST_BYTES
+from common.shoppers import GUEST_ISSUER
 
 MOST_SESSIONS: Final = 2_000
 MOST_OF_ONE: Final = 32
@@ -35,12 +36,14 @@ class Sessions(StreamableHTTPSessionManager):
             session_idle_timeout=idle_s, max_sessions=most, max_request_body_size=MOST_BYTES,
         )  # fmt: skip
         self._most_of_one = most_of_one
+        self._most_of_guests = max(most // 2, most_of_one)  # all of them are one principal
 
     def _admit_session(
         self, requestor: AuthorizationContext | None
     ) -> StreamableHTTPServerTransport | None:
         own = [id for id, owner in self._session_owners.items() if owner == requestor]
-        if len(own) >= self._most_of_one:
+        guest = requestor is not None and requestor["issuer"] == GUEST_ISSUER
+        if len(own) >= (self._most_of_guests if guest else self._most_of_one):
             idle = (id for id in own if not self._server_instances[id]._requests_in_flight)
             oldest = next(idle, None)
             if oldest is None:

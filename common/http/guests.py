@@ -1,0 +1,33 @@
+"""Guests of the storefront over HTTP: callers without credentials, one to a session.
+
+A client of the older era keeps a session, whose id is a secret of its own: the guest is derived
+from it, and stays the same. A request of the newer era stands alone, and so does its guest: what
+lasts is the cart, by its handle.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Callable
+from typing import Final
+
+from common.auth import Caller, Headers
+from common.call import Actor
+from common.settings import HttpSettings
+from common.shoppers import GUEST_ISSUER, GUEST_SCOPES
+
+CLIENT: Final = "guest"
+
+
+def guests(http: HttpSettings) -> dict[str, Callable[[Headers], Caller]]:
+    """By server: who calls it without credentials."""
+    audience = http.audience("storefront")
+
+    def guest(headers: Headers) -> Caller:
+        session = next((value for name, value in headers if name == b"mcp-session-id"), None)
+        if session is None:
+            subject = secrets.token_urlsafe(24)
+        else:
+            subject = hashlib.sha256(b"guest of " + session).hexdigest()
+        return Caller(Actor(GUEST_ISSUER, subject, CLIENT, GUEST_SCOPES), "guest", audience)
+
+    return {"storefront": guest}

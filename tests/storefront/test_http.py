@@ -1,0 +1,154 @@
+"""Shoppers over real HTTP: guests without a token, 401 to sign in, the same cart afterwards."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
+from sqlalchemy import select
+
+from common.auth import Caller
+from common.http.guests import guests
+from common.shop import Shop
+from common.tables.orders import Order
+from servers.storefront.tools import tools
+from tests.storefront.goods import goods
+from tests.storefront.shoppers import (
+    agreed,
+    filled,
+    member,
+    nothing_stranded,
+    quoted,
+    worker,
+    world,
+)
+from tests.support.http import Face, a_face, on_port
+from tests.support.shop import MovingClock, a_shop, call, do, done, look, settings_in
+
+SHOPPERS, UNITS = 30, 8
+
+
+@asynccontextmanager
+async def a_storefront(folder: Path) -> AsyncIterator[tuple[Shop, Face]]:
+    http = on_port(settings_in(folder)).http
+    async with a_shop(folder, clock=MovingClock(), http=http) as shop:
+        await do(shop, "*", goods)
+        await do(shop, "*", world)
+        async with a_face(shop, [tools], guests=guests(http)) as face:
+            yield shop, face
+
+
+def token_of(face: Face, name: str) -> str:
+    audience = face.http.audience("storefront")
+    token = face.callers.token(audience)
+    known = face.callers.callers[token]
+    face.callers.callers[token] = replace(known, actor=member(name))
+    assert isinstance(known, Caller)
+    return token
+
+
+@asynccontextmanager
+async def nobody(face: Face, mode: str) -> AsyncIterator[Client]:
+    """The official client without a token."""
+    async with (
+        httpx2.AsyncClient(timeout=60) as http,
+        Client(
+            streamable_http_client(face.http.audience("storefront"), http_client=http), mode=mode
+        ) as client,
+    ):  # fmt: skip
+        yield client
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_a_guest_signs_in(tmp_path: Path, mode: str) -> None:
+    async with a_storefront(tmp_path) as (shop, face):
+        async with nobody(face, mode) as client, nobody(face, mode) as other:
+            cart = await filled(client, ("avocado", 2))
+            assert (await done(client, "get_cart", cart_id=cart))["units"] == 2
+            assert not (await done(client, "get_account_status"))["signed_in"]
+            await filled(other, ("avocado", 1))
+        async with face.browser() as browser:
+            refused = await browser.post(
+                "/storefront/mcp",
+                headers={"Accept": "application/json, text/event-stream"} | _new_era("checkout"),
+                json=_call("checkout", {
+                    "cart_id": cart, "quote_id": "q" + "0" * 16, "agreed_total_minor": 1
+                }),
+            )  # fmt: skip
+        assert refused.status_code == 401
+        assert "storefront:buy" in refused.headers["www-authenticate"]
+        async with face.client("storefront", token=token_of(face, "lea"), mode=mode) as client:
+            quote = await quoted(client, cart)
+            assert (await agreed(client, quote, "pm-lea"))["status"] == "complete_in_progress"
+            await worker(shop).drain()
+            assert (await agreed(client, quote, "pm-lea"))["status"] == "completed"
+        async with nobody(face, mode) as client:
+            assert (await call(client, "get_cart", cart_id=cart))["code"] == "cart_not_found"
+
+
+async def test_many_shoppers(tmp_path: Path) -> None:
+    """The crowd of test_crowd.py, smaller, through sockets."""
+    async with a_storefront(tmp_path) as (shop, face):
+        from tests.storefront.shoppers import customer, more
+
+        def crowd(call: Any) -> None:
+            more(call, "OUT-1", UNITS)
+            for n in range(SHOPPERS):
+                customer(call, f"n{n}", ("tok_ok", "tok_declined", "tok_timeout_lost")[n % 3])
+
+        await do(shop, "*", crowd)
+
+        async def shops(n: int) -> None:
+            token = token_of(face, f"n{n}")
+            async with face.client("storefront", token=token) as client:
+                status = await done(client, "get_account_status")
+                cart = status.get("cart_id")
+                if cart is None:
+                    added = await call(client, "add_to_cart", product_name="OUT-1", quantity=1)
+                    cart = added.get("cart_id")
+                if cart is not None:
+                    quote = await call(
+                        client, "prepare_checkout", cart_id=cart, recipient="Somebody",
+                        shipping_service="post:standard", ship_to={
+                            "line1": "Lindenweg 4", "city": "Bonn", "country": "DE"
+                        },
+                    )  # fmt: skip
+                    if "quote_id" in quote:
+                        await agreed(client, quote, f"pm-n{n}")
+
+        at_work = worker(shop)
+        for _ in range(4):
+            await asyncio.gather(*(shops(n) for n in range(SHOPPERS) if n % 3 != 1 or not _))
+            await at_work.drain()
+            shop.guard.clock.forward(minutes=1)  # type: ignore[attr-defined]
+            await at_work.drain()
+            await shop.housekeeping.once()
+            sold = await look(shop, lambda s: len(s.scalars(select(Order.id)).all()))
+            if sold == UNITS:
+                break
+        assert sold == UNITS
+        await nothing_stranded(shop)
+
+
+def _call(tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "jsonrpc": "2.0", "id": 1, "method": "tools/call",
+        "params": {
+            "name": tool, "arguments": arguments,
+            "_meta": {
+                "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+                "io.modelcontextprotocol/clientInfo": {"name": "t", "version": "0"},
+                "io.modelcontextprotocol/clientCapabilities": {},
+            },
+        },
+    }  # fmt: skip
+
+
+def _new_era(tool: str) -> dict[str, str]:
+    return {"MCP-Protocol-Version": "2026-07-28", "Mcp-Method": "tools/call", "Mcp-Name": tool}

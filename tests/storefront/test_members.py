@@ -1,0 +1,201 @@
+"""Members: tiers, points in double entry, a fee that is agreed, a year that ends."""
+
+import pytest
+from sqlalchemy import select
+
+from common import members
+from common.call import Call
+from common.shop import Shop
+from common.tables.orders import Order
+from common.tables.spine import Account
+from common.tables.storefront import Membership
+from servers.storefront.tools import tools
+from tests.storefront.shoppers import (
+    agreed,
+    customer,
+    filled,
+    guest,
+    member,
+    quoted,
+    worker,
+    world,
+)
+from tests.support.shop import connected, do, done, look, refused
+
+
+@pytest.fixture
+async def open_shop(either: Shop) -> Shop:
+    await do(either, "*", world)
+    return either
+
+
+async def test_join_benefits_points(open_shop: Shop) -> None:
+    """Joined for nothing, the discount applies; points come with the money and pay the next."""
+    shop = open_shop
+    async with connected(shop, tools, who=member()) as client:
+        before = await done(client, "check_membership")
+        assert not before["member"]
+        assert [tier["tier"] for tier in before["tiers"]] == ["circle", "gold"]
+        await refused(client, "join_membership", "not_found", tier="platinum", agreed_fee_minor=0)
+        await refused(
+            client, "join_membership", "invalid_parameters", tier="circle", agreed_fee_minor=1
+        )
+        joined = await done(client, "join_membership", tier="circle", agreed_fee_minor=0)
+        assert joined["member"]
+        cart = await filled(client, ("Eggs, dozen, free range", 5))
+        quote = await quoted(client, cart)
+        assert quote["discounts"][0]["code"] == "MEMBER"
+        off = quote["discounts"][0]["amount_minor"]
+        assert off == (2 * 5 * 399 * 500 + 10_000) // 20_000
+        await agreed(client, quote, "pm-lea")
+        await worker(shop).drain()
+        bought = await agreed(client, quote, "pm-lea")
+        waiting = await done(client, "check_membership")
+        points = (5 * 399 - off) // 100
+        assert (waiting["points"], waiting["pending_points"]) == (0, points)
+
+        def captured(call: Call) -> None:
+            call.get(Order, bought["order_id"]).payment_status = "captured"
+
+        await do(shop, "*", captured)
+        await shop.housekeeping.once()
+        await shop.housekeeping.once()
+        earned = await done(client, "check_membership")
+        assert (earned["points"], earned["pending_points"]) == (points, 0)
+
+        again = await filled(client, ("avocado", 5))
+        paid = await quoted(client, again, redeem_points=10_000)
+        assert {d["code"]: d["amount_minor"] for d in paid["discounts"]}["POINTS"] == points
+        await agreed(client, paid, "pm-lea")
+        held = await done(client, "check_membership")
+        assert held["points"] == 0
+        await worker(shop).drain()
+        assert (await agreed(client, paid, "pm-lea"))["status"] == "completed"
+    await points_add_up(shop)
+
+
+async def test_points_come_back_when_undone(open_shop: Shop) -> None:
+    shop = open_shop
+
+    def gift(call: Call) -> None:
+        from common import ledger
+
+        ledger.transfer(
+            call, members.LEDGER, "issued", members.account("cus-tok_declined"), 90,
+            "points_earn", "gift",
+        )  # fmt: skip
+
+    async with connected(shop, tools, who=member("tok_declined")) as client:
+        await done(client, "join_membership", tier="circle", agreed_fee_minor=0)
+        await do(shop, "storefront", gift)
+        quote = await quoted(client, await filled(client, ("avocado", 5)), redeem_points=90)
+        await agreed(client, quote, "pm-tok_declined")
+        assert (await done(client, "check_membership"))["points"] == 0
+        await worker(shop).drain()
+        await shop.housekeeping.once()
+        assert (await done(client, "check_membership"))["points"] == 90
+    await points_add_up(shop)
+
+
+async def test_a_paid_tier(open_shop: Shop) -> None:
+    """Its fee is charged once, free shipping applies, a declined fee ends it."""
+    shop = open_shop
+    async with connected(shop, tools, who=member()) as client:
+        await refused(client, "join_membership", "not_found", tier="gold", agreed_fee_minor=4900)
+        await refused(
+            client, "join_membership", "not_found", tier="gold", agreed_fee_minor=4900,
+            payment_method_id="pm-max",
+        )  # fmt: skip
+        gold = await done(
+            client, "join_membership", tier="gold", agreed_fee_minor=4900,
+            payment_method_id="pm-lea",
+        )  # fmt: skip
+        assert gold["tier"] == "gold"
+        await worker(shop).drain()
+        assert (await done(client, "check_membership"))["fee_payment_status"] == "captured"
+        quote = await quoted(client, await filled(client, ("Eggs, dozen, free range", 3)))
+        assert quote["shipping_minor"] == 0
+        shop.guard.clock.forward(minutes=2)  # type: ignore[attr-defined]
+        await refused(
+            client, "join_membership", "rule_violation", tier="gold", agreed_fee_minor=4900,
+            payment_method_id="pm-lea",
+        )  # fmt: skip
+        shop.guard.clock.forward(days=350)  # type: ignore[attr-defined]
+        renewed = await done(
+            client, "join_membership", tier="gold", agreed_fee_minor=4900,
+            payment_method_id="pm-lea",
+        )  # fmt: skip
+        assert renewed["renews_at"].startswith("2028")
+    async with connected(shop, tools, who=member("tok_declined")) as client:
+        await done(
+            client, "join_membership", tier="gold", agreed_fee_minor=4900,
+            payment_method_id="pm-tok_declined",
+        )  # fmt: skip
+        await worker(shop).drain()
+        await shop.housekeeping.once()
+        lapsed = await done(client, "check_membership")
+        assert (lapsed["member"], lapsed["state"]) == (False, "lapsed")
+
+
+async def test_a_year_ends(open_shop: Shop) -> None:
+    """A free tier with auto_renew goes on, one without lapses; benefits end on the minute."""
+    shop = open_shop
+    for name, auto in (("lea", True), ("max", False)):
+        async with connected(shop, tools, who=member(name)) as client:
+            await done(
+                client, "join_membership", tier="circle", agreed_fee_minor=0, auto_renew=auto
+            )
+    shop.guard.clock.forward(days=365)  # type: ignore[attr-defined]
+    async with connected(shop, tools, who=member("max")) as client:
+        assert not (await done(client, "check_membership"))["member"]
+    await shop.housekeeping.once()
+    async with connected(shop, tools, who=member("lea")) as client:
+        assert (await done(client, "check_membership"))["member"]
+    states = await look(
+        shop, lambda s: dict(s.execute(select(Membership.customer_id, Membership.state)).all())
+    )
+    assert states == {"cus-lea": "active", "cus-max": "lapsed"}
+
+
+async def test_who_may(open_shop: Shop) -> None:
+    """A guest is told how to sign in; a new person becomes a new customer; a verified e-mail
+    finds the one customer who has it, and nobody already taken."""
+    shop = open_shop
+    async with connected(shop, tools, who=guest()) as client:
+        assert "sign in" in (await done(client, "check_membership"))["note"]
+        await refused(
+            client, "join_membership", "insufficient_scope", tier="circle", agreed_fee_minor=0
+        )
+
+    def newcomer(call: Call) -> None:
+        customer(call, "pia")
+        from common.tables.orders import Customer
+
+        call.get(Customer, "cus-pia").subject = None
+
+    await do(shop, "*", newcomer)
+    for email, expected in (
+        ("", None), ("lea@example.com", None), ("PIA@example.com", "cus-pia"),
+    ):  # fmt: skip
+        person = member(f"new-{email}", email)
+        async with connected(shop, tools, who=person) as client:
+            status = await done(client, "get_account_status")
+            assert status["signed_in"]
+            assert status.get("customer_id") == expected
+            await done(client, "join_membership", tier="circle", agreed_fee_minor=0)
+            after = await done(client, "get_account_status")
+            assert after["membership"] == "circle"
+            assert (after["customer_id"] == "cus-pia") is (expected == "cus-pia")
+            assert after["customer_id"] != "cus-lea"
+    second = member("another-issuer-person", "pia@example.com")
+    async with connected(shop, tools, who=second) as client:
+        assert (await done(client, "get_account_status")).get("customer_id") is None
+
+
+async def points_add_up(shop: Shop) -> None:
+    """Every point that somebody has was issued; nothing is held beyond open checkouts."""
+    rows = await look(
+        shop, lambda s: s.scalars(select(Account).where(Account.ledger == members.LEDGER)).all()
+    )
+    assert sum(row.debits_posted - row.credits_posted for row in rows) == 0
+    assert all(row.debits_pending == row.credits_pending == 0 for row in rows)
