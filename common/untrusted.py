@@ -18,10 +18,11 @@ WARNING: Final = (
 
 FIELDS: Final = frozenset(
     {
-        "address", "brand", "category", "city", "company", "description", "detail", "email",
-        "first_name", "item", "label", "last_name", "line1", "line2", "message", "name", "names",
-        "note", "notes", "options", "phone", "postal_code", "recipient", "region", "searched",
-        "statement", "subject", "suggestion", "suggestions", "text", "title", "told",
+        "address", "brand", "category", "city", "company", "customer_name", "description",
+        "detail", "email", "first_name", "item", "label", "last_name", "line1", "line2",
+        "message", "name", "names", "note", "notes", "options", "phone", "postal_code",
+        "recipient", "region", "rule", "searched", "statement", "subject", "suggestion",
+        "suggestions", "text", "title", "told",
     }
 )  # fmt: skip
 _HIDDEN: Final = frozenset({"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"})

@@ -92,11 +92,11 @@ def arguments(shop_file: Path) -> dict[str, Any]:
         "warehouse": first("SELECT id FROM warehouse LIMIT 1"),
         "kind": "purchase_order", "quantity": 1, "report": "abc",
         "barcode": first("SELECT gtin FROM variant LIMIT 1"),
-        "order_id": first("SELECT order_id FROM return LIMIT 1"),
+        "order_id": first("SELECT order_id FROM rma LIMIT 1"),
         "product_id": first("SELECT id FROM product LIMIT 1"),
         "route_id": first("SELECT id FROM route LIMIT 1"),
         "shipment_id": first("SELECT id FROM shipment LIMIT 1"),
-        "return_id": first("SELECT id FROM return LIMIT 1"),
+        "return_id": first("SELECT id FROM rma LIMIT 1"),
         "claim_id": first("SELECT id FROM claim LIMIT 1"),
         "currency": "EUR",
         "dispute_id": first("SELECT id FROM dispute LIMIT 1"),
@@ -121,7 +121,9 @@ def texts(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
 @pytest.mark.slow
 async def test_every_reading_tool(planted: Shop, tmp_path: Path) -> None:
     """Nothing hidden, nothing longer than it may be, every planted text named in _meta."""
-    known, reached = arguments(tmp_path / "shop.db"), set()
+    known = arguments(tmp_path / "shop.db")
+    reached: set[str] = set()
+    missed: list[str] = []
     for domain in DOMAINS:
         toolset = import_module(f"servers.{domain}.tools").tools
         async with connected(planted, toolset, who=actor()) as client:
@@ -130,22 +132,28 @@ async def test_every_reading_tool(planted: Shop, tmp_path: Path) -> None:
                     continue
                 given = {name: known[name] for name in spec.input_schema.get("required", [])}
                 result: Any = await client.call_tool(spec.name, given)
-                check(f"{domain}.{spec.name}", result, reached)
+                missed += check(f"{domain}.{spec.name}", result, reached)
             for uri in toolset.resources:
                 if "{" not in uri:
                     read: Any = await client.read_resource(uri)
                     for _, text in texts(json.loads(read.contents[0].text)):
                         assert text == clean(text), uri
-    assert len(reached) > 15, sorted(reached)
+    assert not missed
+    assert len(reached) >= 15, sorted(reached)
 
 
-def check(tool: str, result: Any, reached: set[str]) -> None:
+def check(tool: str, result: Any, reached: set[str]) -> list[str]:
+    """What is wrong with an answer."""
+    missed = []
     named = set((result.meta or {}).get(UNTRUSTED, []))
     for path, text in texts(result.structured_content):
         assert text == clean(text), f"{tool} shows what nobody can see in {path}"
         if MARK in text and not result.is_error:
-            assert path in named, f"{tool} {path} is not named as untrusted"
-            assert len(text) <= MOST_CHARACTERS, f"{tool} {path} is too long"
             reached.add(tool)
+            if path not in named:
+                missed.append(f"{tool} {path} is not named as untrusted")
+            if len(text) > MOST_CHARACTERS:
+                missed.append(f"{tool} {path} is too long")
     for content in result.content:
         assert content.text == clean(content.text), tool
+    return missed

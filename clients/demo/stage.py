@@ -18,6 +18,7 @@ from servers.run import DOMAINS
 
 ROOT = Path(__file__).resolve().parents[2]
 OPERATOR = "ana@example.com"
+SHOPPER = "cus-0002"
 
 
 class DemoFailed(Exception):
@@ -112,6 +113,7 @@ async def raised(home: Path, console: Console) -> AsyncIterator[Stage]:
                 env=inherited(
                     SHOP_HOME=str(home),
                     SHOP_OPERATOR=OPERATOR,
+                    SHOP_CUSTOMER=SHOPPER,
                     PYTHONPATH=str(ROOT),
                     SHOP_GATEWAY="simulator",
                 ),

@@ -122,9 +122,11 @@ def likeness(query: Any, name: Any, /, *, score_cutoff: float | None = None) -> 
 
 
 def liking(query: Any, name: Any, /, *, score_cutoff: float | None = None) -> float:
-    """``likeness``, or that of the name's beginning to what was typed so far."""
+    """``likeness``, or that of the name's beginning to what was typed so far, or of the part of the
+    name that is most like it: a misspelt word finds the longer names it stands in."""
     begun = fuzz.ratio(query, name[: len(query)]) * 0.97
-    return max(likeness(query, name), float(begun))
+    part = fuzz.partial_ratio(query, name) * 0.85 if len(query) <= len(name) else 0.0
+    return max(likeness(query, name), float(begun), float(part))
 
 
 def _nearest_in_postgresql(

@@ -34,6 +34,7 @@ async def test_hit_at_1(url: str) -> None:
         ("1 l milk whole", "MILK-1"),
         ("skimed milk", "MILK-2"),
         ("tomatos vine", "TOM-1"),
+        ("tomatoe", "TOM-1"),
         ("guacamole", "AVO-1"),
         ("LAVASH'); DROP TABLE variant; --", None),
         ('" OR sku MATCH "', None),
