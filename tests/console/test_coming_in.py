@@ -1,16 +1,20 @@
 """Signing in at the authorization server, staying signed in, and going."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from common.auth.server import users
+from common.http.console import issuer
 from common.http.console import web as frame
 from tests.console.world import KIM, Web, a_web
+from tests.payments.seed import world
 from tests.support.auth_server import PASSWORD, sign_in
-from tests.support.shop import settings_in
+from tests.support.shop import do, settings_in
 
 
 async def user(web: Web, scope: str = "approvals:decide") -> None:
@@ -162,8 +166,6 @@ async def test_the_database_alone_opens_nothing(web: Web) -> None:
 
 
 async def test_on_https_the_cookie_is_bound_to_the_host(tmp_path: Path) -> None:
-    from dataclasses import replace
-
     from common.settings import HttpSettings
 
     http = HttpSettings.load({"SHOP_PUBLIC_URL": "https://shop.example", "SHOP_AUTH_SERVER": "1"})
@@ -219,3 +221,49 @@ async def test_a_read_only_shop_has_no_console(tmp_path: Path) -> None:
             base_url="http://127.0.0.1", transport=httpx2.ASGITransport(app=app)
         ) as browser:
             assert (await browser.get("/console")).status_code == 503
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"scopes": ()}, {"scopes": ("payments:refund",)}, {"machine": True},
+        {"client": "some-agent"}, {"method": "api_key"},
+    ],
+    ids=str,
+)  # fmt: skip
+async def test_tokens_that_are_no_persons_at_the_console(
+    web: Web, more: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The authorization server would not issue them; the console does not take its word for it."""
+    method = more.pop("method", "token")
+    web.callers.callers["odd"] = replace(web.caller(KIM, **more), method=method)
+
+    async def redeemed(*_: Any) -> str:
+        return "odd"
+
+    monkeypatch.setattr(issuer, "redeem", redeemed)
+    browser = web.browser()
+    sent = await browser.get("/console/login")
+    state = parse_qs(urlsplit(sent.headers["location"]).query)["state"][0]
+    answer = await browser.get(f"/console/callback?code=x&iss={web.url}&state={state}")
+    assert answer.status_code == 403
+    assert (await browser.get("/console")).status_code == 302
+    assert (await web.records("console_login"))[-1]["outcome"] == "refused"
+
+
+async def test_on_postgresql(postgres_url: str, tmp_path: Path) -> None:
+    """The queries of every page on the other database."""
+    async with a_web(tmp_path, database_url=postgres_url) as web:
+        await do(web.shop, "*", world)
+        id = await web.asked()
+        kim = await web.person()
+        mark = (await kim.get(f"/changes?on={id}")).json()["mark"]
+        assert (await kim.decide(id)).status_code == 303
+        assert (await kim.get(f"/changes?on={id}")).json()["mark"] != mark
+        for path in ("", f"/requests/{id}", "/history?state=approved", "/audit?outcome=ok"):
+            assert (await kim.get(path)).status_code == 200, path
+        page = (await kim.get(f"/audit?id={id}&actor={KIM}&server=console")).text
+        assert "console.approval_approve" in page
+        await web.shop.housekeeping.anchor(force=True)
+        assert "The log is sound" in (await kim.post("/verify")).text
+        assert (await kim.decide(id, passphrase="x" * 20)).status_code == 409
