@@ -329,6 +329,7 @@ async def test_forms_belong_to_the_browser_that_was_given_them(server: Served) -
     await theirs.get(flow.url())
     page = await sign_in(theirs, login)
     assert page.status_code == 400
+    assert "shop-session" not in theirs.cookies, "nobody is signed in as somebody else"
     consent = await sign_in(mine, login)
     await sign_in(theirs, await theirs.get(flow.url()))
     answer = await allow(theirs, consent)

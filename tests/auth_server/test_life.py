@@ -21,6 +21,7 @@ from common.auth.server import IssuerRefused, check_issuer, documents, keys, man
 from common.auth.server.clients import same_place
 from common.auth.server.registering import Refused, checked_jwks
 from common.settings import HttpSettings
+from common.tables.auth_server import AuthCode, AuthGrant, AuthToken
 from tests.support.auth_server import (
     REDIRECT,
     Flow,
@@ -145,6 +146,25 @@ async def test_keys_rotate(tmp_path: Path) -> None:
         assert await published() == [new, old], "as long as a token of the old one may live"
         clock.by = keys.OVERLAP + timedelta(seconds=1)
         assert await published() == [new]
+
+
+async def test_what_is_long_dead_is_deleted(tmp_path: Path) -> None:
+    clock = Later()
+    async with auth_server(tmp_path, clock=clock) as server:
+        await server.user()
+        browser = server.browser()
+
+        async def rows() -> list[int]:
+            def counted(session: Any) -> list[int]:
+                kinds = (AuthGrant, AuthCode, AuthToken)
+                return [session.query(kind).count() for kind in kinds]
+
+            return await server.shop.database.run("*", counted, write=False)
+
+        for day in (0, 14, 16, 92):
+            clock.by = timedelta(days=day)
+            await tokens(browser, Flow(server.audience()))
+            assert await rows() == {0: [1, 1, 1], 14: [2, 1, 2], 16: [3, 1, 2], 92: [3, 1, 1]}[day]
 
 
 async def test_private_keys_are_sealed(server: Served) -> None:
@@ -378,7 +398,7 @@ async def test_a_public_server_fetches_from_public_places_alone(url: str) -> Non
     public = HttpSettings.load(
         {"SHOP_PUBLIC_URL": "https://shop.example", "SHOP_HTTP_HOST": "0.0.0.0"}
     )
-    with pytest.raises(Refused):
+    with pytest.raises(Refused, match=r"public address|A client_id URL"):
         await documents.Documents(public).client(url)
 
 

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from authlib.oauth2.rfc6749 import InvalidGrantError
-from sqlalchemy import delete, select
+from sqlalchemy import delete, exists, select
 from sqlalchemy.orm import Session
 
 from common.auth import revocation
@@ -34,7 +34,8 @@ def begin(
     auth_time: datetime,
     now: datetime,
 ) -> AuthGrant:
-    """A new family, when a person has said yes."""
+    """A new family, when a person has said yes. Makes room by deleting what is long dead."""
+    sweep(session, now)
     grant = AuthGrant(
         id=new_id("grant"), client_id=client_id, user_id=user.id, resource=resource,
         scopes=[*scopes], methods=[*methods], auth_time=auth_time, created_at=now,
@@ -119,15 +120,18 @@ def denied(session: Session, settings: Settings, claims: dict[str, Any], now: da
 
 
 def sweep(session: Session, now: datetime) -> None:
-    """Delete what has died, a batch at a time."""
+    """Delete what died more than a day ago, a batch at a time."""
+    past = now - timedelta(days=1)
     for kind in (AuthCode, AuthToken):
-        dead = select(kind.id).where(kind.expires_at < now - timedelta(days=1)).limit(BATCH)
+        dead = select(kind.id).where(kind.expires_at < past).order_by(kind.id).limit(BATCH)
         session.execute(delete(kind).where(kind.id.in_(list(session.scalars(dead)))))
-    used = select(AuthToken.grant_id).union(select(AuthCode.grant_id))
-    gone = select(AuthGrant.id).where(AuthGrant.expires_at < now, AuthGrant.id.not_in(used))
-    session.execute(
-        delete(AuthGrant).where(AuthGrant.id.in_(list(session.scalars(gone.limit(BATCH)))))
-    )
+    left = [
+        exists().where(kind.grant_id == AuthGrant.id).correlate(AuthGrant)
+        for kind in (AuthCode, AuthToken)
+    ]
+    gone = select(AuthGrant.id).where(AuthGrant.expires_at < past, *(~kept for kept in left))
+    ids = list(session.scalars(gone.order_by(AuthGrant.id).limit(BATCH)))
+    session.execute(delete(AuthGrant).where(AuthGrant.id.in_(ids)))
 
 
 def _sha256(text: str) -> str:
