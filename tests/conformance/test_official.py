@@ -49,7 +49,7 @@ async def fixtures_face(fixtures_shop: Shop) -> AsyncIterator[Face]:
     shop, http = fixtures_shop, fixtures_shop.settings.http
     server = fixtures.ConformanceServer(
         fixtures.tools, shop.guard, calling_actor,
-        state_key=request_state_key(shop.settings.key_dir),
+        state_key=request_state_key(shop.settings.key_dir), notices=shop.notices,
     )  # fmt: skip
     callers = NamedCallers()
     needs = Needs(fixtures.tools, metadata.base_scope("inventory"), fixtures.EXTRA)
