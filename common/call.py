@@ -1,6 +1,7 @@
 """Who is calling, and the transaction they are in. Every rule takes a Call first."""
 
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
@@ -64,6 +65,8 @@ class Call:
     audit_id: str
     server: str = ""
     tool: str = ""
+    # What the process has beside its database, for steps that prepare a computation.
+    ports: Mapping[str, Any] = field(default_factory=dict)
     stakes: Stakes = field(default_factory=Stakes)
     preview: Preview = field(default_factory=Preview)
     versions: dict[str, int] = field(default_factory=dict)

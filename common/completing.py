@@ -24,7 +24,7 @@ from common.tables.inventory import (
     Variant,
     Warehouse,
 )
-from common.tables.logistics import Carrier, RateCard, Shipment
+from common.tables.logistics import Carrier, Label, RateCard, Shipment
 from common.tables.orders import Customer, Order, OrderLine
 from common.tables.payments import Dispute, Hold, Payment, PaymentMethod, Payout
 from common.tables.returns import Return, ReturnLine
@@ -40,6 +40,7 @@ _DOCUMENTS: Final[Mapping[str, tuple[Column, ...]]] = {
     "order_id": (Order.id,),
     "line_id": (OrderLine.id, ReturnLine.id),
     "shipment_id": (Shipment.id,),
+    "label_id": (Label.id,),
     "tracking_number": (Shipment.tracking_number,),
     "route_id": (Route.id,),
     "return_id": (Return.id,),

@@ -78,6 +78,7 @@ class Guard:
         # Called after a call put something in the outbox.
         self.committed: Callable[[], None] | None = None
         self._ration = Ration()
+        self.ports: dict[str, Any] = {}  # handed to preparing steps
 
     async def call(self, request: Request) -> Done | Waiting:
         """Run a tool. Raises ShopError; anything unexpected is recorded and becomes Internal."""
@@ -389,7 +390,7 @@ def _preparation(
 ) -> Callable[[Session], Any]:
     def work(session: Session) -> Any:
         spec = request.spec
-        call = Call(request.actor, session, guard.clock(), "", spec.domain, spec.name)
+        call = Call(request.actor, session, guard.clock(), "", spec.domain, spec.name, guard.ports)
         return computation.prepare(call, **arguments)
 
     return work

@@ -18,7 +18,8 @@ PREFIXES: Final = {
     "claim": "clm", "claim_line": "cll", "evidence": "evd", "cart": "crt", "item": "itm",
     "driver": "drv", "vehicle": "veh", "product": "prd", "outbox": "out", "note": "not",
     "supplier": "sup", "member": "mem", "checkout": "chk", "run": "run", "payout": "pyo",
-    "settlement": "stl", "plan": "pln", "user": "usr", "client": "cli", "grant": "grt",
+    "settlement": "stl", "plan": "pln", "pickup": "pku", "manifest": "mft",
+    "user": "usr", "client": "cli", "grant": "grt",
     "token": "tok", "api_key": "apk", "award": "awd",
     "promotion_use": "use",
 }  # fmt: skip

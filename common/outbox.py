@@ -1,4 +1,4 @@
-"""The worker that tells the payment provider what was decided, and books what it answers.
+"""The worker that tells a provider what was decided, and books what it answers.
 
 A row is leased, sent outside any transaction, and settled in a transaction of its own. What was
 sent and has no answer is asked about, never sent again blindly: see ``common.gateways.port``.
@@ -6,7 +6,7 @@ sent and has no answer is asked about, never sent again blindly: see ``common.ga
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -77,11 +77,13 @@ class Job:
 
 class OutboxWorker:
     """One task a process; several processes may do it at once without harm: a row is leased before
-    it goes out, and a dispute that is known is not recorded again."""
+    it goes out, and a dispute that is known is not recorded again. For payments; the worker for
+    carriers is another kind of it."""
 
-    def __init__(
-        self, database: Database, gateways: Mapping[str, PaymentGateway], clock: Clock
-    ) -> None:
+    domain = "payments"
+    port = "gateway"
+
+    def __init__(self, database: Database, gateways: Mapping[str, Any], clock: Clock) -> None:
         self.database = database
         self.gateways = gateways
         self.clock = clock
@@ -121,10 +123,11 @@ class OutboxWorker:
     async def once(self) -> int:
         """At most one batch of what is due. Returns how many rows were settled or put off."""
         now = self.clock()
-        due = await self.database.run("payments", lambda s: s.scalar(_due(now)), write=False)
-        if due is None:
+        query = due(now, self.port)
+        found = await self.database.run(self.domain, lambda s: s.scalar(query), write=False)
+        if found is None:
             return 0
-        jobs = await self.database.run("payments", lambda session: take(session, now))
+        jobs = await self.database.run(self.domain, lambda session: self.take(session, now))
         await asyncio.gather(*(self._one(job) for job in jobs))
         return len(jobs)
 
@@ -138,7 +141,19 @@ class OutboxWorker:
             done += treated
         return done
 
-    async def _one(self, job: Job) -> None:
+    def take(self, session: Session, now: datetime) -> list[Any]:
+        """Lease what is due."""
+        return take(session, now)
+
+    def perform(self, gateway: Any, job: Any, now: datetime) -> Outcome:
+        """Send or ask. Blocking."""
+        return perform(gateway, job, now)
+
+    def settle(self, call: Call, row: Outbox, outcome: Outcome) -> bool:
+        """Book a final answer. Whether the operation is done."""
+        return settle(call, row, outcome)
+
+    async def _one(self, job: Any) -> None:
         gateway = self.gateways.get(job.provider)
         if gateway is None:
             await self._book(job, None, f"no provider {job.provider} is configured")
@@ -147,7 +162,7 @@ class OutboxWorker:
         outcome: Outcome | None
         try:
             async with asyncio.timeout(ANSWER_S):
-                outcome = await asyncio.to_thread(perform, gateway, job, self.clock())
+                outcome = await asyncio.to_thread(self.perform, gateway, job, self.clock())
         except OperationMismatch as refused:
             outcome, error = Outcome(State.UNKNOWN, code="mismatch"), refused.message
         except GatewayError as refused:
@@ -159,11 +174,11 @@ class OutboxWorker:
             outcome, error = Outcome(State.UNKNOWN), type(failure).__name__
         await self._book(job, outcome, error)
 
-    async def _book(self, job: Job, outcome: Outcome | None, error: str) -> None:
+    async def _book(self, job: Any, outcome: Outcome | None, error: str) -> None:
         await duty.recorded(
             self.database, self.clock(), "outbox", "outbox",
             {"operation_id": job.operation_id, "kind": job.kind},
-            lambda call: book(call, job, outcome, error),
+            lambda call: book(call, job, outcome, error, self.settle), domain=self.domain,
         )  # fmt: skip
 
     async def follow(self) -> int:
@@ -233,9 +248,21 @@ def _send(gateway: PaymentGateway, job: Job) -> Outcome:
 
 
 def take(session: Session, now: datetime, limit: int = BATCH) -> list[Job]:
-    """Lease what is due, the oldest first. Rows another worker is taking are left to it."""
-    query = _due(now).limit(limit).with_for_update(of=Outbox, skip_locked=True)
-    jobs = [_job(session, session.get_one(Outbox, id), now) for id in session.scalars(query)]
+    """Lease payments that are due, the oldest first."""
+    rows = due_rows(session, now, "gateway", limit)
+    jobs = [_job(session, row, now) for row in rows]
+    lease(session, jobs, now)
+    return jobs
+
+
+def due_rows(session: Session, now: datetime, port: str, limit: int = BATCH) -> list[Outbox]:
+    """Rows whose turn it is, locked. Rows another worker is taking are left to it."""
+    query = due(now, port).limit(limit).with_for_update(of=Outbox, skip_locked=True)
+    return [session.get_one(Outbox, id) for id in session.scalars(query)]
+
+
+def lease(session: Session, jobs: Sequence[Any], now: datetime) -> None:
+    """Write down that these go out now."""
     for job in jobs:
         # A lease is no effect: it is written past the audited rows.
         session.execute(
@@ -247,10 +274,15 @@ def take(session: Session, now: datetime, limit: int = BATCH) -> list[Job]:
             )
             .execution_options(synchronize_session=False)
         )  # fmt: skip
-    return jobs
 
 
-def book(call: Call, job: Job, outcome: Outcome | None, error: str) -> None:
+def book(
+    call: Call,
+    job: Any,
+    outcome: Outcome | None,
+    error: str,
+    settled: Callable[[Call, Outbox, Outcome], bool] = settle,
+) -> None:
     """Write down what came of a leased operation. None: nothing was sent, try again later."""
     row = call.session.get_one(Outbox, job.outbox_id)
     if row.state not in OPEN or row.attempts != job.attempts:
@@ -268,7 +300,7 @@ def book(call: Call, job: Job, outcome: Outcome | None, error: str) -> None:
         row.next_at = call.now + backoff(job.attempts)
     else:
         row.finished_at, row.result = call.now, outcome.record()
-        row.state = "done" if settle(call, row, outcome) else "failed"
+        row.state = "done" if settled(call, row, outcome) else "failed"
     call.session.flush()
     call.effect("update", "outbox", row.id, state=row.state)
 
@@ -278,11 +310,11 @@ def backoff(attempts: int) -> timedelta:
     return min(FIRST_WAIT * int(2 ** min(attempts - 1, 20)), LONGEST_WAIT)
 
 
-_RANK = {"authorize": 0, "capture": 1, "void": 2}
+_RANK = {"authorize": 0, "buy": 0, "capture": 1, "void": 2}
 
 
-def _due(now: datetime) -> Select[str]:
-    """Ids of rows whose turn it is: a payment's operations go out one after the other."""
+def due(now: datetime, port: str = "gateway") -> Select[str]:
+    """Ids of rows whose turn it is: a target's operations go out one after the other."""
     earlier = aliased(Outbox)
 
     def rank(row: Any) -> Any:
@@ -300,12 +332,12 @@ def _due(now: datetime) -> Select[str]:
     )
     waits = select(earlier.id).where(
         earlier.target_type == Outbox.target_type, earlier.target_id == Outbox.target_id,
-        earlier.port == "gateway", earlier.state.in_(OPEN), before,
+        earlier.port == port, earlier.state.in_(OPEN), before,
     )  # fmt: skip
     return (
         select(Outbox.id)
         .where(
-            Outbox.port == "gateway", Outbox.state.in_(OPEN), Outbox.next_at <= now,
+            Outbox.port == port, Outbox.state.in_(OPEN), Outbox.next_at <= now,
             or_(Outbox.leased_until.is_(None), Outbox.leased_until <= now),
             ~waits.exists(),
         )

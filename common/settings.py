@@ -35,6 +35,9 @@ SHOP_STRIPE_URL             another server than Stripe's, for tests: https or th
 SHOP_ALLOW_LIVE             ``1``: a live key is meant, and real money may move
 SHOP_METRICS_FROM           addresses that may read ``/metrics``, by spaces; default: loopback
 SHOP_ACCESS_LOG             ``1``: one line of JSON a request on standard error
+SHOP_ROUTE_ENGINE           ``default``, or ``pyvrp`` with the extra ``[routing]``
+SHOP_TRAVEL_TIMES           ``osrm`` or ``valhalla``; default: distance and speed, offline
+SHOP_TRAVEL_URL             where that server answers, ``http(s)://host[:port][/path]``
 ==========================  ==========================================================
 """
 
@@ -58,6 +61,7 @@ NAMES = (
     "SHOP_GATEWAY", "SHOP_STRIPE_KEY", "SHOP_STRIPE_WEBHOOK_SECRET", "SHOP_STRIPE_URL",
     "SHOP_ALLOW_LIVE",
     "SHOP_METRICS_FROM", "SHOP_ACCESS_LOG",
+    "SHOP_ROUTE_ENGINE", "SHOP_TRAVEL_TIMES", "SHOP_TRAVEL_URL",
 )  # fmt: skip
 
 
@@ -164,6 +168,29 @@ class StorefrontSettings:
 
 
 @dataclass(frozen=True)
+class RoutingSettings:
+    """How routes are planned. ``travel_times`` is empty for distance and speed."""
+
+    engine: str = "default"
+    travel_times: str = ""
+    travel_url: str = ""
+
+    @classmethod
+    def load(cls, env: Mapping[str, str]) -> "RoutingSettings":
+        """From a mapping. Raises ValueError for an unknown name, or a server without a URL."""
+        engine = env.get("SHOP_ROUTE_ENGINE") or "default"
+        kind, url = env.get("SHOP_TRAVEL_TIMES") or "", env.get("SHOP_TRAVEL_URL") or ""
+        if engine not in {"default", "pyvrp"}:
+            raise ValueError(f"SHOP_ROUTE_ENGINE must be default or pyvrp, not {engine}")
+        if kind not in {"", "osrm", "valhalla"}:
+            raise ValueError(f"SHOP_TRAVEL_TIMES must be osrm or valhalla, not {kind}")
+        parts = urlsplit(url)
+        if kind and (parts.scheme not in {"http", "https"} or not parts.hostname):
+            raise ValueError(f"SHOP_TRAVEL_URL must be http(s)://host[:port][/path], not {url!r}")
+        return cls(engine, kind, url.rstrip("/"))
+
+
+@dataclass(frozen=True)
 class Settings:
     """Read once at start and passed on."""
 
@@ -183,6 +210,7 @@ class Settings:
     http: HttpSettings
     gateway: GatewaySettings
     storefront: StorefrontSettings
+    routing: RoutingSettings
 
     @classmethod
     def load(cls, environment: Mapping[str, str] | None = None) -> "Settings":
@@ -208,6 +236,7 @@ class Settings:
             http=HttpSettings.load(env),
             gateway=GatewaySettings.load(env),
             storefront=StorefrontSettings.load(env),
+            routing=RoutingSettings.load(env),
         )
 
 

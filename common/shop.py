@@ -13,6 +13,8 @@ from common import schema
 from common.approvals.tools import offered_by
 from common.audit.access import AccessWriter
 from common.call import Actor
+from common.carriers.simulator import CarrierSimulator
+from common.carriers.worker import CarrierWorker
 from common.clock import Clock, utc_now
 from common.database import Database
 from common.election import Election, lock_for
@@ -69,6 +71,7 @@ class Shop:
         housekeeping = Housekeeping(database, settings, clock)
         election = Election(lock_for(database))
         election.duty(housekeeping.forever)
+        guard.ports = {"carriers": carriers(settings, clock), "routing": settings.routing}
         return cls(
             settings, database, policy, guard, access, housekeeping, election, Notices(database)
         )
@@ -90,6 +93,16 @@ class Shop:
         """Tells the provider what was decided here; started with the shop. Raises
         GatewayMisconfigured."""
         return OutboxWorker(self.database, self.gateways, self.guard.clock)
+
+    @cached_property
+    def labels(self) -> CarrierWorker:
+        """Asks carriers for labels and pick-ups; started with the shop."""
+        return CarrierWorker(self.database, self.guard.ports["carriers"], self.guard.clock)
+
+    def nudge(self) -> None:
+        """Something may have been decided that is to be told."""
+        self.outbox.nudge()
+        self.labels.nudge()
 
     def server(self, toolset: Toolset, identity: "Identity | None" = None) -> "ShopServer":
         """The toolset as an MCP server; a local caller unless ``identity`` says who calls."""
@@ -118,13 +131,19 @@ async def opened(
     try:
         shop.notices.start()
         if duties and settings.duties and not settings.read_only:
-            shop.guard.committed = shop.outbox.nudge
+            shop.guard.committed = shop.nudge
             shop.election.duty(shop.outbox.forever)
+            shop.election.duty(shop.labels.forever)
             shop.election.start()
         yield shop
     finally:
         with_deadline = asyncio.shield(shop.close())
         await with_deadline
+
+
+def carriers(settings: Settings, clock: Clock) -> dict[str, CarrierSimulator]:
+    """Carriers by the name of their connection."""
+    return {"simulator": CarrierSimulator(settings.home / "carrier.db", clock=clock)}
 
 
 def local_identity(settings: Settings) -> Actor:

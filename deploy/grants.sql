@@ -59,6 +59,8 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON auth_token TO shop_keeper;
 GRANT SELECT, INSERT, UPDATE, DELETE ON auth_user TO shop_keeper;
 GRANT SELECT ON carrier TO shop_inventory, shop_orders, shop_returns, shop_claims, shop_payments, shop_storefront, shop_keeper, shop_reader;
 GRANT SELECT, INSERT, UPDATE, DELETE ON carrier TO shop_logistics;
+GRANT SELECT ON carrier_pickup TO shop_inventory, shop_orders, shop_returns, shop_claims, shop_payments, shop_keeper, shop_reader;
+GRANT SELECT, INSERT, UPDATE, DELETE ON carrier_pickup TO shop_logistics;
 GRANT SELECT ON carrier_policy TO shop_inventory, shop_orders, shop_logistics, shop_returns, shop_payments, shop_keeper, shop_reader;
 GRANT SELECT, INSERT, UPDATE, DELETE ON carrier_policy TO shop_claims;
 GRANT SELECT ON cart TO shop_inventory, shop_orders, shop_logistics, shop_returns, shop_claims, shop_payments, shop_keeper, shop_reader;
@@ -103,6 +105,8 @@ GRANT SELECT ON dispute_evidence TO shop_inventory, shop_orders, shop_logistics,
 GRANT SELECT, INSERT, UPDATE, DELETE ON dispute_evidence TO shop_payments;
 GRANT SELECT ON driver TO shop_inventory, shop_orders, shop_returns, shop_claims, shop_payments, shop_keeper, shop_reader;
 GRANT SELECT, INSERT, UPDATE, DELETE ON driver TO shop_logistics;
+GRANT SELECT ON duty_rule TO shop_inventory, shop_orders, shop_returns, shop_claims, shop_payments, shop_keeper, shop_reader;
+GRANT SELECT, INSERT, UPDATE, DELETE ON duty_rule TO shop_logistics;
 GRANT SELECT ON inspection TO shop_inventory, shop_orders, shop_logistics, shop_claims, shop_payments, shop_keeper, shop_reader;
 GRANT SELECT, INSERT, UPDATE, DELETE ON inspection TO shop_returns;
 GRANT SELECT, INSERT, UPDATE, DELETE ON item_cost TO shop_inventory;

@@ -11,6 +11,7 @@ from common.tables.columns import (
     Currency,
     Name,
     Note,
+    Ref,
     Word,
     a_currency,
     not_negative,
@@ -44,6 +45,21 @@ class Depot(Record):
     __table_args__ = (on_earth(),)
 
 
+class DutyRule(Record):
+    """When a driver has to rest, as data with its source: not advice on the law."""
+
+    __tablename__ = "duty_rule"
+    owner = "logistics"
+
+    name: Mapped[Name]
+    drive_before_break_seconds: Mapped[int]
+    break_seconds: Mapped[int]
+    source: Mapped[Note]
+    as_of: Mapped[date]
+
+    __table_args__ = (positive("drive_before_break_seconds", "break_seconds"),)
+
+
 class Driver(Record):
     """Shift in minutes after local midnight of the depot; an end past 1,440 is the next morning.
     The duty clock holds seconds of ``clock_on``, up to ``status_at``."""
@@ -61,6 +77,8 @@ class Driver(Record):
     shift_end_minute: Mapped[int]
     max_duty_seconds: Mapped[int] = mapped_column(default=36_000)
     max_driving_seconds: Mapped[int] = mapped_column(default=32_400)
+    # Without a rule no breaks are planned.
+    duty_rule_id: Mapped[Ref | None]
     clock_on: Mapped[date | None]
     duty_seconds: Mapped[int] = mapped_column(default=0)
     driving_seconds: Mapped[int] = mapped_column(default=0)

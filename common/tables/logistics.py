@@ -34,10 +34,12 @@ EXCEPTION_KINDS: Final = ("address", "weather", "damage", "refused", "customs")
 ATTEMPT_REASONS: Final = ("nobody_home", "refused", "no_access", "wrong_address", "closed", "other")
 LABEL_STATES: Final = ("pending", "purchased", "voiding", "voided", "failed")
 MANIFEST_STATES: Final = ("open", "closed")
+PICKUP_STATES: Final = ("requested", "confirmed", "failed", "cancelled")
 
 
 class Carrier(Record):
-    """``dim_divisor``: cm³ a kg of dimensional weight; 0 for none."""
+    """``dim_divisor``: cm³ a kg of dimensional weight; 0 for none. ``connection`` names how the
+    carrier is reached (``simulator``); without one its labels are bought by hand."""
 
     __tablename__ = "carrier"
     owner = "logistics"
@@ -45,6 +47,7 @@ class Carrier(Record):
     name: Mapped[Name]
     dim_divisor: Mapped[int] = mapped_column(default=5_000)
     own_fleet: Mapped[bool] = mapped_column(default=False)
+    connection: Mapped[Word | None]
     phone: Mapped[str | None] = mapped_column(String(40))
     active: Mapped[bool] = mapped_column(default=True)
 
@@ -280,6 +283,8 @@ class Manifest(Record):
     on_date: Mapped[date]
     state: Mapped[Word] = mapped_column(default="open")
     closed_at: Mapped[datetime | None]
+    # The carrier's number for it, once the carrier has it.
+    provider_reference: Mapped[Ref | None]
 
     __table_args__ = (
         Index("ix_manifest_date", "on_date", "id"),
@@ -288,8 +293,37 @@ class Manifest(Record):
     )
 
 
+class CarrierPickup(Record):
+    """A carrier is asked to come and collect."""
+
+    __tablename__ = "carrier_pickup"
+    owner = "logistics"
+
+    carrier_id: Mapped[str] = to("carrier")
+    warehouse_id: Mapped[str] = to("warehouse")
+    on_date: Mapped[date]
+    opens_at: Mapped[datetime]
+    closes_at: Mapped[datetime]
+    parcels: Mapped[int]
+    state: Mapped[Word] = mapped_column(default="requested")
+    provider_reference: Mapped[Ref | None]
+    error: Mapped[Note | None]
+    created_at: Mapped[datetime]
+
+    __table_args__ = (
+        unique_where(
+            "uq_carrier_pickup_live", "state in ('requested','confirmed')",
+            "carrier_id", "warehouse_id", "on_date",
+        ),
+        one_of("state", PICKUP_STATES),
+        positive("parcels"),
+        CheckConstraint("closes_at > opens_at", name="window"),
+    )  # fmt: skip
+
+
 class Label(Record):
-    """Bought from the carrier through the outbox. ``document`` is what is printed, as SVG."""
+    """Bought from the carrier through the outbox. ``document`` is what the carrier sent to print;
+    without it the label is drawn from these rows. ``error``: why there is none."""
 
     __tablename__ = "label"
     owner = "logistics"
@@ -306,6 +340,7 @@ class Label(Record):
     provider_reference: Mapped[Ref | None]
     manifest_id: Mapped[str | None] = to("manifest", index=True)
     document: Mapped[str | None] = mapped_column(String(200_000))
+    error: Mapped[Note | None]
     created_at: Mapped[datetime]
     voided_at: Mapped[datetime | None]
 

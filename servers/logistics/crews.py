@@ -1,16 +1,18 @@
 """From rows to the planner's words: a van with its driver, a shipment with its window."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from common.call import Call
-from common.tables.fleet import Depot, Driver, Vehicle
+from common.tables.fleet import Depot, Driver, DutyRule, Vehicle
 from common.tables.logistics import Shipment
 from servers.logistics import engine, fleet
+from servers.logistics.breaks import Rest
 from servers.logistics.engine.problem import LATEST_TIME
 from servers.logistics.engine.travel import Place, StraightLine
+from servers.logistics.pairing import Known
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,7 @@ class Crew:
     driver_id: str
     max_driving: int
     currency: str
+    rest: Rest | None = None
 
 
 @dataclass(frozen=True)
@@ -33,15 +36,27 @@ class Ground:
     stops: tuple[tuple[engine.Stop, Place], ...]
 
 
-def crew(call: Call, vehicle: Vehicle, driver: Driver, depot: Depot, on: date) -> Crew | None:
+def crew(
+    call: Call,
+    vehicle: Vehicle,
+    driver: Driver,
+    depot: Depot,
+    on: date,
+    known: Known | None = None,
+) -> Crew | None:
     """The two together on a day; None when the rest of the shift or of the hours is too short."""
     start = at_minute(depot, on, driver.shift_start_minute)
     end = at_minute(depot, on, driver.shift_end_minute)
     start = max(start, call.now)
     duty, driving = driver.max_duty_seconds, driver.max_driving_seconds
+    driven = 0
     if on == fleet.today(call, driver):
         left = fleet.clock(call, driver)
-        duty, driving = left.duty_left, left.driving_left
+        duty, driving, driven = left.duty_left, left.driving_left, left.since_break
+    rule = call.find(DutyRule, driver.duty_rule_id) if driver.duty_rule_id else None
+    rest = None
+    if rule is not None:
+        rest = Rest(rule.drive_before_break_seconds, rule.break_seconds, driven)
     if end <= start or duty == 0 or driving == 0:
         return None
     return Crew(
@@ -54,11 +69,12 @@ def crew(call: Call, vehicle: Vehicle, driver: Driver, depot: Depot, on: date) -
             max_duty=duty,
             cost_per_km=vehicle.cost_per_km_minor,
             fixed_cost=vehicle.fixed_cost_minor,
-            skills=frozenset([*vehicle.skills, *driver.skills]),
+            skills=(known or Known.at(call, depot.id)).of(vehicle, driver),
         ),
         driver.id,
         driving,
         vehicle.currency,
+        rest,
     )
 
 
@@ -82,25 +98,33 @@ def stop_of(shipment: Shipment) -> tuple[engine.Stop, Place]:
     return stop, Place(shipment.lat_e6, shipment.lon_e6)
 
 
-def problem(ground: Ground, short: frozenset[str] = frozenset()) -> engine.Problem:
-    """The depot is place 0. Vans in ``short`` may be on duty only as long as they may drive."""
-    places: dict[Place, int] = {ground.place: 0}
-    stops = []
-    for stop, place in ground.stops:
-        index = places.setdefault(place, len(places))
-        stops.append(_at(stop, index))
+@dataclass(frozen=True)
+class Limit:
+    """What a van is planned with instead of its crew's own limits, to leave room for breaks."""
+
+    spare: int = 0
+    duty: int | None = None
+
+
+def problem(
+    ground: Ground,
+    limits: Mapping[str, Limit] | None = None,
+    travel: engine.TravelMatrix | None = None,
+) -> engine.Problem:
+    """The depot is place 0; ``travel`` is of ``places``, in their order."""
+    index = {place: number for number, place in enumerate(places(ground))}
+    stops = [_at(stop, index[place]) for stop, place in ground.stops]
     return engine.Problem(
         depots=(engine.Depot(ground.depot_id, 0),),
-        vehicles=tuple(_limited(crew, crew.vehicle.id in short) for crew in ground.crews),
+        vehicles=tuple(_limited(c, (limits or {}).get(c.vehicle.id)) for c in ground.crews),
         stops=tuple(stops),
-        travel=StraightLine().matrix(list(places)),
+        travel=travel or StraightLine().matrix(places(ground)),
     )
 
 
-def too_long(crews: Sequence[Crew], plan: engine.Plan) -> frozenset[str]:
-    """Vans that would be driven longer than their driver may."""
-    most = {crew.vehicle.id: crew.max_driving for crew in crews}
-    return frozenset(r.vehicle_id for r in plan.routes if r.driving > most[r.vehicle_id])
+def places(ground: Ground) -> list[Place]:
+    """The depot, then each place of a stop once."""
+    return list(dict.fromkeys([ground.place, *(place for _, place in ground.stops)]))
 
 
 def at_minute(depot: Depot, on: date, minute: int) -> datetime:
@@ -124,11 +148,12 @@ def _at(stop: engine.Stop, place: int) -> engine.Stop:
     )
 
 
-def _limited(crew: Crew, short: bool) -> engine.Vehicle:
+def _limited(crew: Crew, limit: Limit | None) -> engine.Vehicle:
     van = crew.vehicle
-    if not short or van.max_duty is None or van.max_duty <= crew.max_driving:
+    if limit is None:
         return van
-    return engine.Vehicle(
-        van.id, van.start, van.end, van.capacity, van.shift, crew.max_driving, van.cost_per_km,
-        van.fixed_cost, van.skills,
-    )  # fmt: skip
+    begin, end = van.shift
+    duty = min(d for d in (van.max_duty, limit.duty, end - begin) if d is not None)
+    return replace(
+        van, shift=(begin, max(begin, end - limit.spare)), max_duty=max(0, duty - limit.spare)
+    )

@@ -9,14 +9,13 @@ from common.call import Call
 from common.errors import InvalidParameters, RuleViolation
 from common.tables.logistics import (
     DeliveryAttempt,
-    Label,
     ProofOfDelivery,
     Shipment,
     ShipmentLine,
 )
 from common.tables.orders import Order, OrderLine
 from common.timeline import happened
-from servers.logistics import moving, routes
+from servers.logistics import labelling, moving, routes
 from servers.logistics.leaving import arrive
 from servers.logistics.shipping import code_digest
 
@@ -43,7 +42,9 @@ class Proof:
     condition_note: str = ""
 
 
-def deliver(call: Call, reference: str, proof: Proof) -> Shipment:
+def deliver(
+    call: Call, reference: str, proof: Proof, *, event_id: str | None = None, source: str = "pod"
+) -> Shipment:
     """Raises NotFound, RuleViolation (not on the way, delivered already, no proof, wrong code),
     InvalidParameters (time)."""
     shipment = moving.find(call, reference)
@@ -68,7 +69,7 @@ def deliver(call: Call, reference: str, proof: Proof) -> Shipment:
         )
     )  # fmt: skip
     shipment.delivered_at = at
-    moving.advance(call, shipment, "delivered", at=at, source="pod")
+    moving.advance(call, shipment, "delivered", at=at, source=source, event_id=event_id)
     moving.close_exceptions(call, shipment, "delivered")
     call.session.flush()
     arrive(call, shipment, at)
@@ -182,8 +183,7 @@ def cancel(call: Call, reference: str) -> Shipment:
     routes.take_off(call, shipment)
     moving.close_exceptions(call, shipment, "cancelled")
     moving.advance(call, shipment, "cancelled")
-    for label in call.all(Label, Label.shipment_id == shipment.id, Label.state == "purchased"):
-        label.state, label.voided_at = "voided", call.now
+    labelling.give_back(call, shipment)
     if shipment.order_id is not None:
         lines = call.all(OrderLine, OrderLine.order_id == shipment.order_id, limit=200)
         inside = _line_ids(call, shipment)

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from common.call import Call, quoted
 from common.errors import RuleViolation
 from common.paging import page
-from common.tables.fleet import Depot, Driver, Route, Stop, Vehicle
+from common.tables.fleet import Depot, Driver, DutyRule, Route, Stop, Vehicle
 from common.tables.logistics import Shipment
 from servers.logistics import moving
 
@@ -27,6 +27,7 @@ class Clock:
 
     duty_left: int
     driving_left: int
+    since_break: int = 0
 
 
 def drivers(
@@ -64,9 +65,9 @@ def on_road(call: Call, driver_id: str | None = None, vehicle_id: str | None = N
 
 def clock(call: Call, driver: Driver) -> Clock:
     """What is left of today's duty and driving time, the running stretch included."""
-    duty, driving = _spent(call, driver)[:2]
+    duty, driving, since = _spent(call, driver)
     return Clock(
-        max(0, driver.max_duty_seconds - duty), max(0, driver.max_driving_seconds - driving)
+        max(0, driver.max_duty_seconds - duty), max(0, driver.max_driving_seconds - driving), since
     )
 
 
@@ -216,9 +217,14 @@ def _spent(call: Call, driver: Driver) -> tuple[int, int, int]:
         duty += stretch
     if driver.status == "driving":
         driving, since = driving + stretch, since + stretch
-    elif stretch >= FULL_BREAK_SECONDS:
+    elif stretch >= _full_break(call, driver):
         since = 0
     return duty, driving, since
+
+
+def _full_break(call: Call, driver: Driver) -> int:
+    rule = call.find(DutyRule, driver.duty_rule_id) if driver.duty_rule_id else None
+    return FULL_BREAK_SECONDS if rule is None else rule.break_seconds
 
 
 def _midnight(call: Call, driver: Driver) -> datetime:

@@ -32,12 +32,12 @@ Moment = Annotated[
     str,
     Field(
         pattern=r"^20\d{2}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2})?(Z|[+-]\d{2}:\d{2})$",
-        description="RFC 3339: 2026-11-21T08:30:00Z",
+        description="RFC 3339",
     ),
     AfterValidator(_moment),
     Logged(),
 ]
-LatE6 = Annotated[int, Field(ge=-90_000_000, le=90_000_000, description="Millionths of a degree")]
+LatE6 = Annotated[int, Field(ge=-90_000_000, le=90_000_000)]
 LonE6 = Annotated[int, Field(ge=-180_000_000, le=180_000_000)]
 Seed = Annotated[int, Field(ge=0, le=2**31)]
 Iterations = Annotated[int, Field(ge=1, le=20_000)]

@@ -10,10 +10,20 @@ from sqlalchemy import func, or_, select
 
 from common.call import Call
 from common.errors import Conflict, InvalidParameters, NotFound, RuleViolation
+from common.settings import RoutingSettings
 from common.tables.fleet import Depot, Driver, Route, RoutePlan, Stop, Vehicle
 from common.tables.logistics import DeliveryAttempt, Shipment
 from common.toolset import Progress
-from servers.logistics import crews, engine, fleet, moving, writing
+from servers.logistics import (
+    crews,
+    engine,
+    fleet,
+    moving,
+    pairing,
+    solving,
+    travelling,
+    writing,
+)
 from servers.logistics.crews import Ground
 from servers.logistics.engine.travel import Place
 
@@ -44,12 +54,14 @@ class Brief:
     seed: int
     iterations: int
     beyond: int
+    routing: RoutingSettings | None = None
 
 
 @dataclass(frozen=True)
 class Planned:
     brief: Brief
     plans: tuple[tuple[Ground, engine.Plan], ...]
+    notes: tuple[str, ...] = ()
 
 
 def prepare(
@@ -80,7 +92,8 @@ def prepare(
     _check_vans(call, depots, vehicles)
     for known in depots:
         here = [each for each in waiting if each.warehouse_id == known.warehouse_id]
-        found = _crews(call, known, on, vehicles, drafts, versions) if here else []
+        needs = {frozenset(each.skills) for each in here}
+        found = _crews(call, known, on, vehicles, drafts, versions, needs) if here else []
         left += [
             Left(each.id, "no_coordinates", "give it coordinates with resolve_exception")
             for each in here
@@ -91,31 +104,24 @@ def prepare(
         grounds.append(Ground(known.id, place, tuple(found), tuple(stops)))
     return Brief(
         on, tuple(g for g in grounds if g.stops), tuple(left), versions,
-        tuple(route.id for route in drafts), seed, iterations, beyond,
+        tuple(route.id for route in drafts), seed, iterations, beyond, call.ports.get("routing"),
     )  # fmt: skip
 
 
 def compute(brief: Brief, progress: Progress) -> Planned:
     """No database here: runs in a thread. Stops early, with the best so far, when cancelled."""
     plans: list[tuple[Ground, engine.Plan]] = []
+    notes: list[str] = []
     total = 1_000 * max(1, len(brief.grounds))
     for index, ground in enumerate(brief.grounds):
 
         def told(step: engine.Progress, done: int = 1_000 * index) -> None:
             progress.report(done + step.permille, total, f"{step.unassigned} shipments without van")
 
-        short: frozenset[str] = frozenset()
-        for _ in range(2):
-            found = engine.plan(
-                crews.problem(ground, short), seed=brief.seed, iterations=brief.iterations,
-                progress=told, cancelled=progress.cancelled,
-            )  # fmt: skip
-            longer = crews.too_long(ground.crews, found)
-            if not longer:
-                break
-            short = frozenset(crew.vehicle.id for crew in ground.crews)
-        plans.append((ground, found))
-    return Planned(brief, tuple(plans))
+        travel, note = travelling.times(crews.places(ground), brief.routing)
+        notes.append(note)
+        plans.append((ground, solving.solve(ground, travel, brief, told, progress.cancelled)))
+    return Planned(brief, tuple(plans), tuple(dict.fromkeys(notes)))
 
 
 def keep(call: Call, planned: Planned) -> tuple[RoutePlan, list[Route]]:
@@ -229,8 +235,9 @@ def _crews(
     vehicles: list[str] | None,
     drafts: Sequence[Route],
     versions: dict[str, int],
+    needs: set[frozenset[str]],
 ) -> list[crews.Crew]:
-    """Free vans and free drivers, paired: the roomiest van with the first driver."""
+    """Free vans and free drivers, paired so that what stops need is there."""
     anew = {route.id for route in drafts}
     taken = [
         route
@@ -248,10 +255,11 @@ def _crews(
     there = call.all(Driver, Driver.depot_id == depot.id, Driver.active.is_(True), limit=500)
     there = [d for d in there if d.id not in busy and (on > today or d.status != "off")]
     there = [d for d in there if d.licence_until is None or d.licence_until >= on]
-    able = [d for d in there if vans and crews.crew(call, vans[0], d, depot, on)]
+    known = pairing.Known.at(call, depot.id)
+    able = [d for d in there if vans and crews.crew(call, vans[0], d, depot, on, known)]
     pairs = [
-        (van, driver, crews.crew(call, van, driver, depot, on))
-        for van, driver in zip(vans, able, strict=False)
+        (van, driver, crews.crew(call, van, driver, depot, on, known))
+        for van, driver in pairing.pairs(vans, able, needs, known)
     ]
     for van, driver, _ in pairs:
         versions[van.id], versions[driver.id] = van.version, driver.version
@@ -311,7 +319,7 @@ def _plan_row(call: Call, planned: Planned) -> RoutePlan:
             id=call.new_id("plan"),
             on_date=brief.on,
             depot_id=brief.grounds[0].depot_id if len(brief.grounds) == 1 else None,
-            engine="default",
+            engine=brief.routing.engine if brief.routing else "default",
             seed=brief.seed,
             iterations=brief.iterations,
             totals={
@@ -319,6 +327,7 @@ def _plan_row(call: Call, planned: Planned) -> RoutePlan:
                 "assigned": sum(each.assigned for each in totals),
                 "unassigned": len(left) + brief.beyond,
                 "beyond": brief.beyond,
+                "travel": "; ".join(planned.notes),
                 "metres": sum(each.metres for each in totals),
                 "driving_seconds": sum(each.driving for each in totals),
                 "duty_seconds": sum(each.duty for each in totals),

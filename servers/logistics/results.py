@@ -3,13 +3,17 @@
 from datetime import datetime
 from typing import Any
 
+from common.carriers.numbers import recognised
 from common.clock import stamp
 from common.money import Money
 from common.rates import Quote
-from common.tables.logistics import Manifest, Shipment, TrackingEvent
+from common.tables.logistics import CarrierPickup, Label, Manifest, Shipment, TrackingEvent
 from common.wire import Result
 from servers.logistics import moving
+from servers.logistics.carrying import Pulled
 from servers.logistics.tracking import Tracked
+
+ADDRESS = ("line1", "line2", "city", "region", "postal_code", "country")
 
 
 def told(moment: datetime | None) -> str | None:
@@ -27,6 +31,7 @@ class QuoteRow(Result):
     ships_on: str
     arrives_from: str
     arrives_by: str
+    confirmed: bool | None = None
 
     @classmethod
     def of(cls, quote: Quote) -> "QuoteRow":
@@ -122,22 +127,9 @@ class ProofView(Result):
     condition_note: str | None = None
 
 
-class Destination(Result):
-    line1: str = ""
-    line2: str = ""
-    city: str = ""
-    region: str = ""
-    postal_code: str = ""
-    country: str = ""
-
-    @classmethod
-    def of(cls, address: dict[str, Any]) -> "Destination":
-        return cls(**{name: str(address.get(name) or "") for name in cls.model_fields})
-
-
 class ShipmentView(ShipmentRow):
     kind: str
-    ship_to: Destination
+    ship_to: dict[str, str]
     lines: list[Inside]
     volume_cm3: int
     billed_weight_g: int
@@ -148,6 +140,10 @@ class ShipmentView(ShipmentRow):
     route_id: str | None = None
     eta: str | None = None
     at_risk: bool
+    tracking_validated: bool | None = None
+    tracking_url: str | None = None
+    label_id: str | None = None
+    label_state: str | None = None
     events: list[Happened]
     attempts_made: list[Tried]
     proof: ProofView | None = None
@@ -158,10 +154,15 @@ class ShipmentView(ShipmentRow):
     @classmethod
     def whole(cls, found: Tracked, *, at_risk: bool) -> "ShipmentView":
         shipment = found.shipment
+        known = recognised(shipment.tracking_number)
         return cls(
             **_shipment(shipment),
+            tracking_validated=None if shipment.tracking_number is None else known is not None,
+            tracking_url=known.url if known else None,
+            label_id=found.label.id if found.label else None,
+            label_state=found.label.state if found.label else None,
             kind=shipment.kind,
-            ship_to=Destination.of(shipment.ship_to),
+            ship_to={name: str(shipment.ship_to.get(name) or "") for name in ADDRESS},
             lines=[
                 Inside(
                     line_id=line.order_line_id, sku=line.sku, quantity=line.quantity,
@@ -205,6 +206,44 @@ class ManifestView(Result):
         )
 
 
+class PickupView(Result):
+    pickup_id: str
+    parcels: int
+    state: str
+
+    @classmethod
+    def of(cls, pickup: CarrierPickup) -> "PickupView":
+        return cls(
+            pickup_id=pickup.id, parcels=pickup.parcels, state=pickup.state
+        )  # fmt: skip
+
+
+class LabelView(Result):
+    shipment_id: str
+    label_id: str
+    state: str
+
+    @classmethod
+    def of(cls, label: Label) -> "LabelView":
+        return cls(shipment_id=label.shipment_id, label_id=label.id, state=label.state)
+
+
+class PulledView(Result):
+    counted: int
+    kept: int
+    known: int
+    refused: dict[str, str]
+    silent: dict[str, str]
+    shipment_ids: list[str]
+
+    @classmethod
+    def of(cls, pulled: Pulled) -> "PulledView":
+        return cls(
+            counted=pulled.counted, kept=pulled.kept, known=pulled.known, refused=pulled.refused,
+            silent=pulled.silent, shipment_ids=[row.id for row in pulled.shipments],
+        )  # fmt: skip
+
+
 _NEXT_OF_SHIPMENT = {
     "created": "plan_routes puts it on a van.",
     "picked_up": "plan_routes puts it on a van.",
@@ -226,6 +265,11 @@ def _next(found: Tracked) -> str:
         if found.proof is not None and found.proof.damage_noted and not found.claim_ids:
             return "Damage was noted at the door: open a claim with claims.open_claim."
         return "Delivered. Windows for returns run from delivered_at."
+    label = found.label
+    if shipment.carrier_id is not None and shipment.status == "created" and label is not None:
+        if label.state == "failed":
+            return f"No label ({label.error}): buy_label with another carrier, or cancel_shipment."
+        return "The carrier is asked for the label: look again in a minute."
     stuck = shipment.status in (*moving.STUCK, *moving.OVER)
     if shipment.carrier_id is not None and shipment.shipped_at is not None and not stuck:
         return "The carrier has it: record_tracking_event, then record_delivery."

@@ -152,6 +152,7 @@ class HaltView(Result):
 
 class RouteView(RouteRow):
     stops: list[HaltView]
+    breaks: list[str] | None = None
     map: str
     next: str | None = None
 
@@ -160,6 +161,7 @@ class RouteView(RouteRow):
         return cls(
             **_route(found.route, len(found.halts)),
             stops=[HaltView.of(halt) for halt in found.halts[:most]],
+            breaks=_breaks(found.route.plan),
             map=f"logistics://route/{found.route.id}/map",
             next=_NEXT_OF_ROUTE.get(found.route.status),
         )
@@ -182,6 +184,7 @@ class PlanView(Result):
     unassigned_count: int
     unassigned: list[LeftOut]
     metres: int
+    travel: str | None = None
     next: str
 
     @classmethod
@@ -201,6 +204,7 @@ class PlanView(Result):
             unassigned_count=plan.totals["unassigned"],
             unassigned=[LeftOut(**each) for each in plan.unassigned[:SHOWN]],
             metres=plan.totals["metres"],
+            travel=plan.totals.get("travel", ""),
             next="These are drafts. Show them to the person; get_route shows every stop, "
             "reassign_stop changes one, dispatch_route sends a route off." + more,
         )
@@ -212,6 +216,15 @@ _NEXT_OF_ROUTE = {
     "in_progress": "record_delivery or record_failed_attempt at each stop.",
     "cancelled": "plan_routes plans its shipments anew.",
 }
+
+
+def _breaks(plan: dict[str, Any]) -> list[str] | None:
+    """Rest on the way: when, how long, after which shipment."""
+    told = [
+        f"{each['at']} for {each['seconds']} s after {each['after'] or 'nothing, at the depot'}"
+        for each in plan.get("breaks", [])
+    ]
+    return told or None
 
 
 def _route(route: Route, stops: int | None = None) -> dict[str, Any]:

@@ -12,12 +12,12 @@ from common import reserving
 from common.call import Call, quoted
 from common.errors import InvalidParameters, RuleViolation
 from common.money import Money
-from common.rates import Load, Quote, quotes
+from common.rates import Load, Quote
 from common.tables.inventory import Reservation, Variant, Warehouse
-from common.tables.logistics import Carrier, Label, Parcel, Shipment, ShipmentLine
+from common.tables.logistics import Carrier, Parcel, Shipment, ShipmentLine
 from common.tables.orders import Order, OrderLine
 from common.timeline import happened
-from servers.logistics import moving
+from servers.logistics import labelling, moving
 
 SHIPPABLE = ("allocated", "picked", "packed")
 
@@ -154,15 +154,12 @@ def _chosen(
     if wanted.carrier_id is None:
         return None
     carrier = call.get(Carrier, wanted.carrier_id, next="quote_rates lists carriers and services.")
-    if carrier.own_fleet:
-        return None
-    for quote in quotes(call, load, order.ship_to, warehouse):
-        same = quote.carrier.id == carrier.id and quote.card.currency == order.currency
-        if same and wanted.service in (None, quote.card.service):
-            return quote
-    raise RuleViolation(
-        f"{carrier.id} does not take this parcel there with that service.",
-        next="quote_rates lists the services that do.",
+    if carrier.connection is not None and wanted.tracking_number is not None:
+        raise InvalidParameters.field(
+            "tracking_number", wanted.tracking_number, f"left out: {carrier.id} gives the number"
+        )
+    return labelling.chosen(
+        call, order.ship_to, order.currency, load, warehouse, carrier, wanted.service
     )
 
 
@@ -217,7 +214,7 @@ def _shipment(
         ship_by=order.ship_by, promised_at=order.promised_at, created_at=call.now,
     )  # fmt: skip
     call.add(shipment)
-    moving.advance(call, shipment, "label_created" if quote else "created")
+    moving.advance(call, shipment, "created")
     return shipment
 
 
@@ -251,11 +248,4 @@ def _contents(
             )
         )  # fmt: skip
     if quote is not None:
-        call.add(
-            Label(
-                id=call.new_id("label"), shipment_id=shipment.id, parcel_id=parcel.id,
-                carrier_id=quote.carrier.id, service=quote.card.service, state="purchased",
-                tracking_number=shipment.tracking_number, cost_minor=quote.price_minor,
-                currency=order.currency, created_at=call.now,
-            )
-        )  # fmt: skip
+        labelling.attach(call, shipment, parcel, quote)

@@ -1,5 +1,7 @@
 """The logistics server: what a host sees. Vans and routes are in tools_fleet."""
 
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -10,7 +12,7 @@ from common.errors import InvalidParameters
 from common.scopes import Scope
 from common.tables.inventory import Warehouse
 from common.tables.orders import Order
-from common.toolset import Effect
+from common.toolset import Computation, Effect, Progress
 from common.wire import (
     Args,
     Cursor,
@@ -21,10 +23,21 @@ from common.wire import (
     Note,
     Sha256,
 )
-from servers.logistics import delivering, shipping, tools_fleet, tracking
+from servers.logistics import (
+    carrying,
+    delivering,
+    labelling,
+    printing,
+    shipping,
+    tools_fleet,
+    tracking,
+)
 from servers.logistics.offer import LatE6, LonE6, Moment, moment, tools
 from servers.logistics.results import (
+    LabelView,
     ManifestView,
+    PickupView,
+    PulledView,
     QuoteList,
     QuoteRow,
     ShipmentList,
@@ -54,18 +67,23 @@ class Size(Args):
     height_mm: Millimetres
 
 
-@tools.tool(scope=Scope.LOGISTICS_READ, effect=Effect.READS)
-def quote_rates(
+@dataclass(frozen=True)
+class Quoted:
+    """Quotes of the contracts, and what the carriers are asked about them."""
+
+    result: QuoteList
+    offer: carrying.Offer
+
+
+def _quoted(
     call: Call,
-    order_id: Identifier | None = None,
-    country: Line | None = None,
-    postal_code: Line | None = None,
-    weight_g: Grams | None = None,
+    order_id: str | None = None,
+    country: str | None = None,
+    postal_code: str | None = None,
+    weight_g: int | None = None,
     size: Size | None = None,
-    warehouse: Identifier | None = None,
-) -> QuoteList:
-    """Compare what carriers ask for a parcel and when it would arrive, the cheapest first. Give an
-    order_id, or country and weight_g."""
+    warehouse: str | None = None,
+) -> Quoted:
     if order_id is not None:
         order = call.get(Order, order_id)
         load, ship_to = shipping.order_load(call, order), order.ship_to
@@ -77,10 +95,41 @@ def quote_rates(
     load = shipping.measured(load, weight_g, _millimetres(size))
     where = call.get(Warehouse, warehouse) if warehouse else None
     found = rates.quotes(call, load, ship_to, where)[:50]
-    return QuoteList(
+    result = QuoteList(
         count=len(found), weight_g=load.weight_g, volume_cm3=load.volume_cm3,
         quotes=[QuoteRow.of(quote) for quote in found],
     )  # fmt: skip
+    return Quoted(result, carrying.offer(call, load, found, ship_to))
+
+
+def _confirmed(quoted: Quoted, progress: Progress) -> QuoteList:
+    answers = carrying.confirm(quoted.offer, progress)
+    kept = []
+    for row in quoted.result.quotes:
+        key = (row.carrier, row.service)
+        if key in answers and answers[key] is None:
+            continue  # the carrier does not take it now
+        kept.append(row.model_copy(update={"confirmed": True if key in answers else None}))
+    return quoted.result.model_copy(update={"count": len(kept), "quotes": kept})
+
+
+@tools.tool(
+    scope=Scope.LOGISTICS_READ, effect=Effect.READS, computation=Computation(_quoted, _confirmed)
+)
+def quote_rates(
+    call: Call,
+    order_id: Identifier | None = None,
+    country: Line | None = None,
+    postal_code: Line | None = None,
+    weight_g: Grams | None = None,
+    size: Size | None = None,
+    warehouse: Identifier | None = None,
+    *,
+    plan: QuoteList,
+) -> QuoteList:
+    """Compare what carriers ask for a parcel and when it would arrive, the cheapest first. Give an
+    order_id, or country and weight_g. confirmed: the carrier itself was asked."""
+    return plan
 
 
 @tools.tool(scope=Scope.LOGISTICS_WRITE, effect=Effect.CREATES)
@@ -227,9 +276,11 @@ def close_manifest(call: Call, carrier: Identifier, warehouse: Identifier) -> Ma
 
 
 @tools.tool(scope=Scope.LOGISTICS_WRITE, effect=Effect.CHANGES)
-def cancel_shipment(call: Call, shipment_id: Identifier) -> ShipmentView:
-    """Cancel a shipment that has not left and void its label. Its lines can be shipped another
-    way with create_shipment."""
+def cancel_shipment(call: Call, shipment_id: Identifier, only_label: bool = False) -> ShipmentView:
+    """Cancel a shipment that has not left and void its label; its lines can be shipped another
+    way with create_shipment. only_label keeps the shipment, for buy_label or the own vans."""
+    if only_label:
+        return _view(call, labelling.void(call, shipment_id).id)
     return _view(call, delivering.cancel(call, shipment_id).id)
 
 
@@ -276,6 +327,57 @@ def delivery_exception_review(warehouse: Line = "all") -> str:
 @tools.completes("date")
 def dates(call: Call, prefix: str) -> list[str]:
     return tracking.days(call, prefix)
+
+
+@tools.tool(scope=Scope.LOGISTICS_WRITE, effect=Effect.CHANGES)
+def buy_label(
+    call: Call, shipment_id: Identifier, carrier: Identifier, service: Identifier | None = None
+) -> LabelView:
+    """Give a shipment without a label to a carrier, as after one that failed or was voided. The
+    tracking number comes with the carrier's answer, soon after."""
+    return LabelView.of(labelling.buy(call, shipment_id, carrier, service))
+
+
+@tools.tool(scope=Scope.LOGISTICS_WRITE, effect=Effect.CREATES)
+def request_pickup(
+    call: Call, carrier: Identifier, warehouse: Identifier, opens_at: Moment, closes_at: Moment
+) -> PickupView:
+    """Ask a carrier to collect its labelled parcels between two times of a day."""
+    window = (datetime.fromisoformat(opens_at), datetime.fromisoformat(closes_at))
+    return PickupView.of(carrying.collect(call, carrier, warehouse, *window))
+
+
+@tools.tool(
+    scope=Scope.LOGISTICS_WRITE,
+    effect=Effect.CHANGES,
+    computation=Computation(carrying.prepare, carrying.compute),
+)
+def pull_tracking(
+    call: Call,
+    shipment_id: Identifier | None = None,
+    carrier: Identifier | None = None,
+    *,
+    plan: carrying.Told,
+) -> PulledView:
+    """Ask carriers where their parcels are and write down what is new, of one shipment, one
+    carrier, or all. Late and repeated events move no status back."""
+    return PulledView.of(carrying.apply(call, plan))
+
+
+@tools.resource(
+    "logistics://label/{label_id}", scope=Scope.LOGISTICS_READ, mime_type="image/svg+xml"
+)
+def label(call: Call, label_id: Identifier) -> str:
+    """A label to print, 4 by 6 inches: address, Code 128 and QR code."""
+    return printing.svg_of(call, label_id)
+
+
+@tools.resource(
+    "logistics://label/{label_id}/pdf", scope=Scope.LOGISTICS_READ, mime_type="application/pdf"
+)
+def label_pdf(call: Call, label_id: Identifier) -> bytes:
+    """The same label as a PDF (needs the extra labels)."""
+    return printing.pdf_of(call, label_id)
 
 
 def _view(call: Call, reference: str) -> ShipmentView:

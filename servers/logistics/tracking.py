@@ -1,12 +1,13 @@
 """What carriers report, what the customer may be told, and the queues of a dispatcher."""
 
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import ColumnElement, and_, exists, or_, select
 
 from common.call import Call
+from common.carriers.queue import enqueue
 from common.errors import Conflict, InvalidParameters, NotFound, RuleViolation
 from common.paging import page
 from common.tables.claims import Claim
@@ -30,6 +31,8 @@ from servers.logistics.leaving import leave
 LEAVES: Final = ("picked_up", "in_transit", "out_for_delivery")
 BRANCHES: Final = ("exception", "held", "lost", "returned_to_sender")
 MOST_ON_MANIFEST: Final = 200
+# A carrier that has not answered for so long has to be looked after.
+LABEL_WAIT: Final = timedelta(hours=1)
 Part = TypeVar("Part", TrackingEvent, ProofOfDelivery, Parcel, ShipmentLine, DeliveryAttempt)
 
 
@@ -48,6 +51,8 @@ class Reported:
 
 @dataclass(frozen=True)
 class Tracked:
+    """``label`` is the latest."""
+
     shipment: Shipment
     parcels: list[Parcel]
     lines: list[ShipmentLine]
@@ -56,12 +61,17 @@ class Tracked:
     proof: ProofOfDelivery | None
     route_id: str | None
     eta: datetime | None
+    label: Label | None = None
     return_ids: list[str] = field(default_factory=list)
     claim_ids: list[str] = field(default_factory=list)
 
 
-def report(call: Call, reference: str, told: Reported) -> tuple[Shipment, TrackingEvent]:
+def report(
+    call: Call, reference: str, told: Reported, *, may_leave: bool = True
+) -> tuple[Shipment, TrackingEvent]:
     """Add an event. Late and repeated ones never move the status back; the same one twice is one.
+    Unless it ``may_leave``, an event of a parcel that has not left here is kept and counts once
+    close_manifest says that it left.
 
     Raises NotFound, InvalidParameters (from the future, before the shipment), Conflict (the same
     id with other contents), RuleViolation (a van's way is told by its route).
@@ -77,6 +87,8 @@ def report(call: Call, reference: str, told: Reported) -> tuple[Shipment, Tracki
     _check(call, shipment, told)
     applies = _applies(shipment, told)
     leaves = applies and told.status in LEAVES and shipment.shipped_at is None
+    if leaves and not may_leave:
+        applies = leaves = False
     call.stake(ships=leaves)
     call.show(f"Shipment {shipment.id} is {told.status}")
     more: dict[str, Any] = {
@@ -125,6 +137,9 @@ def track(call: Call, reference: str) -> Tracked:
         proof=proofs[0] if proofs else None,
         route_id=stop.route_id if stop else _last_route(call, own),
         eta=eta,
+        label=call.session.scalar(
+            select(Label).where(Label.shipment_id == own).order_by(Label.id.desc()).limit(1)
+        ),
         return_ids=list(call.session.scalars(returns)) if shipment.order_id else [],
         claim_ids=list(call.session.scalars(claims)),
     )
@@ -167,17 +182,7 @@ def at_risk(call: Call, shipment: Shipment, eta: datetime | None = None) -> bool
 def close_manifest(call: Call, carrier_id: str, warehouse: str) -> tuple[Manifest, list[Shipment]]:
     """The carrier's pick-up: every labelled shipment leaves. Raises NotFound, RuleViolation."""
     carrier = call.get(Carrier, carrier_id)
-    going = call.all(
-        Shipment, Shipment.carrier_id == carrier.id, Shipment.warehouse_id == warehouse,
-        Shipment.status.in_(("label_created", "tendered")), Shipment.kind != "return",
-        limit=MOST_ON_MANIFEST,
-    )  # fmt: skip
-    # An order on hold stays in the house without stopping the others.
-    held = select(Order.id).where(
-        Order.id.in_([shipment.order_id for shipment in going]), Order.status != "in_fulfilment"
-    )
-    stopped = set(call.session.scalars(held))
-    going = [shipment for shipment in going if shipment.order_id not in stopped]
+    going = waiting_for(call, carrier.id, warehouse)
     call.stake(units=len(going))
     if not going:
         raise NotFound(
@@ -187,7 +192,7 @@ def close_manifest(call: Call, carrier_id: str, warehouse: str) -> tuple[Manifes
     call.show(f"Hand {len(going)} shipments to {carrier.id}")
     manifest = call.add(
         Manifest(
-            id=call.new_id("plan"), carrier_id=carrier.id, warehouse_id=warehouse,
+            id=call.new_id("manifest"), carrier_id=carrier.id, warehouse_id=warehouse,
             on_date=call.now.date(), state="closed", closed_at=call.now,
         )
     )  # fmt: skip
@@ -195,10 +200,53 @@ def close_manifest(call: Call, carrier_id: str, warehouse: str) -> tuple[Manifes
         call.show("", *leave(call, shipment))
         moving.advance(call, shipment, "picked_up", detail=manifest.id)
     ids = [shipment.id for shipment in going]
-    for label in call.all(Label, Label.shipment_id.in_(ids), Label.state == "purchased"):
+    labels = call.all(Label, Label.shipment_id.in_(ids), Label.state == "purchased")
+    for label in labels:
         label.manifest_id = manifest.id
+    refs = [label.provider_reference for label in labels if label.provider_reference]
+    if carrier.connection is not None and refs:
+        enqueue(call, "close", carrier, "manifest", manifest.id, {"refs": refs})
     call.session.flush()
+    for shipment in going:
+        catch_up(call, shipment)
     return manifest, going
+
+
+def waiting_for(call: Call, carrier_id: str, warehouse: str) -> list[Shipment]:
+    """Labelled shipments to be collected. An order on hold stays without stopping the others."""
+    going = call.all(
+        Shipment, Shipment.carrier_id == carrier_id, Shipment.warehouse_id == warehouse,
+        Shipment.status.in_(("label_created", "tendered")), Shipment.kind != "return",
+        limit=MOST_ON_MANIFEST,
+    )  # fmt: skip
+    held = select(Order.id).where(
+        Order.id.in_([shipment.order_id for shipment in going]), Order.status != "in_fulfilment"
+    )
+    stopped = set(call.session.scalars(held))
+    return [shipment for shipment in going if shipment.order_id not in stopped]
+
+
+def knows(call: Call, shipment_id: str, event_id: str) -> bool:
+    """Whether the carrier's event was written down before."""
+    query = select(TrackingEvent.id).where(
+        TrackingEvent.shipment_id == shipment_id, TrackingEvent.source_event_id == event_id
+    )
+    return call.session.scalar(query.limit(1)) is not None
+
+
+def catch_up(call: Call, shipment: Shipment) -> None:
+    """What the carrier told before its manifest was closed counts now."""
+    early = select(TrackingEvent).where(
+        TrackingEvent.shipment_id == shipment.id, TrackingEvent.applied.is_(False)
+    )
+    found = call.session.scalars(early.order_by(TrackingEvent.occurred_at.desc()).limit(20))
+    for event in found:
+        if event.status in LEAVES and moving.RANK[event.status] > moving.RANK[shipment.status]:
+            moving.advance(
+                call, shipment, event.status, at=call.now, source=event.source,
+                detail=f"told {event.occurred_at.isoformat()} before the manifest was closed",
+            )  # fmt: skip
+            return
 
 
 def _check(call: Call, shipment: Shipment, told: Reported) -> None:
@@ -251,8 +299,16 @@ def _queue(call: Call, name: str) -> ColumnElement[bool]:
             ProofOfDelivery.shipment_id == Shipment.id, ProofOfDelivery.damage_noted.is_(True)
         )
         claimed = exists().where(Claim.shipment_id == Shipment.id)
+        no_label = exists().where(
+            Label.shipment_id == Shipment.id, Label.carrier_id == Shipment.carrier_id,
+            or_(
+                Label.state == "failed",
+                and_(Label.state == "pending", Label.created_at < call.now - LABEL_WAIT),
+            ),
+        )  # fmt: skip
         return or_(
             Shipment.status.in_(("exception", "held", "attempted")),
+            and_(Shipment.status == "created", no_label),
             and_(or_(damaged, Shipment.status == "lost"), ~claimed),
         )
     too_late = on_route.where(Stop.planned_arrival > Shipment.promised_at)

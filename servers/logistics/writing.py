@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import func, select
 
 from common.call import Call
+from common.clock import stamp
 from common.errors import RuleViolation
 from common.tables.fleet import Depot, Driver, Route, RoutePlan, Stop, Vehicle
 from common.tables.logistics import Shipment
-from servers.logistics import crews, engine, moving
-from servers.logistics.engine.routes import Breach, Lookup, breach, timetable
+from servers.logistics import breaks, crews, engine, moving
+from servers.logistics.engine.routes import Breach, Lookup
 from servers.logistics.engine.travel import Place
 
 
@@ -46,7 +47,7 @@ def put_stops(
             shipment_id=visit.stop_id, planned_arrival=crews.when(visit.arrival),
             planned_departure=crews.when(visit.departure),
         )  # fmt: skip
-        _times_of_stop(stop, visit)
+        _times_of_stop(stop, visit, timed)
         call.session.add(stop)
     call.session.flush()
 
@@ -65,7 +66,7 @@ def retime(call: Call, route: Route, timed: engine.PlannedRoute) -> None:
             )  # fmt: skip
             call.session.add(stop)
         stop.position = position
-        _times_of_stop(stop, visit)
+        _times_of_stop(stop, visit, timed)
     route.planned_start = crews.when(timed.departure)
     route.planned_finish = crews.when(timed.finish)
     _times(route, timed)
@@ -95,10 +96,9 @@ def timed(
     )
     problem = crews.problem(ground)
     lookup = Lookup.of(problem)
-    wrong = breach(lookup, problem.vehicles[0], problem.stops)
-    if wrong is not None:
-        return wrong
-    found = timetable(lookup, problem.vehicles[0], problem.stops)
+    found = breaks.timed(lookup, problem.vehicles[0], problem.stops, crew.rest)
+    if isinstance(found, Breach):
+        return found
     if found.driving > crew.max_driving:
         last = problem.stops[-1].id if problem.stops else ""
         over = found.driving - crew.max_driving
@@ -117,13 +117,21 @@ def _times(route: Route, timed: engine.PlannedRoute) -> None:
     route.driving_seconds, route.waiting_seconds = timed.driving, timed.waiting
     route.load_weight_g, route.load_volume_cm3 = timed.load
     route.cost_minor = timed.cost
-    route.plan = {"metres_back": timed.metres_back, "load_permille": list(timed.load_permille)}
+    route.plan = {
+        "metres_back": timed.metres_back,
+        "load_permille": list(timed.load_permille),
+        "breaks": [
+            {"after": rest.stop_id, "at": stamp(crews.when(rest.at)), "seconds": rest.seconds}
+            for rest in timed.breaks
+        ],
+    }
 
 
-def _times_of_stop(stop: Stop, visit: engine.Visit) -> None:
+def _times_of_stop(stop: Stop, visit: engine.Visit, timed: engine.PlannedRoute) -> None:
+    rest = sum(each.seconds for each in timed.breaks if each.stop_id == visit.stop_id)
     stop.planned_arrival = crews.when(visit.arrival)
     stop.planned_departure = crews.when(visit.departure)
     stop.wait_seconds, stop.slack_seconds = visit.wait, visit.slack
-    stop.service_seconds = visit.departure - visit.start
+    stop.service_seconds = visit.departure - visit.start - rest
     stop.metres = visit.metres
     stop.load_weight_g, stop.load_volume_cm3 = visit.load_after

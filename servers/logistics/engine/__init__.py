@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from servers.logistics.engine.plan import (
+    Break,
     Change,
     Ending,
     Plan,
@@ -29,6 +30,7 @@ from servers.logistics.engine.search import RuinRecreate
 
 __all__ = [
     "ENGINES",
+    "Break",
     "BudgetError",
     "Change",
     "Depot",

@@ -41,6 +41,15 @@ class Visit:
 
 
 @dataclass(frozen=True, slots=True)
+class Break:
+    """Rest after a stop, before the next way; ``stop_id`` None: at the depot, before it leaves."""
+
+    stop_id: str | None
+    at: int
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True)
 class PlannedRoute:
     vehicle_id: str
     visits: tuple[Visit, ...]
@@ -60,6 +69,7 @@ class PlannedRoute:
     """Load over capacity, one figure a dimension."""
     overtime: int
     """Seconds past the shift or the most duty; only frozen visits can cause it."""
+    breaks: tuple[Break, ...] = ()
 
     @property
     def stop_ids(self) -> tuple[str, ...]:

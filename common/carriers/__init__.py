@@ -1,0 +1,1 @@
+"""Carriers from outside: what is asked of them, a simulator, labels and tracking numbers."""
