@@ -64,6 +64,7 @@ class ConformanceServer(ShopServer):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
+        _tell_of_lists(self._subscriptions)
         add = self._lowlevel_server.add_request_handler
         add("logging/setLevel", SetLevelRequestParams, _empty)
         add("resources/subscribe", SubscribeRequestParams, _empty)
@@ -99,6 +100,29 @@ class ConformanceServer(ShopServer):
                 return asking(user_context=form(question, context="string"))
             return prompt(text(f"Use this context: {answer.content['context']}"))
         return plain
+
+
+def _tell_of_lists(bus: Any) -> None:
+    """Our lists never change while a server runs, so its bus carries no such event; two fixtures
+    pretend that they do."""
+    listeners: list[Callable[[Any], None]] = []
+    subscribed = bus.subscribe
+
+    def subscribe(listener: Callable[[Any], None]) -> Callable[[], None]:
+        listeners.append(listener)
+        undo = subscribed(listener)
+
+        def leave() -> None:
+            listeners.remove(listener)
+            undo()
+
+        return leave
+
+    async def publish(event: Any) -> None:
+        for listener in [*listeners]:
+            listener(event)
+
+    bus.subscribe, bus.publish = subscribe, publish
 
 
 async def _empty(context: Any, params: Any) -> EmptyResult:
