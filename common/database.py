@@ -20,6 +20,7 @@ from common.grants import role_of
 from common.ids import new_id
 from common.sqlite import SqliteFile
 from common.tables import Base, Record, tables
+from common.telemetry import span
 
 T = TypeVar("T")
 Work = Callable[[Session], T]
@@ -90,9 +91,13 @@ class Database:
         that reads of this name take about as long as each other.
         Raises Busy when every attempt lost, Conflict when a row changed under a version.
         """
+        with span("transaction", domain=domain, write=write):
+            return await self._tried(domain, work, write and not self.read_only, audit_id, name)
+
+    async def _tried(self, domain: str, work: Work[T], write: bool, audit_id: str, name: str) -> T:
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return await self._once(domain, work, write and not self.read_only, audit_id, name)
+                return await self._once(domain, work, write, audit_id, name)
             except StaleDataError:
                 raise Conflict("Somebody changed the record at the same moment.") from None
             except DBAPIError as error:

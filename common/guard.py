@@ -39,6 +39,7 @@ from common.policy import DENY, Policy, Verdict
 from common.refusals import refuse_card_numbers
 from common.running import Running
 from common.scopes import granted
+from common.telemetry import span
 from common.toolset import Computation, ResourceSpec, ToolSpec
 from common.wire import dump, parse, parse_text
 
@@ -82,6 +83,10 @@ class Guard:
 
     async def call(self, request: Request) -> Done | Waiting:
         """Run a tool. Raises ShopError; anything unexpected is recorded and becomes Internal."""
+        with span("guard", server=request.spec.domain, tool=request.spec.name):
+            return await self._guarded(request)
+
+    async def _guarded(self, request: Request) -> Done | Waiting:
         attempt = Attempt(request, new_audit_id(), self.clock(), time.monotonic(), self.version)
         try:
             await self._admit(request.actor, request.spec)
@@ -167,7 +172,7 @@ class Guard:
 
         def work(session: Session) -> dict[str, Any]:
             call = Call(actor, session, self.clock(), "", spec.domain, spec.name)
-            return dump(spec.run(call, **arguments, **plan))
+            return dump(spec.rule(call, **arguments, **plan))
 
         structured = await self.database.run(spec.domain, work, write=False, name=spec.name)
         self.access.note(
@@ -317,7 +322,7 @@ class _Change:
         self._refuse_duplicate(session)
         spec, actor, attempt = self.request.spec, self.request.actor, self.attempt
         call = Call(actor, session, attempt.now, attempt.audit_id, spec.domain, spec.name)
-        structured = dump(spec.run(call, **self.arguments, **self.plan))
+        structured = dump(spec.rule(call, **self.arguments, **self.plan))
         session.flush()
         verdict = self.guard.policy.decide(
             session, rule=spec.policy, actor=actor, stakes=call.stakes, now=attempt.now

@@ -37,6 +37,22 @@ IN_FLIGHT: Final = Gauge(
 PENDING: Final = Gauge(
     "shop_approvals_pending", "Approvals people are asked for.", multiprocess_mode="mostrecent"
 )
+OLDEST_APPROVAL: Final = Gauge(
+    "shop_approvals_oldest_seconds", "How long the oldest of them has waited.",
+    multiprocess_mode="mostrecent",
+)  # fmt: skip
+OUTBOX: Final = Gauge(
+    "shop_outbox_waiting", "Calls to providers still to be made or settled, by state.",
+    ["port", "state"], multiprocess_mode="mostrecent",
+)  # fmt: skip
+OLDEST_OUTBOX: Final = Gauge(
+    "shop_outbox_oldest_seconds", "How long the oldest of them has waited.",
+    multiprocess_mode="mostrecent",
+)  # fmt: skip
+ANCHOR_AGE: Final = Gauge(
+    "shop_anchor_age_seconds", "Since the audit chains were last anchored, where they are.",
+    multiprocess_mode="mostrecent",
+)  # fmt: skip
 
 Next = Callable[[Any], Awaitable[Any]]
 

@@ -15,6 +15,8 @@ SHOP_READ_ONLY              ``1``: no tool changes anything and the database ope
 SHOP_DUTIES                 ``0``: sweeps, anchors and the outbox are left to other processes
 SHOP_RATE_LIMITS            calls a minute/at once: ``writes=60/20 money=10/5``; ``off``: none
 SHOP_LOG_LEVEL              ``warning`` unless said
+SHOP_LOG_FORMAT             ``text``, or ``json``: one object a line
+SHOP_TRACES_URL             OTLP collector of traces over HTTP (extra ``traces``)
 SHOP_ANCHOR_FILE            where anchors are appended; default ``$SHOP_HOME/anchors.jsonl``
 SHOP_KEY_DIR                keys kept outside the database; default ``$SHOP_HOME/keys``
 SHOP_PUBLIC_URL             where clients reach the HTTP face; default ``http://127.0.0.1:8300``
@@ -33,7 +35,7 @@ SHOP_STRIPE_KEY             secret or restricted key; a live one is refused unle
 SHOP_STRIPE_WEBHOOK_SECRET  what Stripe signs its webhooks with; without it none is taken
 SHOP_STRIPE_URL             another server than Stripe's, for tests: https or this machine
 SHOP_ALLOW_LIVE             ``1``: a live key is meant, and real money may move
-SHOP_METRICS_FROM           addresses that may read ``/metrics``, by spaces; default: loopback
+SHOP_METRICS_FROM           addresses or networks that may read ``/metrics``; default loopback
 SHOP_ACCESS_LOG             ``1``: one line of JSON a request on standard error
 SHOP_ROUTE_ENGINE           ``default``, or ``pyvrp`` with the extra ``[routing]``
 SHOP_TRAVEL_TIMES           ``osrm`` or ``valhalla``; default: distance and speed, offline
@@ -54,7 +56,8 @@ NAMES = (
     "SHOP_HOME", "SHOP_DATABASE_URL", "SHOP_DATABASE_ROLES", "SHOP_DATABASE_POOL",
     "SHOP_POLICY_FILE", "SHOP_OPERATOR", "SHOP_SCOPES", "SHOP_RATE_LIMITS",
     "SHOP_CUSTOMER", "SHOP_GUEST_CART_MINUTES", "SHOP_CHECKOUT_MINUTES",
-    "SHOP_READ_ONLY", "SHOP_DUTIES", "SHOP_LOG_LEVEL", "SHOP_ANCHOR_FILE", "SHOP_KEY_DIR",
+    "SHOP_READ_ONLY", "SHOP_DUTIES", "SHOP_LOG_LEVEL", "SHOP_LOG_FORMAT", "SHOP_TRACES_URL",
+    "SHOP_ANCHOR_FILE", "SHOP_KEY_DIR",
     "SHOP_PUBLIC_URL", "SHOP_HTTP_HOST", "SHOP_HTTP_PORT", "SHOP_HTTP_WORKERS",
     "SHOP_ALLOWED_HOSTS", "SHOP_ALLOWED_ORIGINS", "SHOP_TLS", "SHOP_TRUSTED_PROXIES",
     "SHOP_ISSUERS_FILE", "SHOP_AUTH_SERVER", "SHOP_AUTH_BASIC",
@@ -205,6 +208,8 @@ class Settings:
     duties: bool
     rate_limits: str
     log_level: str
+    log_format: str
+    traces_url: str
     anchor_file: Path
     key_dir: Path
     http: HttpSettings
@@ -231,6 +236,8 @@ class Settings:
             duties=(env.get("SHOP_DUTIES") or "1") in _TRUE,
             rate_limits=env.get("SHOP_RATE_LIMITS", ""),
             log_level=(env.get("SHOP_LOG_LEVEL") or "warning").upper(),
+            log_format=env.get("SHOP_LOG_FORMAT") or "text",
+            traces_url=env.get("SHOP_TRACES_URL", ""),
             anchor_file=Path(env.get("SHOP_ANCHOR_FILE") or home / "anchors.jsonl"),
             key_dir=Path(env.get("SHOP_KEY_DIR") or home / "keys"),
             http=HttpSettings.load(env),

@@ -5,6 +5,7 @@ the caller is, without a thread between. In the write-ahead log no reader waits 
 """
 
 import asyncio
+import contextvars
 import sqlite3
 import threading
 import time
@@ -113,7 +114,7 @@ class _Worker:
                 if connection is None or connection.closed:
                     connection = self._engine.connect()
                 with Session(connection, expire_on_commit=False) as session:
-                    job.result = job.transact(session)
+                    job.result = job.context.run(job.transact, session)
             except BaseException as error:
                 job.error = error
             self._ready.append(job)
@@ -142,11 +143,12 @@ class _Worker:
 class _Job:
     """One transaction asked for, and what became of it."""
 
-    __slots__ = ("answer", "error", "loop", "result", "transact")
+    __slots__ = ("answer", "context", "error", "loop", "result", "transact")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, transact: Transact[Any]) -> None:
         self.loop = loop
         self.transact = transact
+        self.context = contextvars.copy_context()  # the trace goes on in the thread
         self.answer: asyncio.Future[Any] = loop.create_future()
         self.result: Any = None
         self.error: BaseException | None = None

@@ -18,6 +18,7 @@ from pydantic import BaseModel
 
 from common.errors import InvalidParameters
 from common.scopes import Scope
+from common.telemetry import span
 from common.wire import (
     ApprovalId,
     IdempotencyKey,
@@ -75,6 +76,11 @@ class ToolSpec:
     @property
     def title(self) -> str:
         return self.name.replace("_", " ").capitalize()
+
+    def rule(self, call: Any, **arguments: Any) -> BaseModel:
+        """Run the rule, inside the transaction of ``call``."""
+        with span("rule", server=self.domain, tool=self.name):
+            return self.run(call, **arguments)
 
     @property
     def changes(self) -> bool:

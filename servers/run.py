@@ -2,7 +2,6 @@
 
 import argparse
 import gc
-import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -94,11 +93,12 @@ def _front(domain: str) -> "Front | None":
 
 async def _serve(domain: str, read_only: bool, front: "Front | None") -> None:
     import common.server  # noqa: F401 - the SDK, while nothing is collected
+    from common import telemetry
     from common.settings import Settings
     from common.shop import opened
 
     settings = Settings.load()
-    logging.basicConfig(stream=sys.stderr, level=settings.log_level)
+    telemetry.configure(settings, f"shop-{domain}")
     if read_only:
         settings = replace(settings, read_only=True)
     tools = import_module(f"servers.{domain}.tools").tools

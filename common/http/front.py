@@ -8,13 +8,13 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from common import metrics
+from common import metrics, telemetry
 from common.http.answers import Refused, plain
 
 log = logging.getLogger(__name__)
 access = logging.getLogger("shop.access")
 
-PROBES: Final = frozenset({"/healthz", "/readyz"})
+PROBES: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
 class Front:
@@ -43,7 +43,8 @@ class Front:
 
         metrics.IN_FLIGHT.inc()
         try:
-            await self._answer(scope, receive, noted, lambda: status != 0)
+            with telemetry.continued(scope["headers"]):
+                await self._answer(scope, receive, noted, lambda: status != 0)
         finally:
             metrics.IN_FLIGHT.dec()
             if self.lines:

@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+from datetime import datetime
+from ipaddress import ip_address, ip_network
 from typing import Final
 
 from sqlalchemy import func, select
@@ -11,9 +13,11 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from common import metrics, schema
+from common.audit import anchors
 from common.keys import KeyUnusable, request_state_key
 from common.settings import metrics_folder
 from common.shop import Shop
+from common.tables.payments import Outbox
 from common.tables.spine import ApprovalRequest
 
 log = logging.getLogger(__name__)
@@ -38,14 +42,21 @@ def routes(shop: Shop) -> list[BaseRoute]:
         return JSONResponse(body, 200 if ready else 503, headers=NEVER_KEPT)
 
     async def figures(request: Request) -> Response:
-        allowed = shop.settings.http.metrics_from
         host = request.client.host if request.client else ""
         # A proxy on this machine comes from loopback too, and speaks for the whole world.
-        if host not in allowed or any(name in request.headers for name in _FORWARDED):
+        if not within(host) or any(name in request.headers for name in _FORWARDED):
             return PlainTextResponse("Not for this address.", 403, headers=NEVER_KEPT)
-        await _pending(shop)
+        await _state(shop)
         text = await asyncio.to_thread(metrics.rendered, metrics_folder())
         return Response(text, headers={"content-type": metrics.TEXT, **NEVER_KEPT})
+
+    networks = [ip_network(each) for each in shop.settings.http.metrics_from]
+
+    def within(host: str) -> bool:
+        try:
+            return any(ip_address(host) in network for network in networks)
+        except ValueError:
+            return False
 
     return [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", figures)]
 
@@ -68,17 +79,40 @@ async def _database(shop: Shop) -> dict[str, bool]:
         return {}
 
 
-async def _pending(shop: Shop) -> None:
+async def _state(shop: Shop) -> None:
+    """Gauges of what waits in the database and beside it."""
     now = shop.guard.clock()
-    waiting = select(func.count()).where(
-        ApprovalRequest.state == "pending", ApprovalRequest.expires_at > now
-    )
     try:
         async with asyncio.timeout(PATIENCE_S):
-            count = await shop.database.run("*", lambda s: s.scalar(waiting), write=False)
-            metrics.PENDING.set(count or 0)
+            await shop.database.run("*", lambda session: _waiting(session, now), write=False)
     except Exception as error:
-        log.warning("approvals could not be counted: %s", type(error).__name__)
+        log.warning("what waits could not be counted: %s", type(error).__name__)
+    try:
+        anchored = anchors.last(shop.settings.anchor_file)
+    except (OSError, anchors.AnchorsBroken):
+        return  # another process has that duty
+    if anchored is not None:
+        metrics.ANCHOR_AGE.set((now - anchored.at).total_seconds())
+
+
+def _waiting(session: Session, now: datetime) -> None:
+    asked = select(func.count(), func.min(ApprovalRequest.created_at)).where(
+        ApprovalRequest.state == "pending", ApprovalRequest.expires_at > now
+    )
+    count, oldest = session.execute(asked).one()
+    metrics.PENDING.set(count)
+    metrics.OLDEST_APPROVAL.set((now - oldest).total_seconds() if oldest else 0)
+    queued = (
+        select(Outbox.port, Outbox.state, func.count(), func.min(Outbox.created_at))
+        .where(Outbox.finished_at.is_(None))
+        .group_by(Outbox.port, Outbox.state)
+    )
+    metrics.OUTBOX.clear()
+    since = now
+    for port, state, waiting, first in session.execute(queued):
+        metrics.OUTBOX.labels(port, state).set(waiting)
+        since = min(since, first)
+    metrics.OLDEST_OUTBOX.set((now - since).total_seconds())
 
 
 def _keys(shop: Shop) -> bool:

@@ -13,6 +13,7 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.supervisors import Multiprocess
 
+from common import telemetry
 from common.auth.api_keys.checking import key_check, password_check
 from common.auth.authenticator import authenticator
 from common.http.app import HttpApp, http_app
@@ -48,7 +49,7 @@ def serve(settings: Settings, toolsets: Toolsets) -> None:
 
 def application(settings: Settings, toolsets: Toolsets) -> ASGIApp:
     """One worker's app: it opens the shop when the process starts, closes it when it ends."""
-    logging.basicConfig(level=settings.log_level)
+    telemetry.configure(settings, "shop-http")
     if settings.http.access_log:
         logging.getLogger("shop.access").setLevel("INFO")
     app: HttpApp | None = None

@@ -26,6 +26,10 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   value: terminated
 - name: SHOP_TRUSTED_PROXIES
   value: "*"
+- name: SHOP_METRICS_FROM
+  value: {{ $root.Values.metricsFrom | quote }}
+- name: SHOP_LOG_FORMAT
+  value: json
 - name: SHOP_KEY_DIR
   value: /etc/shop/keys
 - name: SHOP_ANCHOR_FILE

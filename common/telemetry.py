@@ -1,0 +1,116 @@
+"""What operators see of a running server: log lines and traces. Never arguments, never secrets.
+
+Spans are the OpenTelemetry API's and cost next to nothing until ``SHOP_TRACES_URL`` names a
+collector (extra ``traces``). The SDK opens one span a message, with the caller's trace context;
+below it ours say how long the guard, the rule and each transaction took.
+"""
+
+import json
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from opentelemetry import context, propagate, trace
+
+from common.audit.redact import masked
+from common.settings import Settings
+
+TRACER: Final = trace.get_tracer("shop")
+LONGEST: Final = 4_000
+
+
+@contextmanager
+def span(name: str, **attributes: str | int | bool) -> Iterator[None]:
+    """A span with attributes ``shop.…``. An exception's kind is kept, its text is not."""
+    named = {f"shop.{key}": value for key, value in attributes.items()}
+    with TRACER.start_as_current_span(
+        name, attributes=named, record_exception=False, set_status_on_exception=False
+    ) as current:
+        try:
+            yield
+        except BaseException as error:
+            current.set_attribute("error.type", getattr(error, "code", type(error).__name__))
+            raise
+
+
+def configure(settings: Settings, service: str) -> None:
+    """Once a process, before anything else logs. Raises MissingExtra."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Lines() if settings.log_format == "json" else Plain())
+    logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
+    if settings.traces_url:
+        _trace(settings.traces_url, service)
+
+
+class MissingExtra(RuntimeError):
+    """A setting needs a package that is not installed."""
+
+
+class Plain(logging.Formatter):
+    """For a person: one line and, for a crash, where it happened."""
+
+    def __init__(self) -> None:
+        super().__init__("%(levelname)s %(name)s: %(message)s")
+
+    def format(self, record: logging.LogRecord) -> str:
+        return clean(super().format(record))
+
+
+class Lines(logging.Formatter):
+    """For a machine: one JSON object a line, with the trace it belongs to."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        said: dict[str, Any] = {
+            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": clean(record.getMessage()),
+        }
+        current = trace.get_current_span().get_span_context()
+        if current.is_valid:
+            said["trace_id"] = f"{current.trace_id:032x}"
+            said["span_id"] = f"{current.span_id:016x}"
+        if record.exc_info and record.exc_info[0] is not None:
+            said["exception"] = clean(self.formatException(record.exc_info))
+        return json.dumps(said, ensure_ascii=False)
+
+
+def clean(text: str) -> str:
+    """Without card numbers, tokens and keys, and not endless."""
+    return str(masked(text[:LONGEST]))
+
+
+def _trace(url: str, service: str) -> None:
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    except ImportError as error:
+        raise MissingExtra(
+            "SHOP_TRACES_URL needs the extra packages: pip install 'shop[traces]'"
+        ) from error
+    provider = TracerProvider(resource=Resource.create({"service.name": service}))
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=url)))
+    trace.set_tracer_provider(provider)
+
+
+@contextmanager
+def continued(headers: Sequence[tuple[bytes, bytes]]) -> Iterator[None]:
+    """Go on with the trace a request's headers name (W3C), if they name one."""
+    named = {
+        name.decode("latin-1"): value.decode("latin-1")
+        for name, value in headers
+        if name in (b"traceparent", b"tracestate")
+    }
+    if not named:
+        yield
+        return
+    token = context.attach(propagate.extract(named))
+    try:
+        yield
+    finally:
+        context.detach(token)
