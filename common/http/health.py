@@ -101,7 +101,7 @@ def _waiting(session: Session, now: datetime) -> None:
     )
     count, oldest = session.execute(asked).one()
     metrics.PENDING.set(count)
-    metrics.OLDEST_APPROVAL.set((now - oldest).total_seconds() if oldest else 0)
+    metrics.OLDEST_APPROVAL.set((now - oldest).total_seconds() if count else 0)
     queued = (
         select(Outbox.port, Outbox.state, func.count(), func.min(Outbox.created_at))
         .where(Outbox.finished_at.is_(None))
