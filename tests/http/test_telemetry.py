@@ -1,0 +1,174 @@
+"""What an operator sees of a call: a trace through guard, rule and transaction, and log lines.
+What nobody may see there: what was in the call."""
+
+import io
+import json
+import logging
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from common import telemetry
+from servers.orders.tools import tools
+from tests.support.http import Face, a_face, on_port
+from tests.support.shop import a_shop, call, settings_in
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+CANARIES = {
+    "card": "4242 4242 4242 4242",
+    "key": "sk_live_51Hcanary0000000000",
+    "token": "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJjYW5hcnkifQ.c2lnbmF0dXJlLWNhbmFyeQ",
+    "password": "postgresql://shop:hunter2canary@db/shop",
+}
+CLIENTS = ("httpx2", "httpcore2", "mcp.client")  # the test's own, in this process
+PERSONAL = ("canary.person@example.org", "Canary Crescent 7")
+
+
+@pytest.fixture(scope="module")
+def exporter() -> InMemorySpanExporter:
+    """One provider a process: OpenTelemetry lets it be set once."""
+    found = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(found))
+    trace.set_tracer_provider(provider)
+    return found
+
+
+@pytest.fixture
+def lines() -> Iterator[io.StringIO]:
+    """Everything that is logged, at every level, as a machine reads it."""
+    said = io.StringIO()
+    handler = logging.StreamHandler(said)
+    handler.setFormatter(telemetry.Lines())
+    handler.addFilter(lambda record: not record.name.startswith(CLIENTS))
+    root = logging.getLogger()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    yield said
+    root.removeHandler(handler)
+    root.setLevel(level)
+
+
+@pytest.fixture
+async def orders(tmp_path: Path) -> AsyncIterator[Face]:
+    http = on_port(settings_in(tmp_path)).http
+    async with a_shop(tmp_path, http=http) as shop, a_face(shop, [tools]) as face:
+        yield face
+
+
+def by_name(spans: tuple[ReadableSpan, ...], name: str) -> list[ReadableSpan]:
+    return [span for span in spans if span.name == name]
+
+
+async def test_a_call_is_one_trace_that_goes_on_from_the_callers(
+    orders: Face, exporter: InMemorySpanExporter
+) -> None:
+    exporter.clear()
+    token = orders.callers.token(orders.http.audience("orders"), "orders:read")
+    meta = {
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},
+        "io.modelcontextprotocol/clientCapabilities": {},
+    }
+    message = {
+        "jsonrpc": "2.0", "id": 1, "method": "tools/call",
+        "params": {"name": "search_orders", "arguments": {}, "_meta": meta},
+    }  # fmt: skip
+    headers = {
+        "Authorization": f"Bearer {token}", "MCP-Protocol-Version": "2026-07-28",
+        "Mcp-Method": "tools/call", "Mcp-Name": "search_orders",
+        "Accept": "application/json, text/event-stream",
+        "traceparent": f"00-{TRACE}-00f067aa0ba902b7-01",
+    }  # fmt: skip
+    async with orders.browser() as browser:
+        answer = await browser.post("/orders/mcp", json=message, headers=headers)
+    assert answer.json()["result"]["isError"] is False
+    spans = exporter.get_finished_spans()
+    (guard,) = by_name(spans, "guard")
+    (rule,) = by_name(spans, "rule")
+    assert guard.attributes is not None
+    assert guard.attributes["shop.tool"] == "search_orders"
+    named = {span.context.span_id: span for span in spans if span.context}
+    line = []
+    current: ReadableSpan | None = rule
+    while current is not None:
+        line.append(current.name)
+        current = named.get(current.parent.span_id) if current.parent else None
+    assert line[:3] == ["rule", "transaction", "guard"]
+    for span in (guard, rule):
+        assert span.context is not None
+        assert f"{span.context.trace_id:032x}" == TRACE
+
+
+async def test_a_refusal_says_its_code_in_the_trace(
+    orders: Face, exporter: InMemorySpanExporter
+) -> None:
+    exporter.clear()
+    async with orders.client("orders", "orders:read") as client:
+        await call(client, "get_order", order_id="none")
+    (guard,) = by_name(exporter.get_finished_spans(), "guard")
+    assert guard.attributes is not None
+    assert guard.attributes["error.type"] == "not_found"
+
+
+async def test_planted_secrets_are_nowhere(
+    orders: Face, exporter: InMemorySpanExporter, lines: io.StringIO, tmp_path: Path
+) -> None:
+    exporter.clear()
+    async with orders.client("orders", "orders:write") as client:
+        for secret in CANARIES.values():
+            for arguments in _everywhere(secret):
+                await call(client, *arguments[:1], **arguments[1])
+        for text in PERSONAL:
+            await call(client, "find_customer", email=text.replace(" ", ".") + "@example.org")
+            await call(client, "add_order_note", order_id="none", note=text)
+    logging.getLogger("common.test").warning("Bearer %s was refused", CANARIES["token"])
+    logging.getLogger("common.test").warning("cannot reach %s", CANARIES["password"])
+    seen = lines.getvalue()
+    assert seen.count("\n") >= 2
+    for line in seen.splitlines():
+        assert {"at", "level", "logger", "message"} <= set(json.loads(line))
+    spans = "\n".join(span.to_json() for span in exporter.get_finished_spans())
+    kept = _dump(tmp_path / "shop.db", "audit_record", "access_record", "approval_request")
+    places = {"logs": seen, "spans": spans, "records": kept}
+    for name, secret in CANARIES.items():
+        for place, text in places.items():
+            assert secret not in text, f"{name} in {place}"
+            assert secret.replace(" ", "") not in text, f"{name} in {place}"
+    for text in PERSONAL:
+        for place, found in places.items():
+            assert text not in found, f"{text} in {place}"
+
+
+def _everywhere(secret: str) -> list[tuple[str, dict[str, Any]]]:
+    """Calls that carry a text in a note, an id, a key, a name of an argument and of a tool."""
+    return [
+        ("add_order_note", {"order_id": "ord_1", "note": f"see {secret} please"}),
+        ("get_order", {"order_id": secret.replace(" ", "")}),
+        ("get_order", {"order_id": "ord_1", secret: 1}),
+        ("hold_order", {"order_id": "ord_1", "kind": secret, "reason": secret}),
+        ("cancel_order", {"order_id": "o", "reason": secret, "idempotency_key": secret}),
+        ("find_customer", {"email": f"{secret}@example.org".replace(" ", "")}),
+        ("search_orders", {"query": secret}),
+    ]
+
+
+def _dump(file: Path, *tables: str) -> str:
+    with sqlite3.connect(file) as connection:
+        found = [str(connection.execute(f"SELECT * FROM {table}").fetchall()) for table in tables]
+    connection.close()
+    return "\n".join(found)
+
+
+def test_a_setting_without_its_package_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "opentelemetry.exporter.otlp.proto.http", None)
+    with pytest.raises(telemetry.MissingExtra, match=r"shop\[traces\]"):
+        telemetry._trace("http://127.0.0.1:4318/v1/traces", "shop")
