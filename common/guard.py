@@ -40,7 +40,7 @@ from common.refusals import refuse_card_numbers
 from common.running import Running
 from common.scopes import granted
 from common.telemetry import span
-from common.toolset import Computation, ResourceSpec, ToolSpec
+from common.toolset import ResourceSpec, ToolSpec
 from common.wire import dump, parse, parse_text
 
 log = logging.getLogger(__name__)
@@ -240,12 +240,15 @@ class Guard:
         computation = request.spec.computation
         if computation is None:
             return {}
-        visible = {
-            k: v for k, v in arguments.items() if k not in ("idempotency_key", "approval_id")
-        }
-        data = await self.database.run(
-            request.spec.domain, _preparation(self, request, computation, visible), write=False
-        )
+
+        def prepare(session: Session) -> Any:
+            spec = request.spec
+            call = Call(
+                request.actor, session, self.clock(), "", spec.domain, spec.name, self.ports
+            )
+            return computation.prepare(call, **arguments)
+
+        data = await self.database.run(request.spec.domain, prepare, write=False)
         running = Running(request.progress)
         return {"plan": await running.run(computation.compute, data)}
 
@@ -388,14 +391,3 @@ def _arguments(request: Request) -> dict[str, Any]:
 
 def _values(model: Any) -> dict[str, Any]:
     return {name: getattr(model, name) for name in type(model).model_fields}
-
-
-def _preparation(
-    guard: Guard, request: Request, computation: Computation, arguments: dict[str, Any]
-) -> Callable[[Session], Any]:
-    def work(session: Session) -> Any:
-        spec = request.spec
-        call = Call(request.actor, session, guard.clock(), "", spec.domain, spec.name, guard.ports)
-        return computation.prepare(call, **arguments)
-
-    return work
