@@ -190,7 +190,7 @@ async def measured(options: argparse.Namespace) -> list[Row]:
                     ours = open_.enter_context(
                         stage.shop(
                             home, workers=workers, database_url=url, domain="inventory",
-                            SHOP_LIMITS="0",
+                            SHOP_RATE_LIMITS="off",
                         )
                     )  # fmt: skip
                     pair = Pair(floor, ours, skus)

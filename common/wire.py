@@ -187,7 +187,7 @@ def input_schema(model: type[BaseModel]) -> dict[str, Any]:
 def output_schema(model: type[BaseModel], *, waiting: bool) -> dict[str, Any]:
     """JSON Schema of the result. A changing tool may also answer that it waits for a person; its
     result is told in short (what is always there): the reading tool beside it tells it in full."""
-    schema: dict[str, Any] = slim(model.model_json_schema(mode="serialization"), nullable=True)
+    schema: dict[str, Any] = slim(model.model_json_schema(mode="serialization"))
     schema.pop("description", None)
     if not waiting:
         return schema
@@ -225,10 +225,10 @@ WAITING_SCHEMA: Final[dict[str, Any]] = {
 }
 
 
-def slim(schema: Any, *, nullable: bool = False) -> Any:
-    """Drop titles; with ``nullable`` False also fold ``anyOf [X, null]`` into X."""
+def slim(schema: Any) -> Any:
+    """Drop titles, and fold ``anyOf [X, null]`` into X: what is null is not sent."""
     if isinstance(schema, list):
-        return [slim(item, nullable=nullable) for item in schema]
+        return [slim(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
     cleaned: dict[str, Any] = {}
@@ -236,11 +236,11 @@ def slim(schema: Any, *, nullable: bool = False) -> Any:
         if key == "title" and isinstance(value, str):
             continue
         if key in {"properties", "$defs"}:
-            cleaned[key] = {k: slim(v, nullable=nullable) for k, v in value.items()}
+            cleaned[key] = {k: slim(v) for k, v in value.items()}
         else:
-            cleaned[key] = slim(value, nullable=nullable)
+            cleaned[key] = slim(value)
     options = cleaned.get("anyOf")
-    if not nullable and isinstance(options, list) and {"type": "null"} in options:
+    if isinstance(options, list) and {"type": "null"} in options:
         rest = [option for option in options if option != {"type": "null"}]
         if cleaned.get("default", 0) is None:
             del cleaned["default"]
