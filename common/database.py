@@ -17,6 +17,7 @@ from common import sqlite
 from common.changes import row_touched
 from common.errors import Busy, Conflict
 from common.grants import role_of
+from common.hot import DRIVER
 from common.ids import new_id
 from common.sqlite import SqliteFile
 from common.tables import Base, Record, tables
@@ -162,16 +163,19 @@ class Database:
 
 def _transact(session: Session, domain: str, work: Work[T], write: bool, audit_id: str) -> T:
     session.info.update(domain=domain, audit_id=audit_id, write=write)
-    connection = session.connection()
-    connection.info[MAY] = (domain, write)
-    if connection.dialect.name == "sqlite":
-        sqlite.begin(connection, write=write)
-    elif not write:
-        connection.exec_driver_sql("SET TRANSACTION READ ONLY")
+    driver = session.info.get(DRIVER)
+    if driver is not None:
+        session.get_bind().info[MAY] = (domain, write)  # type: ignore[union-attr]
+        sqlite.begin(driver, write=write)
+    else:
+        connection = session.connection()
+        connection.info[MAY] = (domain, write)
+        if not write:
+            connection.exec_driver_sql("SET TRANSACTION READ ONLY")
     try:
         result = work(session)
-        session.flush()
         if write:
+            session.flush()
             session.commit()
         return result
     except Rollback as done:
@@ -182,6 +186,8 @@ def _transact(session: Session, domain: str, work: Work[T], write: bool, audit_i
             session.rollback()
         else:
             session.close()  # a rollback would expire what the caller was given
+        if driver is not None and driver.in_transaction:
+            driver.rollback()
 
 
 def lock(session: Session, kind: type[Record], ids: list[str]) -> None:

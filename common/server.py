@@ -57,6 +57,7 @@ Identity = Callable[[], Actor]
 NEW_ERA: Final = "2026-07-28"
 LIST_TTL_MS: Final = 300_000
 QUESTION: Final = "confirm"
+_NO_HEADERS: Final[dict[str, Any]] = {"type": "object"}
 _FORM: Final[dict[str, Any]] = {
     "type": "object",
     "properties": {
@@ -113,8 +114,8 @@ class ShopServer(MCPServer[Any]):
     # -- tools ---------------------------------------------------------------------------------
 
     def _tool_input_schema(self, name: str) -> dict[str, Any] | None:
-        spec = self.toolset.tools.get(name)
-        return None if spec is None else spec.input_schema
+        # The SDK looks in it for arguments mirrored in headers, on every call: no tool has any.
+        return _NO_HEADERS if name in self.toolset.tools else None
 
     async def list_tools(self) -> list[Tool]:
         return self._tools

@@ -19,6 +19,8 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
+from common.hot import DRIVER
+
 T = TypeVar("T")
 Transact = Callable[[Session], T]
 
@@ -70,15 +72,15 @@ class SqliteFile:
         if self._here is None or self._here.closed:
             self._here = self.engine.connect()
             _driver(self._here).execute(f"PRAGMA busy_timeout={WAIT_HERE_MS}")
-        with Session(self._here, expire_on_commit=False) as session:
+        with _session(self._here) as session:
             return transact(session)
 
 
-def begin(connection: Connection, *, write: bool) -> None:
+def begin(driver: sqlite3.Connection, *, write: bool) -> None:
     """Begin a transaction now: a write takes its lock before it reads."""
     statement = "BEGIN IMMEDIATE" if write else "BEGIN"
     try:
-        _driver(connection).execute(statement)
+        driver.execute(statement)
     except sqlite3.OperationalError as error:
         raise OperationalError(statement, None, error) from error
 
@@ -113,7 +115,7 @@ class _Worker:
             try:
                 if connection is None or connection.closed:
                     connection = self._engine.connect()
-                with Session(connection, expire_on_commit=False) as session:
+                with _session(connection) as session:
                     job.result = job.context.run(job.transact, session)
             except BaseException as error:
                 job.error = error
@@ -157,6 +159,12 @@ class _Job:
 def _timed(transact: Transact[T], session: Session) -> tuple[T, float]:
     start = time.perf_counter()
     return transact(session), time.perf_counter() - start
+
+
+def _session(connection: Connection) -> Session:
+    session = Session(connection, expire_on_commit=False)
+    session.info[DRIVER] = _driver(connection)
+    return session
 
 
 def _driver(connection: Connection) -> sqlite3.Connection:

@@ -6,7 +6,7 @@ the building, ``{warehouse}/in_transit`` is on the way to it. A lot may follow:
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
@@ -40,7 +40,12 @@ class Levels:
     in_transit: int = 0
 
     def __add__(self, other: "Levels") -> "Levels":
-        return Levels(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Levels)))
+        return Levels(
+            self.on_hand + other.on_hand, self.reserved + other.reserved,
+            self.available + other.available, self.quarantine + other.quarantine,
+            self.damaged + other.damaged, self.inspection + other.inspection,
+            self.refurbish + other.refurbish, self.in_transit + other.in_transit,
+        )  # fmt: skip
 
 
 def units(sku: str) -> str:
@@ -248,7 +253,8 @@ def _summed(
             continue
         lot = parts[2] if lots and len(parts) > 2 else None
         key = (name.partition("/")[2], parts[0], lot)
-        found[key] = found.get(key, Levels()) + _levels(parts[1], balance)
+        level = _levels(parts[1], balance)
+        found[key] = found[key] + level if key in found else level
     return found
 
 

@@ -8,8 +8,8 @@ below it ours say how long the guard, the rule and each transaction took.
 import json
 import logging
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -22,9 +22,27 @@ TRACER: Final = trace.get_tracer("shop")
 LONGEST: Final = 4_000
 
 
-@contextmanager
-def span(name: str, **attributes: str | int | bool) -> Iterator[None]:
+class _Nothing:
+    """What a span is while nobody looks."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *exc: object) -> None:
+        return None
+
+
+_NOTHING: Final = _Nothing()
+_on = False
+
+
+def span(name: str, **attributes: str | int | bool) -> AbstractContextManager[None]:
     """A span with attributes ``shop.…``. An exception's kind is kept, its text is not."""
+    return _span(name, attributes) if _on else _NOTHING
+
+
+@contextmanager
+def _span(name: str, attributes: Mapping[str, str | int | bool]) -> Iterator[None]:
     named = {f"shop.{key}": value for key, value in attributes.items()}
     with TRACER.start_as_current_span(
         name, attributes=named, record_exception=False, set_status_on_exception=False
@@ -34,6 +52,13 @@ def span(name: str, **attributes: str | int | bool) -> Iterator[None]:
         except BaseException as error:
             current.set_attribute("error.type", getattr(error, "code", type(error).__name__))
             raise
+
+
+def trace_with(provider: trace.TracerProvider) -> None:
+    """Send spans there from now on. Once a process."""
+    global _on
+    trace.set_tracer_provider(provider)
+    _on = True
 
 
 def configure(settings: Settings, service: str) -> None:
@@ -95,20 +120,21 @@ def _trace(url: str, service: str) -> None:
         ) from error
     provider = TracerProvider(resource=Resource.create({"service.name": service}))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=url)))
-    trace.set_tracer_provider(provider)
+    trace_with(provider)
+
+
+def continued(headers: Sequence[tuple[bytes, bytes]]) -> AbstractContextManager[None]:
+    """Go on with the trace a request's headers name (W3C), if they name one."""
+    return _continued(headers) if _on else _NOTHING
 
 
 @contextmanager
-def continued(headers: Sequence[tuple[bytes, bytes]]) -> Iterator[None]:
-    """Go on with the trace a request's headers name (W3C), if they name one."""
+def _continued(headers: Sequence[tuple[bytes, bytes]]) -> Iterator[None]:
     named = {
         name.decode("latin-1"): value.decode("latin-1")
         for name, value in headers
         if name in (b"traceparent", b"tracestate")
     }
-    if not named:
-        yield
-        return
     token = context.attach(propagate.extract(named))
     try:
         yield

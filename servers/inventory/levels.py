@@ -32,7 +32,9 @@ def get_stock(call: Call, sku: str, warehouse: str | None) -> Stock:
     item = hot.first(call.session, _ITEM, sku=sku) or catalogue.variant(call, sku)
     if warehouse is not None:
         catalogue.warehouse(call, warehouse)
-    shelves = list(shelves_of(call.session, call.now, [sku], warehouse).values())
+    shelves = list(
+        shelves_of(call.session, call.now, [sku], warehouse, in_lots=item.lot_tracked).values()
+    )
     return Stock(
         sku=sku,
         name=item.name,
@@ -62,11 +64,17 @@ def warehouse_stock(call: Call, warehouse: str) -> StockList:
 
 
 def shelves_of(
-    session: Session, now: datetime, skus: Sequence[str], warehouse: str | None = None
+    session: Session,
+    now: datetime,
+    skus: Sequence[str],
+    warehouse: str | None = None,
+    *,
+    in_lots: bool = True,
 ) -> dict[tuple[str, str], Shelf]:
-    """Shelves by (sku, warehouse), also where units are only bought yet."""
+    """Shelves by (sku, warehouse), also where units are only bought yet. ``in_lots`` False: none
+    of them has lots, and none need be looked for."""
     found = stock.levels(session, now, skus, warehouse)
-    expired = lots.withheld(session, now, skus, warehouse)
+    expired = lots.withheld(session, now, skus, warehouse) if in_lots else {}
     coming = incoming_units(session, skus, warehouse)
     keys = sorted(set(found) | set(coming))
     return {

@@ -3,11 +3,14 @@
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import event
+from sqlalchemy.orm import Session
 
 from common import accounts, ledger, stock
 from common.books import SIDES
 from common.call import Call
 from common.errors import InsufficientStock, InvalidParameters, RuleViolation
+from common.hot import DRIVER
 from common.stock import Levels
 from tests.common.ledger_model import broken_promises
 from tests.support.ledger import START, Desk
@@ -120,16 +123,22 @@ def test_levels_of_many_skus_take_few_queries(desk: Desk) -> None:
     desk.now = SOON
     counted: list[str] = []
 
-    from sqlalchemy import event
-
-    engine = desk.database._core()
+    def counting(session: Session) -> dict[tuple[str, str], Levels]:
+        driver = session.info.get(DRIVER)
+        if driver is not None:
+            driver.set_trace_callback(counted.append)
+        else:
+            event.listen(session.connection(), "before_cursor_execute", count)
+        try:
+            return stock.levels(session, desk.now, skus, "WH-1")
+        finally:
+            if driver is not None:
+                driver.set_trace_callback(None)
 
     def count(connection: object, cursor: object, statement: str, *_: object) -> None:
         counted.append(statement)
 
-    event.listen(engine, "before_cursor_execute", count)
-    found = desk.look(lambda s: stock.levels(s, desk.now, skus, "WH-1"))
-    event.remove(engine, "before_cursor_execute", count)
+    found = desk.look(counting)
     assert found == {(sku, "WH-1"): Levels(on_hand=n, available=n) for n, sku in enumerate(skus, 1)}
     assert len([text for text in counted if text.startswith("SELECT")]) == 3
     assert desk.look(lambda s: stock.levels(s, desk.now, ["SKU-none"])) == {}
