@@ -392,6 +392,9 @@ async def test_answers_refused(server: Served, site: Site, answer: Response) -> 
         "https://client.example", "https://client.example/", "https://user@client.example/c.json",
         "https://client.example/a/../c.json", "https://client.example/c.json#x",
         "https://224.0.0.1/c.json", "https://100.64.0.1/c.json",
+        "https://[64:ff9b::a9fe:a9fe]/c.json", "https://[2002:7f00:1::]/c.json",
+        "https://[::127.0.0.1]/c.json", "https://[2001:0:4136:e378:8000:63bf:3fff:fdd2]/c.json",
+        "https://[fec0::1]/c.json",
     ],
 )  # fmt: skip
 async def test_a_public_server_fetches_from_public_places_alone(url: str) -> None:

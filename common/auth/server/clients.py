@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from sqlalchemy.orm import Session
 
-from common.auth.server.resources import DOMAINS, console
+from common.auth.server.resources import console
 from common.settings import LOOPBACK, HttpSettings
 from common.tables.auth_server import AuthClient
 
@@ -26,6 +26,7 @@ METHODS: Final = ("none", "client_secret_basic", "client_secret_post", "private_
 @dataclass(frozen=True)
 class Client:
     """A client as authlib asks about it. ``scopes`` None: as far as its user may go.
+    ``resources`` None: every server, and nothing else.
     ``trusted``: ours, so that the person is not asked whether to allow it."""
 
     id: str
@@ -126,9 +127,7 @@ def _built_in(http: HttpSettings) -> dict[str, Client]:
         id=NATIVE, name="A program on your computer", method="none",
         redirect_uris=tuple(_loopback(("/", "/callback", "/oauth/callback",
                                        "/oauth/callback/debug"))),
-        grant_types=(CODE, REFRESH), resources=tuple(
-            http.audience(name) for name in DOMAINS
-        ),
+        grant_types=(CODE, REFRESH),
     )  # fmt: skip
     return {own.id: own, native.id: native}
 

@@ -17,7 +17,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import httpx2
 
-from common.auth.server.clients import Client
+from common.auth.server.clients import CODE, REFRESH, Client
 from common.auth.server.registering import Refused, described
 from common.settings import LOOPBACK, HttpSettings
 
@@ -28,6 +28,7 @@ AT_ONCE: Final = 4
 KEPT_SECONDS: Final = 600
 REFUSED_SECONDS: Final = 30
 MOST_KEPT: Final = 256
+_GLOBAL: Final = ipaddress.IPv6Network("2000::/3")  # all that is given to networks (RFC 4291)
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -150,9 +151,13 @@ async def _resolved(parts: SplitResult, *, loopback: bool) -> _Address:
 
 
 def _allowed(address: _Address, loopback: bool) -> bool:
-    mapped = getattr(address, "ipv4_mapped", None)
-    if mapped is not None:
-        return _allowed(mapped, loopback)
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is not None:
+            return _allowed(address.ipv4_mapped, loopback)
+        # Others that lead to an IPv4 address: by NAT64, 6to4, Teredo. They may lead anywhere.
+        tunnel = address.sixtofour is not None or address.teredo is not None
+        if not address.is_loopback and (address not in _GLOBAL or tunnel):
+            return False
     return (address.is_global and not address.is_multicast) or (loopback and address.is_loopback)
 
 
@@ -165,4 +170,8 @@ def _read(url: str, body: bytes) -> Client:
         raise Refused("invalid_client", "The client metadata document names another client_id.")
     if "client_secret" in document:
         raise Refused("invalid_client", "A client metadata document may not hold a secret.")
-    return described(url, document, default_method="none", methods=("none", "private_key_jwt"))
+    # Publishing a document is free: it may act for people who say so, never for itself.
+    return described(
+        url, document, default_method="none", methods=("none", "private_key_jwt"),
+        may=(CODE, REFRESH),
+    )  # fmt: skip

@@ -5,7 +5,12 @@ import secrets
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from authlib.oauth2.rfc6749 import InvalidClientError, InvalidGrantError, InvalidRequestError
+from authlib.oauth2.rfc6749 import (
+    InvalidClientError,
+    InvalidGrantError,
+    InvalidRequestError,
+    UnauthorizedClientError,
+)
 from authlib.oauth2.rfc6749.grants import (
     AuthorizationCodeGrant,
     ClientCredentialsGrant,
@@ -19,8 +24,7 @@ from sqlalchemy.orm import Session
 
 from common.auth.server import families
 from common.auth.server.clients import METHODS, REFRESH, Client
-from common.auth.server.oauth import S256, Asked, InvalidTarget, Server, for_machines
-from common.auth.server.resources import api_keys, console
+from common.auth.server.oauth import S256, Asked, Server, for_machines
 from common.tables.auth_server import AuthAssertion, AuthCode, AuthGrant, AuthUser
 
 CODE_SECONDS: Final = 60
@@ -128,10 +132,9 @@ class CredentialsGrant(ClientCredentialsGrant):  # type: ignore[misc]
     def create_token_response(self) -> Any:
         server, client = self.server, self.request.client
         resource = server.target(self.request, client)
-        http = server.settings.http
-        if resource in {console(http), api_keys(http)}:
-            raise InvalidTarget("That resource is for people.")
-        asked = self.request.payload.scope or " ".join(client.scopes or ())
+        if client.scopes is None:  # as far as its user may go; here there is no user
+            raise UnauthorizedClientError(description="This client has no rights of its own.")
+        asked = self.request.payload.scope or " ".join(client.scopes)
         scopes = for_machines(server.allowed(asked, resource, client))
         server.issued.update(subject=client.id, resource=resource, scopes=scopes)
         return super().create_token_response()

@@ -27,7 +27,7 @@ from sqlalchemy.orm import Session
 from common.auth.server import access, clients
 from common.auth.server.clients import Client
 from common.auth.server.keys import ACCESS_SECONDS
-from common.auth.server.resources import narrowed, resources
+from common.auth.server.resources import narrowed, resources, servers
 from common.scopes import Scope
 from common.settings import Settings
 
@@ -180,7 +180,9 @@ class Server(AuthorizationServer):  # type: ignore[misc]
         resource = named[0]
         if resource not in resources(self.settings.http) or "#" in resource:
             raise InvalidTarget("There is no such resource here.")
-        if client.resources is not None and resource not in client.resources:
+        # The console and the keys are for our own pages: whoever made a key, say, would act as
+        # the person long after they took back what they allowed.
+        if resource not in (client.resources or servers(self.settings.http)):
             raise InvalidTarget("This client cannot have tokens for that resource.")
         if granted and resource != granted:
             raise InvalidTarget("Another resource was granted.")

@@ -34,14 +34,16 @@ def described(
     *,
     default_method: str,
     methods: Sequence[str],
+    may: Sequence[str] = GRANTS,
 ) -> Client:
-    """The client these metadata describe; what is not understood is left out. Raises Refused."""
+    """The client these metadata describe; what is not understood, or none of what it ``may``, is
+    left out. Raises Refused."""
     method = said.get("token_endpoint_auth_method", default_method)
     if method not in methods:
         raise _bad(f"token_endpoint_auth_method must be one of {', '.join(methods)}.")
-    grants = [g for g in _texts(said, "grant_types", [CODE]) if g in GRANTS]
+    grants = [g for g in _texts(said, "grant_types", [CODE]) if g in may]
     if not grants:
-        raise _bad("grant_types has none of authorization_code and client_credentials.")
+        raise _bad(f"grant_types has none of {', '.join(may)}.")
     if CREDENTIALS in grants and method == "none":
         raise _bad("client_credentials needs a client that authenticates.")
     redirects = _texts(said, "redirect_uris", [])

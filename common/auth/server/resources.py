@@ -23,6 +23,11 @@ def api_keys(http: HttpSettings) -> str:
     return f"{http.public_url}/api-keys"
 
 
+def servers(http: HttpSettings) -> tuple[str, ...]:
+    """The audiences of the servers: all that a program which is not ours can have tokens for."""
+    return tuple(http.audience(name) for name in DOMAINS)
+
+
 def resources(http: HttpSettings) -> dict[str, tuple[str, ...]]:
     """Scopes by audience. Only the console can ever be given the right to decide."""
     found = {http.audience(name): tuple(str(s) for s in of_domain(name)) for name in DOMAINS}

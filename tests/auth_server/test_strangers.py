@@ -1,0 +1,98 @@
+"""What somebody whom nobody invited can get out of the authorization server: nothing."""
+
+import secrets
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from joserfc import jwt
+from joserfc.jwk import ECKey
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from common.auth.server import managing
+from tests.support.auth_server import REDIRECT, Flow, Served, auth_server, came_back
+from tests.support.serving import free_port, served
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+KEY = ECKey.generate_key("P-256")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
+    async with auth_server(tmp_path_factory.mktemp("strangers")) as found:
+        await found.user()
+        yield found
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def site() -> AsyncIterator[str]:
+    """A client's document, which asks for everything there is."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/client.json"
+
+    async def document(request: Request) -> Response:
+        return JSONResponse({
+            "client_id": url, "client_name": "Far client", "redirect_uris": [REDIRECT],
+            "grant_types": ["authorization_code", "refresh_token", "client_credentials"],
+            "token_endpoint_auth_method": "private_key_jwt",
+            "jwks": {"keys": [KEY.as_dict(private=False)]},
+        })  # fmt: skip
+
+    async with served(Starlette(routes=[Route("/client.json", document)]), port):
+        yield url
+
+
+def proof(server: Served, client: str) -> dict[str, str]:
+    now = int(time.time())
+    said = {
+        "iss": client, "sub": client, "aud": server.url, "iat": now, "exp": now + 60,
+        "jti": secrets.token_hex(8),
+    }  # fmt: skip
+    return {
+        "client_assertion": jwt.encode({"alg": "ES256"}, said, KEY),
+        "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+    }
+
+
+@pytest.mark.parametrize("scope", ["", "payments:refund payments:write"])
+async def test_a_document_is_no_account(server: Served, site: str, scope: str) -> None:
+    """Anybody can publish a document with a key of theirs: that proves who asks, and gives no
+    right to anything."""
+    form = {
+        "grant_type": "client_credentials", "resource": server.audience("payments"),
+        "scope": scope,
+    } | proof(server, site)  # fmt: skip
+    answer = await server.browser().post("/auth/token", data=form)
+    assert answer.status_code >= 400, answer.text
+    assert "access_token" not in answer.json()
+
+
+@pytest.mark.parametrize("place", ["api-keys", "console"])
+async def test_what_is_for_our_own_pages(server: Served, place: str) -> None:
+    """A key made with a token for the keys would hold all that the person holds, and go on after
+    they took back what they allowed."""
+    client, _ = await server.program("Far", [REDIRECT], scopes=["inventory:read"], public=True)
+    flow = Flow(f"{server.url}/{place}", client_id=client, scope="")
+    back = came_back(await server.browser().get(flow.url()))
+    assert back["error"] == "invalid_target"
+
+
+async def test_an_invitation_without_scopes_gives_machines_nothing(server: Served) -> None:
+    now = server.shop.guard.clock()
+    invitation = await server.shop.database.run(
+        "*", lambda s: managing.invite(s, [], "test", now, uses=1, hours=1)
+    )
+    browser = server.browser()
+    made = await browser.post(
+        "/auth/register", json={"grant_types": ["client_credentials"]},
+        headers={"Authorization": f"Bearer {invitation}"},
+    )  # fmt: skip
+    assert made.status_code == 201, made.text
+    form = {"grant_type": "client_credentials", "resource": server.audience("payments")}
+    auth = (made.json()["client_id"], made.json()["client_secret"])
+    answer = await browser.post("/auth/token", data=form, auth=auth)
+    assert answer.json().get("error") == "unauthorized_client", answer.text
