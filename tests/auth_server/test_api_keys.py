@@ -307,6 +307,7 @@ async def test_owners_of_other_issuers_are_others(rest: Rest) -> None:
     mine, theirs, verified = await rest.shop.database.run("*", work)
     assert (mine, theirs) == (0, 2)
     assert verified.actor.scopes == {"orders:write", "orders:read"}
+    assert verified.actor.id == "https://idp.example|ana@example.com", "not ours of that name"
     with pytest.raises(InvalidParameters):
         await rest.shop.database.run(
             "*", lambda s: api_keys.create(s, http, there, "w", [], now, scopes=["orders:read"])
