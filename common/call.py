@@ -28,6 +28,13 @@ class Actor:
     machine: bool = False
     # Of the person, only where the issuer says that it verified it.
     email: str = ""
+    # Of somebody whom nothing tells from others: the network they come from.
+    network: str = ""
+
+    @property
+    def counted(self) -> str:
+        """Whose limits these are: one's own, or those of everybody from that network."""
+        return f"{self.issuer}|{self.network}" if self.network else self.id
 
     @property
     def id(self) -> str:

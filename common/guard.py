@@ -154,7 +154,7 @@ class Guard:
         try:
             await self.database.run("approvals", work, audit_id=audit_id)
         except ShopError as error:
-            left_out = self._ration.take(actor.id, time.monotonic())
+            left_out = self._ration.take(actor.counted, time.monotonic())
             if left_out is not None:
                 said = refused_answer(approval_id, actor, self.version, error, left_out)
                 await self._keep(
@@ -227,7 +227,7 @@ class Guard:
             if asked.created_at == attempt.now:
                 attempt.append(session, "pending", None)
             else:  # asked before: as with refusals, a flood of it fills no log
-                left_out = self._ration.take(request.actor.id, attempt.started)
+                left_out = self._ration.take(request.actor.counted, attempt.started)
                 if left_out is not None:
                     attempt.suppressed = left_out
                     attempt.append(session, "pending", None)
@@ -256,7 +256,7 @@ class Guard:
 
     async def _record(self, attempt: Attempt, outcome: str, error: ShopError | None) -> None:
         """Refusals, crashes, replays and cancelled calls leave a record of their own."""
-        left_out = self._ration.take(attempt.request.actor.id, attempt.started)
+        left_out = self._ration.take(attempt.request.actor.counted, attempt.started)
         if self.read_only or left_out is None:
             return
         if outcome == "cancelled":

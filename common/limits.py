@@ -108,7 +108,7 @@ class Limits:
         rate = self._rates.get(kind)
         if rate is None:
             return
-        key = (f"{actor.id}|{actor.client}", kind)
+        key = (f"{actor.counted}|{actor.client}", kind)
         lease = self._leases.setdefault(key, _Lease())
         self._leases.move_to_end(key)
         if len(self._leases) > MOST_CALLERS:

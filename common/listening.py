@@ -60,15 +60,15 @@ class Gate:
         if ctx.method != METHOD:
             return await call_next(ctx)
         actor = await self._admitted(ctx.params or {})
-        if self._streams[actor.id] >= MOST_STREAMS:
+        if self._streams[actor.counted] >= MOST_STREAMS:
             raise MCPError(code=INTERNAL_ERROR, message=f"{MOST_STREAMS} streams are open already.")
-        self._streams[actor.id] += 1
+        self._streams[actor.counted] += 1
         try:
             return await call_next(ctx)
         finally:
-            self._streams[actor.id] -= 1
-            if self._streams[actor.id] <= 0:
-                del self._streams[actor.id]
+            self._streams[actor.counted] -= 1
+            if self._streams[actor.counted] <= 0:
+                del self._streams[actor.counted]
 
     async def _admitted(self, params: Any) -> Actor:
         wanted = params.get("notifications") if isinstance(params, dict) else None

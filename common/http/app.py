@@ -27,7 +27,7 @@ from common.settings import HttpSettings
 from common.shop import Shop
 from common.toolset import Toolset
 
-Guest = Callable[[Headers], Caller]
+Guest = Callable[[Headers, str], Caller]
 _FACES = ("common.auth.server", "common.auth.api_keys.http", "common.http.console")
 
 

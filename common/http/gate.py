@@ -8,6 +8,7 @@ The guard behind it checks again.
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -49,6 +50,7 @@ log = logging.getLogger(__name__)
 
 METHODS: Final = frozenset({"POST", "GET", "DELETE"})
 LONGEST_STREAM_S: Final = 3_600
+MOST_STREAMS: Final = 64  # of one caller; there is one a session
 _ONCE: Final = frozenset({
     b"authorization", b"content-type", b"content-length", b"content-encoding", b"mcp-session-id",
     b"x-mcp-api-key", b"x-mcp-auth", b"last-event-id", b"accept-encoding",
@@ -83,7 +85,7 @@ class Endpoint:
     streaming: StreamableHTTPSessionManager
     single: StreamableHTTPSessionManager
     sessions: bool = True
-    guest: Callable[[Headers], Caller] | None = None
+    guest: Callable[[Headers, str], Caller] | None = None
 
 
 class Gate:
@@ -94,17 +96,33 @@ class Gate:
         self.authenticator = authenticator
         self.watch = watch
         self._base = (str(endpoint.needs.base),)
+        self._streams: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             passed = await self._pass(scope, receive)
+            self._check_room(passed)
         except Refused as refusal:
             self.watch.refused(self.endpoint.domain, refusal)
             await refusal.answer(send)
             return
         except body.Gone:
             return
-        await passed(send)
+        who = passed.caller.actor.counted if passed.endless else ""
+        self._streams[who] += 1
+        try:
+            await passed(send)
+        finally:
+            self._streams[who] -= 1
+            if not self._streams[who]:
+                del self._streams[who]
+
+    def _check_room(self, passed: "_Passage") -> None:
+        """A stream holds a connection, of which there are so many for everybody."""
+        if passed.endless and self._streams[passed.caller.actor.counted] >= MOST_STREAMS:
+            raise plain(
+                429, "streams", f"{MOST_STREAMS} streams are open already.", retry_after="60"
+            )
 
     async def _pass(self, scope: Scope, receive: Receive) -> "_Passage":
         headers: list[tuple[bytes, bytes]] = scope["headers"]
@@ -113,7 +131,7 @@ class Gate:
             raise self._malformed("A token never belongs in a URL; it may have leaked already.")
         if scope["method"] not in METHODS:
             raise plain(405, "method", "Use POST.", allow="POST, GET, DELETE")
-        caller = await self._caller(headers)
+        caller = await self._caller(headers, scope.get("client"))
         version = named.get(b"mcp-protocol-version")
         old_era = version is None or version.decode("latin-1") in HANDSHAKE_PROTOCOL_VERSIONS
         if scope["method"] != "POST":
@@ -158,7 +176,7 @@ class Gate:
 
     # -- who, and whether they may ---------------------------------------------------------------
 
-    async def _caller(self, headers: Headers) -> Caller:
+    async def _caller(self, headers: Headers, client: tuple[str, int] | None) -> Caller:
         endpoint = self.endpoint
         try:
             caller = await self.authenticator.authenticate(headers, audience=endpoint.audience)
@@ -172,7 +190,7 @@ class Gate:
                 retry_after=str(error.retry_after_s),
             ) from None  # fmt: skip
         if caller is None and endpoint.guest is not None:
-            caller = endpoint.guest(headers)
+            caller = endpoint.guest(headers, client[0] if client else "")
         if caller is None:
             raise self._unauthorized("no_credentials", "", "Sign in.")
         if caller.audience != endpoint.audience:

@@ -2,12 +2,14 @@
 
 A client of the older era keeps a session, whose id is a secret of its own: the guest is derived
 from it, and stays the same. A request of the newer era stands alone, and so does its guest: what
-lasts is the cart, by its handle.
+lasts is the cart, by its handle. Guests cost nothing to make, so limits are of the network they
+come from: an IPv4 address, or the /64 that one subscriber has.
 """
 
 import hashlib
 import secrets
 from collections.abc import Callable
+from ipaddress import IPv6Address, ip_address
 from typing import Final
 
 from common.auth import Caller, Headers
@@ -18,16 +20,30 @@ from common.shoppers import GUEST_ISSUER, GUEST_SCOPES
 CLIENT: Final = "guest"
 
 
-def guests(http: HttpSettings) -> dict[str, Callable[[Headers], Caller]]:
+def guests(http: HttpSettings) -> dict[str, Callable[[Headers, str], Caller]]:
     """By server: who calls it without credentials."""
     audience = http.audience("storefront")
 
-    def guest(headers: Headers) -> Caller:
+    def guest(headers: Headers, address: str) -> Caller:
         session = next((value for name, value in headers if name == b"mcp-session-id"), None)
         if session is None:
             subject = secrets.token_urlsafe(24)
         else:
             subject = hashlib.sha256(b"guest of " + session).hexdigest()
-        return Caller(Actor(GUEST_ISSUER, subject, CLIENT, GUEST_SCOPES), "guest", audience)
+        actor = Actor(
+            GUEST_ISSUER, subject, CLIENT, GUEST_SCOPES, network=network_of(address)
+        )  # fmt: skip
+        return Caller(actor, "guest", audience)
 
     return {"storefront": guest}
+
+
+def network_of(address: str) -> str:
+    """Of one subscriber, as far as an address tells. Never empty."""
+    try:
+        found = ip_address(address.partition("%")[0])
+    except ValueError:
+        return "unknown"
+    if not isinstance(found, IPv6Address):
+        return str(found)
+    return str(found.ipv4_mapped or IPv6Address(int(found) >> 64 << 64))

@@ -34,7 +34,7 @@ class Watching:
         """Into the audit chain, at most so many a caller and minute."""
         if self.shop.settings.read_only:
             return
-        left_out = self._ration.take(caller.actor.id, time.monotonic())
+        left_out = self._ration.take(caller.actor.counted, time.monotonic())
         if left_out is None:
             return
         guard = self.shop.guard
@@ -59,6 +59,9 @@ class Watching:
         """One bucket a caller, over all workers. Raises Refused."""
         try:
             await self.shop.guard.limits.take(caller.actor, "requests")
+            if caller.method == "guest" and need.target == "initialize":
+                # A session is something made, and it may cost another guest theirs.
+                await self.shop.guard.limits.take(caller.actor, "writes")
         except RateLimited as error:
             wait = str(error.details.get("retry_after_s", 1))
             raise plain(429, "rate_limited", error.message, retry_after=wait) from None

@@ -41,7 +41,7 @@ async def test_too_many_requests(tmp_path: Path) -> None:
 async def test_guests_have_their_scopes_and_are_asked_to_sign_in_for_more(toys: Shop) -> None:
     audience = toys.settings.http.audience("inventory")
 
-    def guest(headers: Headers) -> Caller:
+    def guest(headers: Headers, address: str) -> Caller:
         actor = Actor("guest", "guest-1", "guest", frozenset({"inventory:read"}))
         return Caller(actor, "guest", audience)
 

@@ -14,7 +14,7 @@ from mcp.client.streamable_http import streamable_http_client
 from sqlalchemy import select
 
 from common.auth import Caller
-from common.http.guests import guests
+from common.http.guests import guests, network_of
 from common.shop import Shop
 from common.tables.orders import Order
 from servers.storefront.tools import tools
@@ -35,9 +35,9 @@ SHOPPERS, UNITS = 30, 8
 
 
 @asynccontextmanager
-async def a_storefront(folder: Path) -> AsyncIterator[tuple[Shop, Face]]:
+async def a_storefront(folder: Path, **changes: Any) -> AsyncIterator[tuple[Shop, Face]]:
     http = on_port(settings_in(folder)).http
-    async with a_shop(folder, clock=MovingClock(), http=http) as shop:
+    async with a_shop(folder, clock=MovingClock(), http=http, **changes) as shop:
         await do(shop, "*", goods)
         await do(shop, "*", world)
         async with a_face(shop, [tools], guests=guests(http)) as face:
@@ -90,6 +90,79 @@ async def test_a_guest_signs_in(tmp_path: Path, mode: str) -> None:
             assert (await agreed(client, quote, "pm-lea"))["status"] == "completed"
         async with nobody(face, mode) as client:
             assert (await call(client, "get_cart", cart_id=cart))["code"] == "cart_not_found"
+
+
+async def test_guests_share_the_limits_of_their_network(tmp_path: Path) -> None:
+    """A new guest costs nothing: neither without a session nor under a name made up."""
+    async with (
+        a_storefront(tmp_path, rate_limits="requests=1/6 writes=1/2") as (_, face),
+        face.browser() as browser,
+    ):
+        said = {"Accept": "application/json, text/event-stream"} | _new_era("get_cart")
+        body = _call("get_cart", {"cart_id": "crt_" + "x" * 32})
+        found = [
+            await browser.post("/storefront/mcp", headers=said | more, json=body)
+            for more in [{}, {"Mcp-Session-Id": "a" * 32}, {"Mcp-Session-Id": "b" * 32}] * 3
+        ]
+        assert [answer.status_code for answer in found] == [200] * 6 + [429] * 3
+        token = {"Authorization": f"Bearer {token_of(face, 'lea')}"}
+        lea = await browser.post("/storefront/mcp", headers=said | token, json=body)
+        assert lea.status_code == 200
+
+
+async def test_guests_begin_few_sessions_at_once(tmp_path: Path) -> None:
+    async with (
+        a_storefront(tmp_path, rate_limits="writes=1/2") as (_, face),
+        face.browser() as browser,
+    ):
+        body = {
+            "jsonrpc": "2.0", "id": 1, "method": "initialize",
+            "params": {
+                "protocolVersion": "2025-06-18", "capabilities": {},
+                "clientInfo": {"name": "x", "version": "1"},
+            },
+        }  # fmt: skip
+        said = {"Accept": "application/json, text/event-stream"}
+        begun = [
+            (await browser.post("/storefront/mcp", headers=said, json=body)).status_code
+            for _ in range(3)
+        ]
+        assert begun == [200, 200, 429]
+
+
+async def test_many_streams_of_one_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streams stay open, and connections are for everybody."""
+    monkeypatch.setattr("common.http.gate.MOST_STREAMS", 1)
+    async with (
+        a_storefront(tmp_path) as (_, face),
+        nobody(face, "legacy"),
+        nobody(face, "legacy") as other,
+        face.browser() as browser,
+    ):
+        await other.list_tools()
+        body = {
+            "jsonrpc": "2.0", "id": 1, "method": "subscriptions/listen",
+            "params": {
+                "notifications": {"toolsListChanged": True}, "_meta": _call("", {})["params"]["_meta"],
+            },
+        }  # fmt: skip
+        said = {
+            "Accept": "application/json, text/event-stream",
+            "Mcp-Method": "subscriptions/listen", "Mcp-Protocol-Version": "2026-07-28",
+        }  # fmt: skip
+        answer = await browser.post("/storefront/mcp", headers=said, json=body)
+        assert (answer.status_code, answer.json()["error"]) == (429, "streams")
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("192.0.2.7", "192.0.2.7"), ("::ffff:192.0.2.7", "192.0.2.7"), ("", "unknown"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"), ("2001:db8:1:2:ffff::%eth0", "2001:db8:1:2::"),
+    ],
+)  # fmt: skip
+def test_a_network(address: str, network: str) -> None:
+    assert network_of(address) == network
 
 
 async def test_many_shoppers(tmp_path: Path) -> None:
