@@ -29,12 +29,13 @@ _CREDENTIALS = (
     re.compile(r"\b[Bb]asic\s+(?=[^\s=]*[A-Z0-9])(?=[^\s=]*[a-z])[A-Za-z0-9+/]{12,}={0,2}"),
     re.compile(r"\b(?:sk|rk|pk)_(?:live|test)_\w{4,}|\bwhsec_\w{8,}", re.IGNORECASE),
     re.compile(r"\b(?:gh[pousr]_|github_pat_)\w{16,}|\bxox[abpors]-[\w-]{8,}|\bAKIA[0-9A-Z]{12,}"),
+    re.compile(r"\bmcp_[0-9a-f]{32,}|\bcrt_[\w-]{32}"),  # API keys, and what opens a guest's cart
     re.compile(r"://[^\s/:@]{1,200}:[^\s/@]{1,200}@"),
 )
 # Without any of these there is nothing to mask: most texts end here.
 _SUSPECT = re.compile(
     r"\d[\W_]{0,3}\d[\W_]{0,3}\d|eyJ|bearer|dpop|basic|_live_|_test_|whsec_|gh[pousr]_|github_pat_"
-    r"|xox[abpors]-|AKIA|://|-----BEGIN",
+    r"|xox[abpors]-|AKIA|mcp_|crt_|://|-----BEGIN",
     re.IGNORECASE,
 )
 _CODE = re.compile(

@@ -133,6 +133,8 @@ SECRETS = {
     "ghp_abcdefghijklmnopqrstuvwxyz0123456789": "abcdefghij",
     "xoxb-1234-abcdefgh": "abcdefgh",
     "AKIAIOSFODNN7EXAMPLE": "IOSFODNN",
+    f"my key is mcp_{'0a1b2c3d' * 8}.": "0a1b2c3d",
+    "crt_IBwUcs4LOpTRA7tt2MrCxaTt4BZVCRi-": "IBwUcs4L",
     "postgresql://shop:hunter22@db/shop": "hunter22",
     "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2Vw\n-----END PRIVATE KEY-----": "MC4C",
     "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2Vw": "MC4C",

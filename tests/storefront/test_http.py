@@ -143,7 +143,8 @@ async def test_many_streams_of_one_network(tmp_path: Path, monkeypatch: pytest.M
         body = {
             "jsonrpc": "2.0", "id": 1, "method": "subscriptions/listen",
             "params": {
-                "notifications": {"toolsListChanged": True}, "_meta": _call("", {})["params"]["_meta"],
+                "notifications": {"toolsListChanged": True},
+                "_meta": _call("", {})["params"]["_meta"],
             },
         }  # fmt: skip
         said = {
