@@ -19,6 +19,8 @@ from common.tables.storefront import Membership, MembershipTier, PointsAward
 
 LEDGER: Final = "points/shop"
 YEAR: Final = timedelta(days=365)
+UNPAID: Final = ("created", "requires_action", "authorized")
+PAID: Final = ("captured", "partially_refunded")
 FAILED: Final = ("declined", "failed", "voided", "expired")
 
 
@@ -36,12 +38,17 @@ def membership_of(call: Call, customer_id: str | None) -> Membership | None:
 
 
 def tier_of(call: Call, customer_id: str | None) -> MembershipTier | None:
-    """The tier whose benefits apply now: of an active membership that has not run out."""
+    """The tier whose benefits apply now: of an active membership that has not run out, and whose
+    fee was paid. One that was only asked for may yet be refused."""
     member = membership_of(call, customer_id)
     if member is None or member.state != "active":
         return None
     if member.renews_at is not None and member.renews_at <= call.now:
         return None
+    if member.payment_id is not None:
+        fee = call.get(Payment, member.payment_id)
+        if fee.status not in PAID:
+            return None
     return call.get(MembershipTier, member.tier_id)
 
 

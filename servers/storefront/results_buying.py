@@ -5,6 +5,7 @@ from typing import Any
 
 from common import paid
 from common.clock import stamp
+from common.members import UNPAID
 from common.money import Money
 from common.placing import Priced
 from common.tables.storefront import Checkout, MembershipTier
@@ -229,10 +230,13 @@ class MembershipView(Result):
     @classmethod
     def of(cls, found: Standing, note: str | None = None) -> "MembershipView":
         member = found.membership
-        lapsed = member is not None and not found.current and member.state == "active"
+        state = None if member is None else member.state
+        if state == "active" and not found.current:
+            asked = found.payment is not None and found.payment.status in UNPAID
+            state = "pending" if asked else "lapsed"
         return cls(
             member=found.current,
-            state=None if member is None else "lapsed" if lapsed else member.state,
+            state=state,
             tier=member.tier_id if member else None,
             points=found.points,
             pending_points=found.pending_points,

@@ -131,6 +131,10 @@ async def test_a_paid_tier(open_shop: Shop) -> None:
             client, "join_membership", tier="gold", agreed_fee_minor=4900,
             payment_method_id="pm-tok_declined",
         )  # fmt: skip
+        asked = await done(client, "check_membership")
+        assert (asked["member"], asked["tier"], asked["state"]) == (False, "gold", "pending")
+        quote = await quoted(client, await filled(client, ("Eggs, dozen, free range", 3)))
+        assert quote["shipping_minor"] > 0, "what is not paid gives nothing"
         await worker(shop).drain()
         await shop.housekeeping.once()
         lapsed = await done(client, "check_membership")
