@@ -7,12 +7,14 @@ in ``replay`` before any rule has run, then finds the answer.
 
 import re
 from datetime import datetime, timedelta
-from typing import Any, Final
+from functools import cache
+from typing import Any, Final, cast
 
-from sqlalchemy import delete, select
+from sqlalchemy import Executable, Table, bindparam, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from common import hot
 from common.call import Actor
 from common.canonical import digest
 from common.errors import IdempotencyConflict, InvalidParameters
@@ -22,6 +24,13 @@ from common.tables.spine import StoredResult
 KEPT: Final = timedelta(days=7)
 MOMENT: Final = timedelta(seconds=60)
 LARGEST_SWEEP: Final = 10_000
+_TABLE: Final = cast(Table, StoredResult.__table__)
+_STORED: Final = select(_TABLE.c.args_digest, _TABLE.c.result).where(
+    _TABLE.c.id == bindparam("stored_id")
+)
+_RECENT: Final = select(_TABLE.c.audit_id).where(
+    _TABLE.c.id == bindparam("stored_id"), _TABLE.c.at > bindparam("since")
+)
 _KEY: Final = re.compile(r"[A-Za-z0-9_-]{8,128}", re.ASCII)
 
 
@@ -50,8 +59,7 @@ def soft_key(actor: Actor, server: str, tool: str, args_digest: str) -> str:
 def replay(session: Session, stored_id: str, args_digest: str) -> dict[str, Any] | None:
     """The stored answer, or None for a new key. Raises IdempotencyConflict for other arguments."""
     one_at_a_time(session, f"key:{stored_id}")
-    query = select(StoredResult.args_digest, StoredResult.result)
-    found = session.execute(query.where(StoredResult.id == stored_id)).one_or_none()
+    found = hot.first(session, _STORED, stored_id=stored_id)
     if found is None:
         return None
     if found.args_digest != args_digest:
@@ -73,16 +81,16 @@ def store(
     """Keep the answer with its effect. Raises Raced when the key was stored meanwhile."""
     session.flush()
     row = _row(stored_id, server, tool, args_digest, result, now, audit_id)
-    inserted = _insert(session, row).on_conflict_do_nothing(index_elements=["id"])
-    if session.scalar(inserted.returning(StoredResult.id)) is None:
+    connection = session.connection()
+    if connection.execute(_once(connection.dialect.name), row).one_or_none() is None:
         raise Raced(stored_id)
 
 
 def recent(session: Session, soft: str, now: datetime) -> str | None:
     """The audit id of the same call less than a minute ago."""
     one_at_a_time(session, f"key:{soft}")
-    query = select(StoredResult.audit_id)
-    return session.scalar(query.where(StoredResult.id == soft, StoredResult.at > now - MOMENT))
+    found = hot.first(session, _RECENT, stored_id=soft, since=now - MOMENT)
+    return None if found is None else str(found[0])
 
 
 def remember(
@@ -96,11 +104,8 @@ def remember(
 ) -> None:
     """Note that this call was made now."""
     row = _row(soft, server, tool, args_digest, {}, now, audit_id)
-    session.execute(
-        _insert(session, row).on_conflict_do_update(
-            index_elements=["id"], set_={"at": now, "audit_id": audit_id}
-        )
-    )
+    connection = session.connection()
+    connection.execute(_again(connection.dialect.name), row)
 
 
 def sweep(session: Session, now: datetime, limit: int) -> int:
@@ -144,7 +149,18 @@ def _row(
     }
 
 
-def _insert(session: Session, row: dict[str, Any]) -> postgresql.Insert | sqlite.Insert:
-    if session.get_bind().dialect.name == "postgresql":
-        return postgresql.insert(StoredResult).values(row)
-    return sqlite.insert(StoredResult).values(row)
+@cache
+def _once(dialect: str) -> Executable:
+    made = _insert(dialect).on_conflict_do_nothing(index_elements=["id"])
+    return made.returning(_TABLE.c.id)
+
+
+@cache
+def _again(dialect: str) -> Executable:
+    made = _insert(dialect)
+    fresh = {"at": made.excluded.at, "audit_id": made.excluded.audit_id}
+    return made.on_conflict_do_update(index_elements=["id"], set_=fresh)
+
+
+def _insert(dialect: str) -> postgresql.Insert | sqlite.Insert:
+    return (postgresql.insert if dialect == "postgresql" else sqlite.insert)(_TABLE)
