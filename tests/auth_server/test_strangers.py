@@ -96,3 +96,15 @@ async def test_an_invitation_without_scopes_gives_machines_nothing(server: Serve
     auth = (made.json()["client_id"], made.json()["client_secret"])
     answer = await browser.post("/auth/token", data=form, auth=auth)
     assert answer.json().get("error") == "unauthorized_client", answer.text
+
+
+async def test_our_own_page_at_another_port(server: Served) -> None:
+    """Nobody is asked whether the console may sign them in: whoever listens on another port of
+    this machine is not the console."""
+    port = free_port()
+    flow = Flow(
+        f"{server.url}/console", client_id="shop-console", scope="",
+        redirect_uri=f"http://127.0.0.1:{port}/console/callback",
+    )  # fmt: skip
+    answer = await server.browser().get(flow.url())
+    assert answer.status_code == 400, answer.headers
