@@ -1,20 +1,35 @@
 """Two processes, one PostgreSQL database: what one begins the other ends, and once is once."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx2
+import pyotp
+import pytest
 import pytest_asyncio
+from sqlalchemy.orm import Session
 from starlette.applications import Starlette
 
 from common import schema
-from common.auth.server import routes
+from common.auth.server import routes, signing_in, users
 from common.clock import utc_now
+from common.errors import NotAuthenticated
 from common.settings import HttpSettings
-from tests.support.auth_server import Flow, Served, a_code, allow, came_back, claims, sign_in
+from tests.support.auth_server import (
+    PASSWORD,
+    Flow,
+    Served,
+    a_code,
+    allow,
+    came_back,
+    claims,
+    sign_in,
+)
 from tests.support.http import free_port
 from tests.support.postgres import Postgres
 from tests.support.serving import served
@@ -71,6 +86,36 @@ async def test_once_is_once_on_two_processes(two: tuple[Served, Served]) -> None
     }  # fmt: skip
     answers = await everywhere(refresh)
     assert sorted(answer.status_code for answer in answers) == [200] + [400] * 7
+
+
+async def test_a_one_time_code_at_the_same_time(
+    two: tuple[Served, Served], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret, shops = users.new_totp(), [each.shop for each in two]
+    now = shops[0].guard.clock()
+
+    def enrol(session: Session) -> None:
+        users.set_totp(shops[0].settings, users.get(session, "ana@example.com"), secret, now)
+
+    await shops[0].database.run("*", enrol)
+    right = users.totp_matches
+
+    def slowly(*given: Any) -> bool:
+        found = right(*given)
+        time.sleep(0.3)
+        return found
+
+    monkeypatch.setattr(users, "totp_matches", slowly)
+    code = pyotp.TOTP(secret).at(now)
+    found = await asyncio.gather(
+        *(
+            signing_in.check(shop, "ana@example.com", PASSWORD, code, "192.0.2.1", "test")
+            for shop in shops * 2
+        ),
+        return_exceptions=True,
+    )
+    refused = [each for each in found if isinstance(each, NotAuthenticated)]
+    assert len(refused) == 3, found
 
 
 async def test_both_sign_with_one_key(two: tuple[Served, Served]) -> None:

@@ -58,8 +58,10 @@ async def check(
         user = users.find(session, name)
         if user is None or user.disabled_at is not None or not right or user.password != kept:
             return None
-        if user.totp is not None and not users.totp_matches(shop.settings, user, code, now):
-            return None
+        if user.totp is not None:
+            session.refresh(user, with_for_update=True)  # a code counts once, at the same time too
+            if not users.totp_matches(shop.settings, user, code, now):
+                return None
         attempts.forgive(session, name, address)
         attempts.sweep(session, now)
         methods = ("pwd", "otp") if user.totp is not None else ("pwd",)
