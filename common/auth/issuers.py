@@ -17,6 +17,7 @@ from common.settings import LOOPBACK, HttpSettings
 MOST_ISSUERS: Final = 16
 MOST_ENTRIES: Final = 10_000
 LONGEST_URL: Final = 200
+KEYS: Final = "api-keys"
 _KNOWN: Final = frozenset(str(scope) for scope in Scope)
 
 
@@ -50,8 +51,11 @@ class Issuer:
     local: bool = False
 
     def audience_of(self, resource: str) -> str:
-        """What ``aud`` must hold for one of our resources."""
-        return self.audiences.get(place(resource)) or self.audience or resource
+        """What ``aud`` must hold for one of our resources. One value for every server does not
+        stand for the keys: a program with a token of minutes could make itself a key of years."""
+        named = place(resource)
+        shared = self.audience if named != KEYS else ""
+        return self.audiences.get(named) or shared or resource
 
     def granted(self, subject: str, words: tuple[str, ...]) -> frozenset[str]:
         """Our scopes that a token's words stand for, and that the file lets this subject have."""

@@ -128,6 +128,7 @@ async def test_audiences_by_server(tmp_path: Path, oidc: Oidc) -> None:
         assert await reason(who, money, INVENTORY) == "audience"
         assert (await ask(who, money, payments)).audience == payments
         assert await reason(who, oidc.mint(oidc.claims(INVENTORY))) == "audience"
+        assert await reason(who, shop, f"{PUBLIC}/api-keys") == "audience", "said by itself or not"
 
 
 async def test_users_clients_and_names_of_scopes(tmp_path: Path, oidc: Oidc) -> None:
