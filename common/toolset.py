@@ -11,14 +11,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Protocol, TypeVar, get_type_hints
 from urllib.parse import parse_qsl, unquote
 
 from pydantic import BaseModel
 
 from common.errors import InvalidParameters
-from common.scopes import Scope
+from common.scopes import Scope, of_domain
 from common.telemetry import span
+from common.widgets import Widget
 from common.wire import (
     ApprovalId,
     IdempotencyKey,
@@ -180,6 +182,20 @@ class Toolset:
     resources: dict[str, ResourceSpec] = field(default_factory=dict)
     prompts: dict[str, PromptSpec] = field(default_factory=dict)
     completers: dict[str, Completer] = field(default_factory=dict)
+    widgets: dict[str, Widget] = field(default_factory=dict)
+
+    def widget(self, name: str, folder: Path, description: str, *, doing: str, done: str) -> None:
+        """Offer the page ``<folder>/widgets/<name>.html``, in both forms, to whoever may read."""
+        file = folder / "widgets" / f"{name}.html"
+        made = Widget(self.domain, name, file, description, doing, done)
+        self._once(self.widgets, name, made)
+
+        def run(call: Any) -> str:
+            return made.page()
+
+        run.__name__, run.__doc__ = f"{name.replace('-', '_')}_widget", description
+        for uri, (mime_type, meta) in made.forms.items():
+            self.resource(uri, scope=of_domain(self.domain)[0], mime_type=mime_type, meta=meta)(run)
 
     def tool(
         self,
@@ -188,14 +204,18 @@ class Toolset:
         effect: Effect,
         policy: str | None = None,
         computation: Computation | None = None,
+        widget: str | None = None,
         meta: dict[str, Any] | None = None,
     ) -> Callable[[F], F]:
         """Register ``run(call, …) -> Result``. ``policy`` names a rule of the policy file; a
-        changing tool's is ``<server>.<tool>`` unless said, a reading tool has none."""
+        changing tool's is ``<server>.<tool>`` unless said, a reading tool has none. ``widget``
+        names the one, declared before, that shows what it answers."""
+        shown = self.widgets[widget].tool_meta if widget else {}
 
         def register(run: F) -> F:
             rule = "" if effect is Effect.READS else policy or f"{self.domain}.{run.__name__}"
-            spec = ToolSpec(self.domain, run, scope, effect, rule, computation, meta or {})
+            said = shown | (meta or {})
+            spec = ToolSpec(self.domain, run, scope, effect, rule, computation, said)
             self._once(self.tools, spec.name, spec)
             return run
 

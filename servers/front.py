@@ -164,7 +164,8 @@ def _kept(file: Path, stamp: list[Any]) -> Answers:
 
 def _stamp(domain: str) -> list[Any]:
     """What changes when anything does that decides what a server says first."""
-    folders = (_ROOT / "servers" / domain, _ROOT / "common", _ROOT / "common" / "approvals")
+    common = _ROOT / "common"
+    folders = (_ROOT / "servers" / domain, common, common / "approvals", common / "widgets")
     files = [
         (entry.name, entry.stat().st_mtime_ns, entry.stat().st_size)
         for folder in folders

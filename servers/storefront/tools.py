@@ -1,5 +1,6 @@
 """The storefront: what a shopper's agent may see and do."""
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
@@ -43,6 +44,12 @@ tools = Toolset(
         "agrees checkout with its quote_id and total. Never ask for a password or a card number."
     ),
 )
+
+HERE = Path(__file__).parent
+tools.widget(
+    "cart", HERE, "The cart: quantities to change, products to add, the subtotal.",
+    doing="Looking after the cart", done="The cart",
+)  # fmt: skip
 
 ProductName = Annotated[
     str,
@@ -106,7 +113,7 @@ def get_recommendations(
     return Recommendations.of(recommending.recommend(call, skus, limit))
 
 
-@tools.tool(scope=Scope.STOREFRONT_WRITE, effect=Effect.CREATES)
+@tools.tool(scope=Scope.STOREFRONT_WRITE, effect=Effect.CREATES, widget="cart")
 def add_to_cart(
     call: Call, product_name: ProductName, quantity: CartUnits, cart_id: CartId | None = None
 ) -> CartView:
@@ -118,7 +125,7 @@ def add_to_cart(
     return CartView.of(carts.add(call, product_name, quantity, cart_id))
 
 
-@tools.tool(scope=Scope.STOREFRONT_WRITE, effect=Effect.CHANGES)
+@tools.tool(scope=Scope.STOREFRONT_WRITE, effect=Effect.CHANGES, widget="cart")
 def remove_from_cart(
     call: Call, product_name: ProductName, cart_id: CartId, quantity: CartUnits | None = None
 ) -> CartView:
@@ -126,7 +133,7 @@ def remove_from_cart(
     return CartView.of(carts.remove(call, product_name, cart_id, quantity))
 
 
-@tools.tool(scope=Scope.STOREFRONT_READ, effect=Effect.READS)
+@tools.tool(scope=Scope.STOREFRONT_READ, effect=Effect.READS, widget="cart")
 def get_cart(call: Call, cart_id: CartId) -> CartView:
     """Show what is in the cart at today's prices. It changes nothing."""
     return CartView.of(carts.contents(call, cart_id))

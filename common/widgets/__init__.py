@@ -1,0 +1,86 @@
+"""Widgets: pages that a host shows beside an answer (MCP Apps, and the form ChatGPT began with).
+
+A widget is one HTML file beside the tools that show it. ``shop.css`` and ``shop.js``, which it
+names as any page would, are written into it when it is first read: what goes to a host is one
+page that needs no network.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+APP: Final = "text/html;profile=mcp-app"
+SKYBRIDGE: Final = "text/html+skybridge"
+_HERE: Final = Path(__file__).resolve().parent
+_TO_HERE: Final = "../../../common/widgets"
+_SHARED: Final = {
+    f'<link rel="stylesheet" href="{_TO_HERE}/shop.css">': ("style", "shop.css"),
+    f'<script src="{_TO_HERE}/shop.js"></script>': ("script", "shop.js"),
+}
+
+
+@dataclass(frozen=True)
+class Widget:
+    """``doing`` and ``done`` are what a host may say while a tool that shows it works."""
+
+    domain: str
+    name: str
+    file: Path
+    description: str
+    doing: str
+    done: str
+
+    @property
+    def uri(self) -> str:
+        return f"ui://{self.domain}/{self.name}"
+
+    @property
+    def skybridge(self) -> str:
+        return f"{self.uri}.skybridge"
+
+    @property
+    def tool_meta(self) -> dict[str, Any]:
+        """What stands in the ``_meta`` of a tool whose answers it shows."""
+        return {
+            "ui": {"resourceUri": self.uri},
+            "openai/outputTemplate": self.skybridge,
+            "openai/widgetAccessible": True,
+            "openai/toolInvocation/invoking": self.doing,
+            "openai/toolInvocation/invoked": self.done,
+        }
+
+    @property
+    def forms(self) -> dict[str, tuple[str, dict[str, Any]]]:
+        """By URI: the MIME type and the ``_meta`` of the page. It asks for no origin at all."""
+        nowhere: dict[str, Any] = {"connect_domains": [], "resource_domains": []}
+        return {
+            self.uri: (
+                APP,
+                {"ui": {"csp": {"connectDomains": [], "resourceDomains": []},
+                        "prefersBorder": True}},
+            ),
+            self.skybridge: (
+                SKYBRIDGE,
+                {
+                    "openai/widgetDescription": self.description,
+                    "openai/widgetCSP": nowhere,
+                    "openai/widgetPrefersBorder": True,
+                },
+            ),
+        }  # fmt: skip
+
+    def page(self) -> str:
+        return page(self.file)
+
+
+@cache
+def page(file: Path) -> str:
+    """The self-contained page. Raises ValueError when the file does not name the shared parts."""
+    text = file.read_text(encoding="utf-8")
+    for reference, (tag, shared) in _SHARED.items():
+        if text.count(reference) != 1:
+            raise ValueError(f"{file.name} has to name {shared} once")
+        body = (_HERE / shared).read_text(encoding="utf-8")
+        text = text.replace(reference, f"<{tag}>\n{body}</{tag}>")
+    return text
