@@ -14,7 +14,7 @@ export PIP_ROOT_USER_ACTION = ignore
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo serve test lint format faults docs manifests pictures snapshot lock clean
+.PHONY: help demo serve test lint format bench faults docs manifests pictures snapshot lock clean
 MAKEFLAGS += --no-print-directory
 
 help: ## Say what there is
@@ -38,6 +38,9 @@ lint: .venv/.dev ## Style, formatting and types
 
 format: .venv/.dev ## Format the code and mend what ruff can mend
 	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format .
+
+bench: .venv/.dev ## Measure calls beside the bare SDK, start-up, growth, audit, search (QUICK=--quick)
+	@$(BIN)/python -m benchmarks $(QUICK)
 
 faults: .venv/.dev ## Seven processes on one database, killed at random, and what must hold after it
 	@$(BIN)/python -m tests.faults

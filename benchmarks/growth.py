@@ -1,0 +1,170 @@
+"""What more orders cost: the same calls on 10⁴, 10⁵ and 10⁶ orders, as ratios to the smallest.
+
+    python -m benchmarks.growth [--sizes 10000 100000 1000000] [--json]
+
+The demo shop's finished orders are copied with their lines, spread over the past and over the
+customers, by SQL; then tools are called in process, and the median of their time is compared.
+"""
+
+import argparse
+import asyncio
+import json
+import sqlite3
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib import import_module
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+from benchmarks import stage
+from common.approvals.tools import offered_by
+from common.incoming import Done, Request
+from common.paging import encoded
+from common.settings import Settings
+from common.shop import Shop, local_identity, opened
+
+SIZES: Final = (10_000, 100_000, 1_000_000)
+CALLS: Final = 41
+DEEP: Final = 0.99
+
+
+@dataclass(frozen=True)
+class Row:
+    """One call at one size: milliseconds, and the ratio to the smallest size."""
+
+    call: str
+    orders: int
+    ms: float
+    ratio: float
+
+
+def grow(file: Path, orders: int) -> None:
+    """Copy finished orders until there are so many. Each copy is a little older than the last."""
+    with sqlite3.connect(file) as connection:
+        connection.execute("PRAGMA foreign_keys=OFF")
+        connection.execute("PRAGMA synchronous=OFF")
+        have = connection.execute("SELECT count(*) FROM sales_order").fetchone()[0]
+        first = connection.execute(
+            "SELECT count(*) FROM sales_order WHERE id LIKE 'bench-%'"
+        ).fetchone()[0]
+        connection.execute("DROP TABLE IF EXISTS temp.model")
+        connection.execute(
+            "CREATE TEMP TABLE model AS SELECT row_number() OVER (ORDER BY id) - 1 AS k, id"
+            " FROM sales_order WHERE status = 'completed' AND id NOT LIKE 'bench-%'"
+        )
+        models = connection.execute("SELECT count(*) FROM model").fetchone()[0]
+        numbers = (
+            f"WITH RECURSIVE n(i) AS (SELECT {first} UNION ALL SELECT i + 1 FROM n"
+            f" WHERE i + 1 < {first + orders - have})"
+        )
+        _copy(connection, "sales_order", numbers, models, "id")
+        _copy(connection, "order_line", numbers, models, "order_id")
+        connection.execute("ANALYZE")
+    connection.close()
+
+
+def _copy(
+    connection: sqlite3.Connection, table: str, numbers: str, models: int, order: str
+) -> None:
+    columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
+    changed = {
+        "id": "printf('bench-%09d', i)" + ("" if order == "id" else " || '-' || t.position"),
+        "order_id": "printf('bench-%09d', i)",
+        "external_id": "NULL",
+        "reservation_id": "NULL",
+        "split_from_id": "NULL",
+        "placed_at": "strftime('%Y-%m-%d %H:%M:%f000', t.placed_at, '-' || (i * 5) || ' minutes')",
+    }
+    chosen = ", ".join(changed.get(column, f"t.{column}") for column in columns)
+    connection.execute(
+        f"{numbers} INSERT INTO {table} ({', '.join(columns)}) SELECT {chosen} FROM n"
+        f" JOIN model m ON m.k = i % {models} JOIN {table} t ON t.{order} = m.id"
+    )
+
+
+async def measured(shop: Shop, orders: int) -> dict[str, float]:
+    """Milliseconds of each call, by name."""
+    who = local_identity(shop.settings)
+    tools = offered_by(import_module("servers.orders.tools").tools).tools
+
+    async def call(tool: str, **arguments: Any) -> dict[str, Any]:
+        done = await shop.guard.call(Request(tools[tool], arguments, who))
+        assert isinstance(done, Done)
+        return done.structured
+
+    page = await call("search_orders", limit=20)
+    one = page["orders"][0]["order_id"]
+    customer = (await call("get_order", order_id=one))["customer_id"]
+    deep = _deep(shop)
+    calls: dict[str, tuple[str, dict[str, Any]]] = {
+        "get_order": ("get_order", {"order_id": one}),
+        "search_orders, first page": ("search_orders", {"limit": 20}),
+        "search_orders, page at 99 %": ("search_orders", {"limit": 20, "cursor": deep}),
+        "search_orders, by status": ("search_orders", {"limit": 20, "status": "completed"}),
+        "search_orders, of a customer": ("search_orders", {"limit": 20, "customer_id": customer}),
+        "list_upcoming_orders": ("list_upcoming_orders", {}),
+        "get_demand_feed, 7 days": ("get_demand_feed", {"days": 7}),
+    }
+    found = {}
+    for name, (tool, arguments) in calls.items():
+        times = []
+        for _ in range(CALLS):
+            start = time.perf_counter()
+            await call(tool, **arguments)
+            times.append((time.perf_counter() - start) * 1000)
+        found[name] = median(times[1:])
+    return found
+
+
+def _deep(shop: Shop) -> str:
+    """A cursor near the end."""
+    with sqlite3.connect(shop.settings.home / "shop.db") as connection:
+        count = connection.execute("SELECT count(*) FROM sales_order").fetchone()[0]
+        query = "SELECT placed_at, id FROM sales_order ORDER BY placed_at DESC, id DESC"
+        at, id = connection.execute(f"{query} LIMIT 1 OFFSET {int(count * DEEP)}").fetchone()
+    connection.close()
+    return str(encoded([datetime.fromisoformat(at).replace(tzinfo=UTC), id]))
+
+
+async def run(sizes: Sequence[int], quiet: bool) -> list[Row]:
+    """Every row, the smallest size first."""
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory(prefix="shop-growth-") as folder:
+        home = Path(folder)
+        await stage.stocked(home, skus=5)
+        base: dict[str, float] = {}
+        for orders in sorted(sizes):
+            grow(home / "shop.db", orders)
+            settings = Settings.load({"SHOP_HOME": folder, "SHOP_RATE_LIMITS": "off"})
+            async with opened(settings, duties=False) as shop:
+                found = await measured(shop, orders)
+            base = base or found
+            for name, ms in found.items():
+                row = Row(name, orders, round(ms, 2), round(ms / base[name], 2))
+                rows.append(row)
+                if not quiet:
+                    print(f"| {name} | {orders:,} | {row.ms:.2f} | {row.ratio:.2f} |", flush=True)
+    return rows
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit 0."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=__doc__)
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args(arguments)
+    if not options.json:
+        print("| call | orders | ms | ratio |\n| --- | --- | --- | --- |")
+    rows = asyncio.run(run(options.sizes, options.json))
+    if options.json:
+        print(json.dumps([asdict(row) for row in rows], indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,97 @@
+"""Other people's servers doing an empty call, beside the bare SDK, in one run.
+
+    python -m benchmarks.peers [--seconds 2] [--rounds 5]
+
+Each is installed from the registry into a folder of its own under ``.venv-peers``.
+"""
+
+import argparse
+import subprocess
+import sys
+import venv
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+import uvloop
+
+from benchmarks import stage
+from benchmarks.load import drive
+from benchmarks.requests import Target
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+PLACE: Final = ROOT / ".venv-peers"
+PEERS: Final = {
+    "FastMCP 4": (
+        "fastmcp==4.1.6",
+        "from fastmcp import FastMCP\nimport sys\nm = FastMCP('peer')\n@m.tool\n"
+        "async def add(a: int, b: int) -> int:\n    'Add.'\n    return a + b\n"
+        "import uvicorn\napp = m.http_app(path='/mcp', stateless_http=True, json_response=True)\n"
+        "uvicorn.run(app, port=int(sys.argv[1]), log_level='error', access_log=False)\n",
+    ),
+    "mcp 1.x": (
+        "mcp==1.30.*",
+        "from mcp.server.fastmcp import FastMCP\nimport sys, uvicorn\n"
+        "m = FastMCP('peer', stateless_http=True, json_response=True)\n@m.tool()\n"
+        "async def add(a: int, b: int) -> int:\n    'Add.'\n    return a + b\n"
+        "uvicorn.run(m.streamable_http_app(), port=int(sys.argv[1]), log_level='error',"
+        " access_log=False)\n",
+    ),
+}
+
+
+def installed(name: str, requirement: str) -> Path:
+    """The interpreter of a peer's own environment, made when it is missing."""
+    folder = PLACE / name.replace(" ", "-").lower()
+    python = folder / "bin" / "python"
+    if not (folder / ".done").exists():
+        venv.create(folder, clear=True, with_pip=True)
+        command = [python, "-m", "pip", "-q", "install", requirement, "uvloop", "httptools"]
+        subprocess.run(command, check=True)
+        (folder / ".done").touch()
+    return python
+
+
+async def measured(seconds: float, rounds: int) -> list[tuple[str, float]]:
+    """Each peer's calls a second divided by the bare SDK's, at 16 connections."""
+    found = []
+    with stage.floor() as floor:
+        below = Target(floor.port).call("add", {"a": 2, "b": 3})
+        for name, (requirement, source) in PEERS.items():
+            python = installed(name, requirement)
+            port = stage.free_port()
+            with stage.running([str(python), "-c", source, str(port)], port) as peer:
+                above = Target(peer.port).old_call("", "add", {"a": 2, "b": 3})
+                ratios = []
+                for _ in range(rounds + 1):
+                    bare = await drive(
+                        "127.0.0.1", floor.port, lambda n, _: below, connections=16,
+                        seconds=seconds,
+                    )  # fmt: skip
+                    other = await drive(
+                        "127.0.0.1", port, lambda n, _, above=above: above, connections=16,
+                        seconds=seconds,
+                        accept=b'"content"',
+                    )  # fmt: skip
+                    if other.failed and not other.latencies:
+                        raise SystemExit(f"{name}: {other.sample.decode(errors='replace')[:400]}")
+                    ratios.append(other.rate / bare.rate)
+                found.append((name, median(ratios[1:])))
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit 0."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args(arguments)
+    print("| an empty call on | ratio to the bare SDK |\n| --- | --- |")
+    for name, ratio in uvloop.run(measured(options.seconds, options.rounds)):
+        print(f"| {name} | {ratio:.2f} |")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
