@@ -49,9 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"\n## {title}\n\n`python -m benchmarks.{' '.join([module, *options])}`\n")
             sys.stdout.flush()
             command = [sys.executable, "-m", f"benchmarks.{module}", *options]
-            done = subprocess.run(
-                [sys.executable, "-m", f"benchmarks.{module}", *options], check=False
-            )
+            done = subprocess.run(command, check=False)
             if done.returncode:
                 return done.returncode
     return 0
