@@ -9,11 +9,11 @@ come from: an IPv4 address, or the /64 that one subscriber has.
 import hashlib
 import secrets
 from collections.abc import Callable
-from ipaddress import IPv6Address, ip_address
 from typing import Final
 
 from common.auth import Caller, Headers
 from common.call import Actor
+from common.networks import network_of
 from common.settings import HttpSettings
 from common.shoppers import GUEST_ISSUER, GUEST_SCOPES
 
@@ -36,14 +36,3 @@ def guests(http: HttpSettings) -> dict[str, Callable[[Headers, str], Caller]]:
         return Caller(actor, "guest", audience)
 
     return {"storefront": guest}
-
-
-def network_of(address: str) -> str:
-    """Of one subscriber, as far as an address tells. Never empty."""
-    try:
-        found = ip_address(address.partition("%")[0])
-    except ValueError:
-        return "unknown"
-    if not isinstance(found, IPv6Address):
-        return str(found)
-    return str(found.ipv4_mapped or IPv6Address(int(found) >> 64 << 64))

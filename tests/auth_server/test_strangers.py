@@ -1,8 +1,12 @@
 """What somebody whom nobody invited can get out of the authorization server: nothing."""
 
+import base64
+import hmac
+import json
 import secrets
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -108,3 +112,34 @@ async def test_our_own_page_at_another_port(server: Served) -> None:
     )  # fmt: skip
     answer = await server.browser().get(flow.url())
     assert answer.status_code == 400, answer.headers
+
+
+@pytest.mark.parametrize("algorithm", ["none", "HS256"])
+async def test_proofs_that_prove_nothing(server: Served, site: str, algorithm: str) -> None:
+    """Signed by nobody, or with the public key taken for a secret."""
+    header, said, _ = proof(server, site)["client_assertion"].split(".")
+    header = _part({"alg": algorithm, "typ": "JWT"})
+    public = KEY.as_pem(private=False)
+    signature = hmac.digest(public, f"{header}.{said}".encode(), "sha256")
+    for end in ("", base64.urlsafe_b64encode(signature).decode().rstrip("=")):
+        form = proof(server, site) | {"client_assertion": f"{header}.{said}.{end}"}
+        answer = await server.browser().post(
+            "/auth/token", data=form | {"grant_type": "refresh_token", "refresh_token": "x"}
+        )
+        assert answer.json().get("error") == "invalid_client", answer.text
+
+
+def _part(value: dict[str, str]) -> str:
+    return base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
+
+
+async def test_strangers_are_limited(tmp_path: Path) -> None:
+    async with auth_server(tmp_path, rate_limits="requests=1/3") as few:
+        browser = few.browser()
+        form = {"grant_type": "refresh_token", "refresh_token": "x", "client_id": "x"}
+        found = [await browser.post("/auth/token", data=form) for _ in range(4)]
+        assert [answer.status_code for answer in found][-1] == 429
+        assert int(found[-1].headers["retry-after"]) >= 1
+        assert (await browser.get("/auth/authorize")).status_code == 429
+        public = await browser.get("/.well-known/oauth-authorization-server")
+        assert public.status_code == 200

@@ -14,7 +14,8 @@ from mcp.client.streamable_http import streamable_http_client
 from sqlalchemy import select
 
 from common.auth import Caller
-from common.http.guests import guests, network_of
+from common.http.guests import guests
+from common.networks import network_of
 from common.shop import Shop
 from common.tables.orders import Order
 from servers.storefront.tools import tools

@@ -25,7 +25,7 @@ from common.auth.api_keys import Owner
 from common.auth.records import effect, note
 from common.auth.server import access, signing_in
 from common.auth.server import resources as targets
-from common.auth.server.answering import NOT_KEPT, Unreadable, address_of, body_of
+from common.auth.server.answering import NOT_KEPT, Unreadable, address_of, body_of, stranger
 from common.auth.server.users import find as find_user
 from common.clock import stamp
 from common.errors import (
@@ -73,6 +73,7 @@ def routes(shop: Shop, authenticator: auth.Authenticator) -> list[BaseRoute]:
     def guarded(work: Work) -> Callable[[Request], Awaitable[Response]]:
         async def answered(request: Request) -> Response:
             try:
+                await shop.guard.limits.take(stranger(request), "requests")
                 return await work(request, await _caller(request, shop, authenticator))
             except auth.CredentialsMalformed as error:
                 return _failed(InvalidParameters(str(error)))
@@ -95,6 +96,7 @@ def routes(shop: Shop, authenticator: auth.Authenticator) -> list[BaseRoute]:
 
         async def login(request: Request) -> Response:
             try:
+                await shop.guard.limits.take(stranger(request), "requests")
                 return await _login(request, shop)
             except ShopError as error:
                 return _failed(error)

@@ -13,9 +13,10 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from common.auth.server import endpoints, pages
-from common.auth.server.answering import stylesheet
+from common.auth.server.answering import stranger, stylesheet, too_many
 from common.auth.server.documents import Documents
 from common.auth.server.keys import local_jwks
+from common.errors import RateLimited
 from common.settings import LOOPBACK, HttpSettings
 from common.shop import Shop
 
@@ -35,6 +36,11 @@ def routes(shop: Shop, authenticator: Any = None) -> list[BaseRoute]:
 
     def route(path: str, handler: Handler, *methods: str) -> Route:
         async def answered(request: Request) -> Response:
+            if path.startswith("/auth/") and path != "/auth/jwks":
+                try:
+                    await shop.guard.limits.take(stranger(request), "requests")
+                except RateLimited as error:
+                    return too_many(error)
             return await handler(request, shop, documents)
 
         return Route(path, answered, methods=[*methods])

@@ -9,6 +9,9 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from common.auth.server.oauth import Answer, Asked, transport
+from common.call import Actor
+from common.errors import RateLimited
+from common.networks import network_of
 from common.settings import HttpSettings, Settings
 from common.shop import Shop
 
@@ -130,6 +133,19 @@ def same_origin(request: Request, shop: Shop) -> bool:
 def address_of(request: Request) -> str:
     """Where the request comes from, as far as the server knows."""
     return request.client.host if request.client else "unknown"
+
+
+def stranger(request: Request) -> Actor:
+    """Whoever asks, before they have said who they are: what counts is where they come from."""
+    network = network_of(address_of(request))
+    return Actor("unknown", network, "unknown", frozenset(), network=network)
+
+
+def too_many(error: RateLimited) -> JSONResponse:
+    """RFC 6749 has no word for it; RFC 6585 has a status."""
+    answer = refusal("temporarily_unavailable", error.message, 429)
+    answer.headers["Retry-After"] = str(error.details.get("retry_after_s", 60))
+    return answer
 
 
 def _origin(url: str) -> str:
