@@ -8,10 +8,20 @@ import typer
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from clients.commands.common import Json, say_json, table, with_shop
-from common.audit import verify
-from common.clock import stamp
-from common.errors import NotFound
+from clients.commands.common import (
+    Json,
+    person,
+    recorded,
+    refusal_recorded,
+    say_json,
+    table,
+    with_shop,
+)
+from clients.commands.secrets import ask_passphrase
+from common.approvals import approvers
+from common.audit import restarting, verify
+from common.clock import stamp, utc_now
+from common.errors import NotFound, ShopError
 from common.keys import KeyUnusable, read_public_key
 from common.shop import Shop
 from common.tables.spine import AuditRecord
@@ -29,6 +39,7 @@ def add_to(app: typer.Typer) -> None:
     group = typer.Typer(help="The audit log.", no_args_is_help=True)
     group.command("verify")(check)
     group.command("anchor")(anchor)
+    group.command("restart")(restart)
     group.command("show")(show)
     app.add_typer(group, name="audit")
 
@@ -71,7 +82,8 @@ def _told(report: verify.Report) -> str:
         return f"BROKEN: {bad.kind} at {where}: {bad.why} ({counts})"
     if report.unchecked:
         return f"NOT CHECKED: {report.unchecked} ({counts})"
-    return f"Sound: {counts}."
+    anew = f" The anchors were begun anew: {report.begun_anew}." if report.begun_anew else ""
+    return f"Sound: {counts}.{anew}"
 
 
 def anchor() -> None:
@@ -82,6 +94,44 @@ def anchor() -> None:
 
     made = with_shop(work)
     typer.echo("Anchored." if made else "Nothing new to anchor.")
+
+
+def restart(
+    reason: Annotated[
+        str, typer.Option(help="Why an older database is in use. Kept for good: name nobody.")
+    ],
+    subject: Annotated[
+        str, typer.Option("--as", help="An approver, by subject; the operator unless said.")
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """Begin the anchors anew, after an older database was put back on purpose.
+
+    Asks for an approver's passphrase. What is lost goes on record; the old anchors stay beside the
+    new ones. Refused where the anchors hold, and where the chain itself is broken.
+    """
+
+    async def work(shop: Shop) -> restarting.Restarted:
+        name = subject or shop.settings.operator
+        actor, tool = person(name), "audit_restart"
+        try:
+            approver = await shop.database.run("*", lambda s: approvers.find(s, name), write=False)
+            key = approvers.unlock(approver, ask_passphrase(f"Passphrase of {name}: "))
+            return await restarting.restart(
+                shop.database, shop.settings.anchor_file, shop.settings.key_dir, now=utc_now(),
+                subject=name, key=key, reason=reason,
+                recording=lambda written: recorded(shop, actor, tool, written),
+            )  # fmt: skip
+        except ShopError as error:
+            await refusal_recorded(shop, actor, tool, error)
+            raise
+
+    done = with_shop(work)
+    if as_json:
+        say_json(asdict(done))
+        return
+    typer.echo(f"Anchors begun anew; {done.record} says who and why. The old ones: {done.kept}.")
+    typer.echo(f"{done.lost} anchored records are lost: {done.why}.")
 
 
 def show(

@@ -59,6 +59,15 @@ class AnchorsBroken(Exception):
 
 
 @dataclass(frozen=True)
+class After:
+    """What the first line of a file begun anew says: the file before ended with the line of this
+    ``digest``, and ``record`` is the audit record of who began anew and why."""
+
+    digest: str
+    record: str
+
+
+@dataclass(frozen=True)
 class Anchor:
     """One line. ``count`` is how many records there were in all; ``digest`` is of the line."""
 
@@ -67,6 +76,7 @@ class Anchor:
     count: int
     heads: tuple[Head, ...]
     digest: str
+    after: After | None = None
 
 
 async def anchor(
@@ -79,7 +89,7 @@ async def anchor(
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     for _ in range(_LOCK_TRIES if force else 1):
-        with _locked(file) as handle:
+        with locked(file) as handle:
             if handle is not None:
                 return await _anchor(database, handle, key_dir, now, force)
         await asyncio.sleep(0.1 if force else 0)
@@ -100,7 +110,7 @@ def due(previous: Anchor | None, *, now: datetime, count: int) -> bool:
 def last(file: Path) -> Anchor | None:
     """The newest anchor, not verified. Raises AnchorsBroken, OSError."""
     with file.open("rb") as handle:
-        return _last(handle)
+        return last_of(handle)
 
 
 def read(file: Path, public_key: Ed25519PublicKey, *, size: int | None = None) -> Iterator[Anchor]:
@@ -116,6 +126,8 @@ def read(file: Path, public_key: Ed25519PublicKey, *, size: int | None = None) -
             if not raw.endswith(b"\n"):
                 raise AnchorsBroken(number, "the line is incomplete")
             found = _verified(raw[:-1], number, prev, public_key)
+            if found.after is not None and number > 1:
+                raise AnchorsBroken(number, "only the first line may begin anew")
             for head in found.heads:
                 if head.chain in seen and head.seq < seen[head.chain].seq:
                     raise AnchorsBroken(
@@ -143,7 +155,7 @@ def merkle_root(leaves: Sequence[bytes]) -> bytes:
 async def _anchor(
     database: Database, handle: IO[bytes], key_dir: Path, now: datetime, force: bool
 ) -> bool:
-    previous = _last(handle)
+    previous = last_of(handle)
 
     def look(session: Session) -> tuple[list[Head], bool]:
         return heads(session), previous is None or _holds(session, previous)
@@ -172,9 +184,15 @@ def _holds(session: Session, previous: Anchor) -> bool:
     return {Head(*row) for row in session.execute(query)} == set(previous.heads)
 
 
+def first_of(key: Ed25519PrivateKey, now: datetime, found: list[Head], after: After) -> bytes:
+    """The first line of a file begun anew."""
+    return _signed(key, None, now, found, after)
+
+
 def _signed(
-    key: Ed25519PrivateKey, previous: Anchor | None, now: datetime, found: list[Head]
-) -> bytes:
+    key: Ed25519PrivateKey, previous: Anchor | None, now: datetime, found: list[Head],
+    after: After | None = None,
+) -> bytes:  # fmt: skip
     body: dict[str, Any] = {
         "v": 1,
         "n": previous.n + 1 if previous else 1,
@@ -185,6 +203,8 @@ def _signed(
         "prev": previous.digest if previous else START,
         "key": key_id(key.public_key()),
     }
+    if after is not None:
+        body["after"] = {"digest": after.digest, "record": after.record}
     body["sig"] = key.sign(_DOMAIN + canonical(body)).hex()
     return canonical(body)
 
@@ -218,14 +238,15 @@ def _parsed(raw: bytes, number: int) -> tuple[dict[str, Any], Anchor]:
         body = json.loads(raw)
         if canonical(body) != raw:
             raise AnchorsBroken(number, "the line is not in canonical form")
-        if body.keys() != _FIELDS:
+        if body.keys() - {"after"} != _FIELDS:
             raise AnchorsBroken(number, "the line has other fields than an anchor")
         at = datetime.strptime(body["at"], "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
         found = tuple(Head(int(chain), int(seq), str(h)) for chain, seq, h in body["heads"])
         if body["sig"] != bytes.fromhex(body["sig"]).hex() or body["v"] != 1:
             raise AnchorsBroken(number, "the line has a form that is not known")
         digest = hashlib.sha256(raw).hexdigest()
-        return body, Anchor(int(body["n"]), at, int(body["count"]), found, digest)
+        after = After(**body["after"]) if "after" in body else None
+        return body, Anchor(int(body["n"]), at, int(body["count"]), found, digest, after)
     except AnchorsBroken:
         raise
     except Exception:  # whatever a changed byte can make of a line
@@ -238,7 +259,7 @@ def _root(found: list[Head]) -> str:
     ).hex()
 
 
-def _last(handle: IO[bytes]) -> Anchor | None:
+def last_of(handle: IO[bytes]) -> Anchor | None:
     """The last whole line. A torn one after it, left by a crash, does not count."""
     size = handle.seek(0, os.SEEK_END)
     handle.seek(max(0, size - 2 * MAX_LINE))
@@ -264,8 +285,8 @@ def _append(handle: IO[bytes], line: bytes) -> None:
 
 
 @contextmanager
-def _locked(file: Path) -> Iterator[IO[bytes] | None]:
-    """The file, for this process alone; None if another has it."""
+def locked(file: Path) -> Iterator[IO[bytes] | None]:
+    """The file, for this process alone; None if another has it, or has put another in its place."""
     with file.open("a+b") as handle:
         try:
             if sys.platform == "win32":
@@ -276,4 +297,6 @@ def _locked(file: Path) -> Iterator[IO[bytes] | None]:
         except OSError:
             yield None
             return
-        yield handle
+        current = file.stat() if file.exists() else None
+        same = current is not None and os.path.samestat(os.fstat(handle.fileno()), current)
+        yield handle if same else None

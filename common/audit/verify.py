@@ -31,7 +31,8 @@ class Report:
     """``checked`` records in ``chains`` chains against ``anchors`` anchors. ``unanchored`` records
     are newer than the last anchor: normally those of the last minute; more means that anchoring
     stopped or that the file's newest lines were cut off. ``erased`` records have lost their payload
-    to erasure. ``unchecked`` says what could not be looked at."""
+    to erasure. ``begun_anew`` is the record of who began the anchors file anew, if anybody did.
+    ``unchecked`` says what could not be looked at."""
 
     checked: int = 0
     chains: int = 0
@@ -39,6 +40,7 @@ class Report:
     unanchored: int = 0
     erased: int = 0
     last_anchor: str = ""
+    begun_anew: str = ""
     first_bad: Bad | None = None
     unchecked: str = ""
     stopped: bool = False
@@ -189,6 +191,12 @@ def _anchored(
                 good[head.chain] = head
             report.anchors += 1
             seen, last = seen or anchor.digest == known, anchor
+            if anchor.after is not None:
+                seen = seen or anchor.after.digest == known
+                report.begun_anew = anchor.after.record
+                if session.get(AuditRecord, anchor.after.record) is None:
+                    why = "the anchors were begun anew, and the record of it is not there"
+                    return Bad("anchor", None, None, anchor.after.record, why)
     except AnchorsBroken as broken:
         return Bad("anchor", None, None, None, f"the anchors file does not hold: {broken}")
     except OSError as error:
