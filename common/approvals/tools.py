@@ -1,13 +1,17 @@
 """What every server offers about approvals. Neither tool decides one; nothing over MCP does."""
 
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 from common.approvals import requests
 from common.call import Call
 from common.scopes import Scope, of_domain
 from common.toolset import Effect, Toolset, ToolSpec
 from common.wire import Identifier, Result
+
+HERE: Final = Path(__file__).parent
+WIDGET: Final = "approval-status"
 
 
 class ApprovalState(Result):
@@ -55,18 +59,28 @@ def offered_by(toolset: Toolset) -> Toolset:
     scopes = of_domain(toolset.domain)
     read = scopes[0]
     write = next((s for s in scopes if s.endswith(":write")), read)
+    offered = replace(toolset, resources=dict(toolset.resources), widgets=dict(toolset.widgets))
+    offered.widget(
+        WIDGET, HERE, "Where an approval stands, and a button to withdraw it.",
+        doing="Looking for the approval", done="The approval",
+    )  # fmt: skip
+    shown = offered.widgets[WIDGET].tool_meta
     own = {
         spec.name: spec
         for spec in (
-            _spec(toolset.domain, approval_status, read, Effect.READS, ""),
-            _spec(toolset.domain, approval_cancel, write, Effect.CHANGES, "approvals.cancel"),
+            _spec(toolset.domain, approval_status, read, Effect.READS, "", shown),
+            _spec(
+                toolset.domain, approval_cancel, write, Effect.CHANGES, "approvals.cancel", shown
+            ),
         )
     }
-    return replace(toolset, tools=toolset.tools | own)
+    return replace(offered, tools=toolset.tools | own)
 
 
-def _spec(domain: str, run: Any, scope: Scope, effect: Effect, policy: str) -> ToolSpec:
-    return ToolSpec(domain, run, scope, effect, policy)
+def _spec(
+    domain: str, run: Any, scope: Scope, effect: Effect, policy: str, meta: dict[str, Any]
+) -> ToolSpec:
+    return ToolSpec(domain, run, scope, effect, policy, meta=meta)
 
 
 def _state(found: dict[str, Any]) -> ApprovalState:

@@ -271,17 +271,16 @@ const shop = (() => {
   function paint() {
     const active = document.activeElement;
     const name = main.contains(active) ? active.dataset.key : undefined;
-    const typed = [...main.querySelectorAll("input[data-key]")].map(
-      (input) => [input.dataset.key, input.type, input.value, input.checked]);
+    const typed = [...main.querySelectorAll("input[type=text][data-key], input[type=search][data-key]")]
+      .map((input) => [input.dataset.key, input.value]);
     const body = state.data ? view.draw(state.data)
       : state.notice ? [] : [h("p", { class: "soft" }, "One moment…")];
     main.setAttribute("aria-busy", String(state.busy > 0 || !state.loaded));
     main.replaceChildren(...[noticed(), state.data ? null : heading(view.title), body].flat(3)
       .filter(Boolean));
-    for (const [key, type, value, checked] of typed) {
+    for (const [key, value] of typed) {
       const input = main.querySelector(`input[data-key="${CSS.escape(key)}"]`);
-      if (input && ["radio", "checkbox"].includes(type)) input.checked = checked;
-      else if (input && !input.dataset.fresh) input.value = value;
+      if (input) input.value = value;
     }
     if (name) {
       const same = main.querySelector(`[data-key="${CSS.escape(name)}"]`);

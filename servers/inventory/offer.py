@@ -1,5 +1,7 @@
 """The inventory server as data; the modules beside this one fill it."""
 
+from pathlib import Path
+
 from common.toolset import Toolset
 
 tools = Toolset(
@@ -16,3 +18,8 @@ tools = Toolset(
         "instructions."
     ),
 )
+
+tools.widget(
+    "stock", Path(__file__).parent, "What runs low by warehouse, with days of cover.",
+    doing="Counting the stock", done="The stock",
+)  # fmt: skip

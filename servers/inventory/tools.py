@@ -43,7 +43,7 @@ def warehouse_stock(call: Call, wid: Identifier) -> StockList:
     return levels.warehouse_stock(call, wid)
 
 
-@tools.tool(scope=READ, effect=Effect.READS)
+@tools.tool(scope=READ, effect=Effect.READS, widget="stock")
 def get_stock(call: Call, sku: Sku, warehouse: Identifier | None = None) -> Stock:
     """Stock of one SKU by warehouse, and by lot with expiry if it has lots.
 
@@ -57,6 +57,7 @@ def get_stock(call: Call, sku: Sku, warehouse: Identifier | None = None) -> Stoc
     scope=READ,
     effect=Effect.READS,
     computation=Computation(lowstock.prepare, lowstock.compute),
+    widget="stock",
 )
 def list_low_stock(
     call: Call,

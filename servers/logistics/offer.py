@@ -1,6 +1,7 @@
 """The toolset of the logistics server, and the argument types its tools share."""
 
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
@@ -21,6 +22,10 @@ tools = Toolset(
         "approval_id once they have agreed."
     ),
 )
+tools.widget(
+    "route-map", Path(__file__).parent, "One route: its way as a picture, its stops in order.",
+    doing="Drawing the route", done="The route",
+)  # fmt: skip
 
 
 def _moment(text: str) -> str:

@@ -104,7 +104,7 @@ def plan_routes(
     return PlanView.of(kept, [routes.whole(call, route.id) for route in made])
 
 
-@tools.tool(scope=Scope.LOGISTICS_READ, effect=Effect.READS)
+@tools.tool(scope=Scope.LOGISTICS_READ, effect=Effect.READS, widget="route-map")
 def get_route(call: Call, route_id: Identifier) -> RouteView:
     """Show one route: its stops in order with planned arrival, waiting, slack, load and, on the
     road, when the van is expected."""

@@ -1,5 +1,6 @@
 """The returns server: what a host sees."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import segno
@@ -26,6 +27,10 @@ tools = Toolset(
         "way, open a claim as well."
     ),
 )
+tools.widget(
+    "desk", Path(__file__).parent, "The returns that wait, each with its lines and next step.",
+    doing="Looking through the returns", done="The returns desk",
+)  # fmt: skip
 
 Reason = Literal[
     "size_too_small", "size_too_large", "style", "not_as_described", "defective",
@@ -129,13 +134,13 @@ def request_exchange(
     )
 
 
-@tools.tool(scope=Scope.RETURNS_READ, effect=Effect.READS)
+@tools.tool(scope=Scope.RETURNS_READ, effect=Effect.READS, widget="desk")
 def get_return(call: Call, return_id: Identifier) -> ReturnView:
     """Show one return: lines, what was found, how it was settled, and the next step."""
     return ReturnView.whole(service.whole(call, return_id), call.now)
 
 
-@tools.tool(scope=Scope.RETURNS_READ, effect=Effect.READS)
+@tools.tool(scope=Scope.RETURNS_READ, effect=Effect.READS, widget="desk")
 def list_returns(
     call: Call,
     state: State | None = None,

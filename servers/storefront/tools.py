@@ -46,10 +46,21 @@ tools = Toolset(
 )
 
 HERE = Path(__file__).parent
-tools.widget(
-    "cart", HERE, "The cart: quantities to change, products to add, the subtotal.",
-    doing="Looking after the cart", done="The cart",
-)  # fmt: skip
+for _name, _what, _doing, _done in (
+    ("products", "Products found, each with a button to put it into the cart.",
+     "Looking through the shelves", "Products"),
+    ("cart", "The cart: quantities to change, products to add, the subtotal.",
+     "Looking after the cart", "The cart"),
+    ("checkout", "The whole offer to agree to: address, shipping, payment, total; then the order.",
+     "Adding it all up", "Checkout"),
+    ("order-status", "How a purchase stands: order, payment, parcel.",
+     "Looking for the order", "The order"),
+    ("membership", "The shopper's membership and the tiers to join.",
+     "Looking up the membership", "Membership"),
+    ("sign-in", "Whether the shopper is signed in, with the latest orders.",
+     "Looking up the account", "The account"),
+):  # fmt: skip
+    tools.widget(_name, HERE, _what, doing=_doing, done=_done)
 
 ProductName = Annotated[
     str,
@@ -67,7 +78,7 @@ Codes = Annotated[
 Points = Annotated[int, Field(ge=0, le=10**9)]
 
 
-@tools.tool(scope=Scope.STOREFRONT_READ, effect=Effect.READS)
+@tools.tool(scope=Scope.STOREFRONT_READ, effect=Effect.READS, widget="products")
 def search_products(
     call: Call,
     query: ProductName,
@@ -102,7 +113,7 @@ def get_categories(call: Call) -> CategoriesFound:
     )
 
 
-@tools.tool(scope=Scope.STOREFRONT_READ, effect=Effect.READS)
+@tools.tool(scope=Scope.STOREFRONT_READ, effect=Effect.READS, widget="products")
 def get_recommendations(
     call: Call,
     skus: Annotated[list[Sku], Field(max_length=10)] = [],  # noqa: B006 - never changed
@@ -139,7 +150,7 @@ def get_cart(call: Call, cart_id: CartId) -> CartView:
     return CartView.of(carts.contents(call, cart_id))
 
 
-@tools.tool(scope=Scope.STOREFRONT_WRITE, effect=Effect.CREATES)
+@tools.tool(scope=Scope.STOREFRONT_WRITE, effect=Effect.CREATES, widget="checkout")
 def prepare_checkout(
     call: Call,
     cart_id: CartId,
@@ -161,7 +172,7 @@ def prepare_checkout(
     return QuoteView.of(checkouts.prepare(call, cart_id, details))
 
 
-@tools.tool(scope=Scope.STOREFRONT_BUY, effect=Effect.CREATES)
+@tools.tool(scope=Scope.STOREFRONT_BUY, effect=Effect.CREATES, widget="checkout")
 def checkout(
     call: Call,
     cart_id: CartId,
@@ -179,13 +190,13 @@ def checkout(
     return PurchaseView.of(bought)
 
 
-@tools.tool(scope=Scope.STOREFRONT_ACCOUNT, effect=Effect.READS)
+@tools.tool(scope=Scope.STOREFRONT_ACCOUNT, effect=Effect.READS, widget="order-status")
 def get_order_status(call: Call, order_id: Identifier) -> PurchaseView:
     """Tell how a purchase of the shopper stands, by order_id or checkout_id of checkout."""
     return PurchaseView.of(checkouts.status(call, order_id))
 
 
-@tools.tool(scope=Scope.STOREFRONT_READ, effect=Effect.READS)
+@tools.tool(scope=Scope.STOREFRONT_READ, effect=Effect.READS, widget="sign-in")
 def get_account_status(call: Call) -> AccountView:
     """Tell whether the shopper is signed in, with cart, membership, stored methods and latest
     orders; for a guest, how to sign in."""
@@ -213,7 +224,7 @@ def get_account_status(call: Call) -> AccountView:
     )  # fmt: skip
 
 
-@tools.tool(scope=Scope.STOREFRONT_READ, effect=Effect.READS)
+@tools.tool(scope=Scope.STOREFRONT_READ, effect=Effect.READS, widget="membership")
 def check_membership(call: Call) -> MembershipView:
     """Show the shopper's membership, points and renewal, and the tiers that can be joined."""
     who = shopper(call)
@@ -221,7 +232,7 @@ def check_membership(call: Call) -> MembershipView:
     return MembershipView.of(membership.standing(call, who.customer), note)
 
 
-@tools.tool(scope=Scope.STOREFRONT_BUY, effect=Effect.CREATES)
+@tools.tool(scope=Scope.STOREFRONT_BUY, effect=Effect.CREATES, widget="membership")
 def join_membership(
     call: Call,
     tier: Identifier,

@@ -63,7 +63,8 @@ async def test_lists(client: Client) -> None:
     assert take.annotations
     assert (take.annotations.destructive_hint, take.annotations.idempotent_hint) == (True, False)
     assert (take.meta or {})["shop/scope"] == "inventory:write"
-    assert [r.uri for r in (await client.list_resources()).resources] == ["inventory://shelf"]
+    listed = [r.uri for r in (await client.list_resources()).resources]
+    assert [uri for uri in listed if not uri.startswith("ui://")] == ["inventory://shelf"]
     templates = (await client.list_resource_templates()).resource_templates
     assert [t.uri_template for t in templates] == ["inventory://shelf/{name}{?days}"]
     prompts = (await client.list_prompts()).prompts
