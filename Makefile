@@ -52,8 +52,9 @@ docs: .venv/.runtime ## Write the reference from the servers themselves
 manifests: .venv/.dev ## Render the Helm chart into deploy/kubernetes for those who use no Helm
 	@$(BIN)/python -m tests.deploy.render
 
-pictures: .venv/.dev ## Take the pictures of the console anew, for the documentation
+pictures: .venv/.dev ## Take the pictures of console and widgets anew, for the documentation
 	@$(BIN)/python -m tests.console.pictures
+	@$(BIN)/python -m tests.widgets.pictures
 
 snapshot: .venv/.dev ## Freeze what each server offers, for the contract tests
 	@$(BIN)/python -m tests.contract.snapshot

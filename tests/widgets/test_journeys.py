@@ -64,7 +64,7 @@ async def _bought(host: Hosted, chat: Chat) -> None:
     assert await chat.serious() == []
     told = (await chat.heard("contexts"))[-1]["structuredContent"]
     order = (await chat.done("get_account_status"))["orders"][0]["order_id"]
-    assert told["status"] == "complete_in_progress"
+    assert (told["status"], told["order_id"]) == ("completed", order)
     seen = await chat.done("get_order_status", order_id=order)
     assert seen["total_minor"] == 1439
     await expect(chat.widget.get_by_role("heading", name=f"Order {order}")).to_be_visible()
