@@ -18,10 +18,11 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.exc import StaleDataError
 
-from common import guard, idempotency, stock
+from common import idempotency, stock
 from common.approvals import requests
 from common.audit import chain
 from common.audit.verify import verify
+from common.call import Call
 from common.errors import Internal, ShopError
 from common.incoming import Done, Request, Waiting
 from common.keys import anchor_key
@@ -93,7 +94,7 @@ async def sound(shop: Shop) -> None:
 
 STEPS: dict[str, tuple[Any, str]] = {
     "the decision": (Policy, "decide"),
-    "the preview": (guard, "_preview"),
+    "the preview": (Call, "shown"),
     "the digest": (requests, "digest"),
     "using the approval": (requests, "consume"),
     "counting the use": (Policy, "use"),

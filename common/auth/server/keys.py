@@ -79,7 +79,7 @@ def published(session: Session, now: datetime) -> list[AuthKey]:
     query = (
         select(AuthKey)
         .where(or_(AuthKey.published_until.is_(None), AuthKey.published_until > now))
-        .order_by(AuthKey.created_at.desc(), AuthKey.id)
+        .order_by(AuthKey.retired_at.is_(None).desc(), AuthKey.created_at.desc(), AuthKey.id)
     )
     return list(session.scalars(query.limit(MOST_PUBLISHED)))
 
