@@ -111,7 +111,11 @@ def _by_email(call: Call) -> Customer | None:
     if not call.actor.email:
         return None
     found = _with_email(call, call.actor.email)
-    return found if found is not None and found.subject is None else None
+    if found is None or found.subject is not None:
+        return None
+    # Folding makes "ss" of "ß": whose address merely folds alike is somebody else.
+    same = (found.email or "").isascii() and call.actor.email.isascii()
+    return found if same else None
 
 
 def _with_email(call: Call, email: str) -> Customer | None:

@@ -31,6 +31,7 @@ def add_to(app: typer.Typer) -> None:
     group.command("passwd")(passwd)
     group.command("totp")(totp)
     group.command("scopes")(scopes_of)
+    group.command("email")(email_of)
     group.command("disable")(disable)
     group.command("enable")(enable)
     app.add_typer(group, name="user")
@@ -41,6 +42,7 @@ def add(
     name: Annotated[str, typer.Option(help="How they are called.")] = "",
     scopes: Scopes = "",
     decide: Decide = False,
+    email: Annotated[str, typer.Option(help="Theirs for certain: tokens call it verified.")] = "",
 ) -> None:
     """Add a person. Their password is typed at the terminal."""
 
@@ -49,8 +51,9 @@ def add(
 
         def added(call: Call) -> AuthUser:
             user = users.add(
-                call.session, subject, name or subject, kept, _scopes(scopes, decide), call.now
-            )
+                call.session, subject, name or subject, kept, _scopes(scopes, decide), call.now,
+                email=email,
+            )  # fmt: skip
             call.effect("create", "auth_user", user.id, subject=user.subject, scopes=user.scopes)
             return user
 
@@ -69,7 +72,8 @@ def list_all(as_json: Json = False) -> None:
     if as_json:
         say_json([
             {
-                "subject": user.subject, "name": user.name, "scopes": user.scopes,
+                "subject": user.subject, "name": user.name, "email": user.email,
+                "scopes": user.scopes,
                 "totp": user.totp is not None, "created_at": stamp(user.created_at),
                 "disabled_at": stamp(user.disabled_at) if user.disabled_at else None,
             }
@@ -151,6 +155,25 @@ def scopes_of(
         return await recorded(shop, person(shop.settings.operator), "user_scopes", changed)
 
     typer.echo(f"{subject}: {' '.join(with_shop(work)) or 'nothing'}")
+
+
+def email_of(
+    subject: Subject,
+    email: Annotated[str, typer.Argument(help="Theirs for certain; none: without one.")] = "",
+) -> None:
+    """Set the address that tokens for the storefront carry as verified. By it a shopper who signs
+    in for the first time finds what they bought before."""
+
+    async def work(shop: Shop) -> None:
+        def changed(call: Call) -> None:
+            user = users.get(call.session, subject)
+            users.set_email(user, email, call.now)
+            call.effect("email", "auth_user", user.id)
+
+        await recorded(shop, person(shop.settings.operator), "user_email", changed)
+
+    with_shop(work)
+    typer.echo("The address is kept." if email else "No address is kept.")
 
 
 def disable(subject: Subject) -> None:

@@ -19,7 +19,7 @@ from common.auth import Caller, CredentialsRefused
 from common.auth.introspection import ACTIVE_S, Introspector
 from common.auth.issuers import Issuer
 from common.auth.jwks import ALGORITHMS, LONGEST_KID, Keys
-from common.auth.profiles import Identity
+from common.auth.profiles import EMAIL, Identity
 from common.auth.revocation import LONGEST_LIFE, Denials, Named
 from common.auth.strict import StrictDecoder, Unreadable, base64url, json_object, number, word
 from common.call import Actor
@@ -203,9 +203,9 @@ class Verifier:
         words = _words(identity.scope, lists=issuer.profile.lists and not opaque)
         token_id = _token_id(identity.token_id, token)
         scopes = issuer.granted(subject, words)
-        actor = Actor(
-            issuer.url, subject, client, scopes, machine=identity.machine or subject == client
-        )
+        machine = identity.machine or subject == client
+        email = "" if machine or not issuer.profile.emails else _email(claims)
+        actor = Actor(issuer.url, subject, client, scopes, machine=machine, email=email)
         auth_time = number(claims.get("auth_time", 0))
         caller = Caller(
             actor, "introspected" if opaque else "token", audience,
@@ -252,6 +252,15 @@ def _opaque(claims: Mapping[str, Any]) -> Identity:
     return Identity(
         subject, client, claims.get("scope", ""), subject == client, claims.get("jti", "")
     )
+
+
+def _email(claims: Mapping[str, Any]) -> str:
+    """The address that the issuer says it verified, else none. What is odd is left out: it names
+    nobody, and refuses nothing."""
+    value = claims.get("email")
+    if claims.get("email_verified") is not True or not isinstance(value, str):
+        return ""
+    return value if EMAIL.fullmatch(value) else ""
 
 
 def _by_claim(identity: Identity, name: str, claims: Mapping[str, Any]) -> Identity:

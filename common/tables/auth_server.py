@@ -18,7 +18,8 @@ Url = String(2_000)
 
 
 class AuthUser(Base):
-    """A person who may sign in. ``scopes`` is the most any token of theirs can carry."""
+    """A person who may sign in. ``scopes`` is the most any token of theirs can carry.
+    ``email``: theirs, which somebody at the terminal made sure of."""
 
     __tablename__ = "auth_user"
     owner = "*"
@@ -26,6 +27,7 @@ class AuthUser(Base):
     id: Mapped[str] = mapped_column(Id, primary_key=True)
     subject: Mapped[str] = mapped_column(String(300), unique=True)
     name: Mapped[str] = mapped_column(String(200))
+    email: Mapped[str | None] = mapped_column(String(254))
     password: Mapped[str] = mapped_column(String(300))
     totp: Mapped[bytes | None] = mapped_column(LargeBinary(400))
     totp_step: Mapped[int] = mapped_column(default=0)

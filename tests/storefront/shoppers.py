@@ -3,7 +3,7 @@
 from typing import Any
 
 from mcp import Client
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from common import stock
 from common.call import Actor, Call
@@ -14,8 +14,9 @@ from common.shop import Shop
 from common.shoppers import GUEST_ISSUER, GUEST_SCOPES, SHOPPER_SCOPES
 from common.tables.inventory import Reservation
 from common.tables.logistics import Carrier, RateCard
-from common.tables.orders import Customer, TaxRate
+from common.tables.orders import Customer, Order, TaxRate
 from common.tables.payments import Payment, PaymentMethod
+from common.tables.spine import Account
 from common.tables.storefront import Checkout, MembershipTier, Promotion
 from tests.support.shop import START, done, look
 
@@ -166,3 +167,25 @@ async def nothing_stranded(shop: Shop) -> None:
         assert sum(line.net for line in trial_balance(session, "EUR")) == 0
 
     await look(shop, check)
+
+
+async def all_sold(shop: Shop, units: int) -> None:
+    """Each unit of OUT-1 is in an order of its own, paid with its own authorization; nothing else
+    is reserved or authorized, and every ledger is at zero."""
+
+    def counted(session: Any) -> None:
+        orders = session.scalars(select(Order)).all()
+        assert len(orders) == units
+        level = stock.level(session, shop.guard.clock(), "OUT-1")
+        assert (level.available, level.reserved) == (0, units)
+        open_ = select(func.count()).select_from(Checkout)
+        assert session.scalar(open_.where(Checkout.state == "complete_in_progress")) == 0
+        authorized = session.scalars(select(Payment).where(Payment.status == "authorized")).all()
+        assert sum(p.amount_minor for p in authorized) == sum(o.total_minor for o in orders)
+        assert {p.order_id for p in authorized} == {o.id for o in orders}
+        for ledger in set(session.scalars(select(Account.ledger))):
+            rows = session.scalars(select(Account).where(Account.ledger == ledger)).all()
+            assert sum(r.debits_posted - r.credits_posted for r in rows) == 0
+            assert sum(r.debits_pending - r.credits_pending for r in rows) == 0
+
+    await look(shop, counted)

@@ -8,13 +8,11 @@ import pytest
 from mcp import Client, MCPError
 from sqlalchemy import func, select
 
-from common import stock
 from common.call import Call
 from common.errors import ShopError
 from common.shop import Shop
 from common.tables.orders import Order
 from common.tables.payments import Payment
-from common.tables.spine import Account
 from common.tables.storefront import Cart, Checkout
 from servers.storefront import carts, checkouts
 from servers.storefront.checkouts import Details, quote_name
@@ -23,6 +21,7 @@ from tests.storefront.shoppers import (
     ADDRESS,
     TOKENS,
     agreed,
+    all_sold,
     customer,
     filled,
     guest,
@@ -112,23 +111,7 @@ async def test_the_last_fifty(open_shop: Shop) -> None:
         if len(bought) >= UNITS:
             break
     await nothing_stranded(shop)
-
-    def counted(session: Any) -> None:
-        orders = session.scalars(select(Order)).all()
-        assert len(orders) == UNITS
-        level = stock.level(session, shop.guard.clock(), "OUT-1")
-        assert (level.available, level.reserved) == (0, UNITS)
-        open_ = select(func.count()).select_from(Checkout)
-        assert session.scalar(open_.where(Checkout.state == "complete_in_progress")) == 0
-        authorized = session.scalars(select(Payment).where(Payment.status == "authorized")).all()
-        assert sum(p.amount_minor for p in authorized) == sum(o.total_minor for o in orders)
-        assert {p.order_id for p in authorized} == {o.id for o in orders}
-        for ledger in set(session.scalars(select(Account.ledger))):
-            rows = session.scalars(select(Account).where(Account.ledger == ledger)).all()
-            assert sum(r.debits_posted - r.credits_posted for r in rows) == 0
-            assert sum(r.debits_pending - r.credits_pending for r in rows) == 0
-
-    await look(shop, counted)
+    await all_sold(shop, UNITS)
 
 
 async def test_nobody_elses(open_shop: Shop) -> None:

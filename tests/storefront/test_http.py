@@ -1,6 +1,5 @@
 """Shoppers over real HTTP: guests without a token, 401 to sign in, the same cart afterwards."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -11,28 +10,23 @@ import httpx2
 import pytest
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
-from sqlalchemy import select
 
 from common.auth import Caller
 from common.http.guests import guests
 from common.networks import network_of
 from common.shop import Shop
-from common.tables.orders import Order
 from servers.storefront.tools import tools
 from tests.storefront.goods import goods
 from tests.storefront.shoppers import (
     agreed,
     filled,
     member,
-    nothing_stranded,
     quoted,
     worker,
     world,
 )
 from tests.support.http import Face, a_face, on_port
-from tests.support.shop import MovingClock, a_shop, call, do, done, look, settings_in
-
-SHOPPERS, UNITS = 30, 8
+from tests.support.shop import MovingClock, a_shop, call, do, done, settings_in
 
 
 @asynccontextmanager
@@ -165,50 +159,6 @@ async def test_many_streams_of_one_network(tmp_path: Path, monkeypatch: pytest.M
 )  # fmt: skip
 def test_a_network(address: str, network: str) -> None:
     assert network_of(address) == network
-
-
-async def test_many_shoppers(tmp_path: Path) -> None:
-    """The crowd of test_crowd.py, smaller, through sockets."""
-    async with a_storefront(tmp_path) as (shop, face):
-        from tests.storefront.shoppers import customer, more
-
-        def crowd(call: Any) -> None:
-            more(call, "OUT-1", UNITS)
-            for n in range(SHOPPERS):
-                customer(call, f"n{n}", ("tok_ok", "tok_declined", "tok_timeout_lost")[n % 3])
-
-        await do(shop, "*", crowd)
-
-        async def shops(n: int) -> None:
-            token = token_of(face, f"n{n}")
-            async with face.client("storefront", token=token) as client:
-                status = await done(client, "get_account_status")
-                cart = status.get("cart_id")
-                if cart is None:
-                    added = await call(client, "add_to_cart", product_name="OUT-1", quantity=1)
-                    cart = added.get("cart_id")
-                if cart is not None:
-                    quote = await call(
-                        client, "prepare_checkout", cart_id=cart, recipient="Somebody",
-                        shipping_service="post:standard", ship_to={
-                            "line1": "Lindenweg 4", "city": "Bonn", "country": "DE"
-                        },
-                    )  # fmt: skip
-                    if "quote_id" in quote:
-                        await agreed(client, quote, f"pm-n{n}")
-
-        at_work = worker(shop)
-        for _ in range(4):
-            await asyncio.gather(*(shops(n) for n in range(SHOPPERS) if n % 3 != 1 or not _))
-            await at_work.drain()
-            shop.guard.clock.forward(minutes=1)  # type: ignore[attr-defined]
-            await at_work.drain()
-            await shop.housekeeping.once()
-            sold = await look(shop, lambda s: len(s.scalars(select(Order.id)).all()))
-            if sold == UNITS:
-                break
-        assert sold == UNITS
-        await nothing_stranded(shop)
 
 
 def _call(tool: str, arguments: dict[str, Any]) -> dict[str, Any]:

@@ -12,11 +12,13 @@ from joserfc.jwk import KeySet
 from sqlalchemy.orm import Session
 
 from common.auth.server.keys import ACCESS_SECONDS, ALGORITHMS, public_jwks, signing_key
+from common.scopes import Scope
 from common.settings import Settings
 
 PASSWORD: Final = "urn:shop:acr:password"
 TWO_FACTORS: Final = "urn:shop:acr:two-factors"
 LONGEST: Final = 8_192
+PERSONAL: Final = frozenset({str(Scope.STOREFRONT_ACCOUNT), str(Scope.STOREFRONT_BUY)})
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,11 @@ def issue(
     scopes: Sequence[str],
     auth_time: datetime | None = None,
     methods: Sequence[str] = (),
+    email: str | None = None,
     seconds: int = ACCESS_SECONDS,
 ) -> Access:
-    """A signed token. Raises KeyUnusable, ValueError."""
+    """A signed token. ``email`` is told where the shopper's own affairs are allowed, and nowhere
+    else. Raises KeyUnusable, ValueError."""
     algorithm, key = signing_key(session, settings, now)
     jti, expires_at = secrets.token_urlsafe(16), now + timedelta(seconds=seconds)
     claims: dict[str, Any] = {
@@ -56,6 +60,8 @@ def issue(
     }  # fmt: skip
     if auth_time is not None:
         claims |= {"auth_time": int(auth_time.timestamp()), "acr": acr(methods), "amr": [*methods]}
+    if email and not PERSONAL.isdisjoint(scopes):
+        claims |= {"email": email, "email_verified": True}
     header = {"alg": algorithm, "typ": "at+jwt", "kid": key.kid}
     return Access(jwt.encode(header, claims, key, algorithms=[algorithm]), jti, expires_at)
 

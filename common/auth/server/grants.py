@@ -234,6 +234,7 @@ def _about(grant: AuthGrant, user: AuthUser, scopes: list[str]) -> dict[str, Any
     return {
         "subject": user.subject, "resource": grant.resource, "scopes": scopes,
         "auth_time": grant.auth_time, "methods": tuple(grant.methods),
+        "email": user.email,
     }  # fmt: skip
 
 

@@ -159,7 +159,7 @@ class Server(AuthorizationServer):  # type: ignore[misc]
             self.session, self.settings, self.now,
             subject=about["subject"], client_id=client.id, resource=about["resource"],
             scopes=about["scopes"], auth_time=about.get("auth_time"),
-            methods=about.get("methods", ()),
+            methods=about.get("methods", ()), email=about.get("email"),
         )  # fmt: skip
         about["access"] = token
         answer = {

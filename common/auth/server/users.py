@@ -18,6 +18,7 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from common.auth import revocation
+from common.auth.profiles import EMAIL
 from common.auth.server.sealing import seal, unseal
 from common.errors import Conflict, InvalidParameters, NotFound, RuleViolation
 from common.ids import new_id
@@ -59,8 +60,11 @@ def add(
     password: str,
     scopes: Iterable[str],
     now: datetime,
+    *,
+    email: str = "",
 ) -> AuthUser:
-    """A new user; ``password`` is hashed already. Raises InvalidParameters, Conflict."""
+    """A new user; ``password`` is hashed already, ``email`` theirs for certain. Raises
+    InvalidParameters, Conflict."""
     subject, name = spelled(subject), name.strip()
     _check_text("subject", subject, 300)
     _check_text("name", name, 200)
@@ -70,7 +74,8 @@ def add(
     if len(everyone(session, MOST_USERS)) >= MOST_USERS:
         raise RuleViolation(f"There are {MOST_USERS} users already.")
     user = AuthUser(
-        id=new_id("user"), subject=subject, name=name, password=password, totp=None, totp_step=0,
+        id=new_id("user"), subject=subject, name=name, email=checked_email(email),
+        password=password, totp=None, totp_step=0,
         scopes=checked_scopes(scopes), created_at=now, changed_at=now, disabled_at=None,
     )  # fmt: skip
     session.add(user)
@@ -102,6 +107,12 @@ def set_password(
     """``password`` is hashed already. Every session and every grant of the user ends."""
     user.password, user.changed_at = password, now
     end_everything(session, settings, user, now)
+
+
+def set_email(user: AuthUser, email: str, now: datetime) -> None:
+    """Their address, or none. Tokens carry it as verified, so be certain. Raises
+    InvalidParameters."""
+    user.email, user.changed_at = checked_email(email), now
 
 
 def set_scopes(user: AuthUser, scopes: Iterable[str], now: datetime) -> None:
@@ -171,6 +182,14 @@ def checked_scopes(scopes: Iterable[str]) -> list[str]:
     if unknown:
         raise InvalidParameters.field("scopes", unknown[0], "a scope of this shop")
     return [scope for scope in known if scope in asked]
+
+
+def checked_email(email: str) -> str | None:
+    """Raises InvalidParameters for what no token could carry."""
+    email = email.strip()
+    if email and not EMAIL.fullmatch(email):
+        raise InvalidParameters.field("email", email, "an e-mail address in plain ASCII")
+    return email or None
 
 
 def check_password(password: str, subject: str) -> None:
