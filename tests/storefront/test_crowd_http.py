@@ -3,14 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import httpx2
 import pytest
-from mcp import Client
-from mcp.client.streamable_http import streamable_http_client
 from sqlalchemy import select
 
 from common.auth.authenticator import authenticator
@@ -26,7 +25,6 @@ from servers.storefront.tools import tools
 from tests.storefront.shoppers import (
     ADDRESS,
     TOKENS,
-    agreed,
     all_sold,
     customer,
     more,
@@ -34,8 +32,9 @@ from tests.storefront.shoppers import (
     worker,
     world,
 )
+from tests.storefront.test_http import new_era, request
 from tests.support.http import on_port, uvicorn_serving
-from tests.support.shop import MovingClock, a_shop, call, do, look, settings_in
+from tests.support.shop import MovingClock, a_shop, do, look, settings_in
 
 AT_ONCE = 20
 MOST_ROUNDS = 8
@@ -55,8 +54,10 @@ async def test_the_last_units(tmp_path: Path, url: str, shoppers: int, units: in
     async with a_market(tmp_path, url) as shop:
         await do(shop, "*", lambda call: crowd(call, shop, cards, units))
         waiting, at_work = set(range(shoppers)), worker(shop)
+        carts: dict[int, str] = {}
         for _ in range(MOST_ROUNDS):
-            outcomes = await everybody(shop, sorted(waiting), dice)
+            turn = dice.sample(sorted(waiting), len(waiting))
+            outcomes = await everybody(shop, turn, carts)
             assert outcomes <= {
                 "complete_in_progress", "completed", "cart_operation_failed", "insufficient_stock",
             }  # fmt: skip
@@ -100,9 +101,8 @@ def who_is_done(session: Any) -> tuple[set[str], set[str]]:
     return set(session.scalars(select(Order.customer_id))), set(session.scalars(gave_up))
 
 
-async def everybody(shop: Shop, turn: list[int], dice: Random) -> set[str]:
+async def everybody(shop: Shop, turn: list[int], carts: dict[int, str]) -> set[str]:
     """Each shops once, so many at a time; what came of it."""
-    dice.shuffle(turn)
     http, now = shop.settings.http, shop.guard.clock()
     audience = http.audience("storefront")
 
@@ -119,43 +119,42 @@ async def everybody(shop: Shop, turn: list[int], dice: Random) -> set[str]:
 
     async def one(n: int) -> str:
         async with gate:
-            cart = None
-            if n % 2:
-                async with connected(audience) as client:
-                    cart = await a_cart(client)
-            async with connected(audience, Authorization=f"Bearer {issued[n]}") as client:
-                return await buys(client, n, cart)
+            signed_in = Shopping(browser, audience, {"Authorization": f"Bearer {issued[n]}"})
+            first = Shopping(browser, audience, {}) if n % 2 else signed_in
+            cart = carts.get(n)
+            if cart is None:
+                added = await first.call("add_to_cart", product_name="OUT-1", quantity=1)
+                if "cart_id" not in added:
+                    return str(added["code"])
+                cart = str(added["cart_id"])
+            quote = await signed_in.call(
+                "prepare_checkout", cart_id=cart, recipient="Somebody", ship_to=ADDRESS,
+                shipping_service="post:standard",
+            )  # fmt: skip
+            if "quote_id" not in quote:
+                return str(quote["code"])
+            carts[n] = str(quote["cart_id"])  # theirs from now on
+            ended = await signed_in.call(
+                "checkout", cart_id=carts[n], quote_id=quote["quote_id"],
+                agreed_total_minor=quote["total_minor"], payment_method_id=f"pm-n{n}",
+            )  # fmt: skip
+            return str(ended.get("status") or ended["code"])
 
-    return set(await asyncio.gather(*map(one, turn)))
+    async with httpx2.AsyncClient(timeout=60) as browser:
+        return set(await asyncio.gather(*map(one, turn)))
 
 
-@asynccontextmanager
-async def connected(url: str, **headers: str) -> AsyncIterator[Client]:
-    async with (
-        httpx2.AsyncClient(timeout=120, headers=headers) as http,
-        Client(streamable_http_client(url, http_client=http)) as client,
-    ):
-        yield client
+@dataclass
+class Shopping:
+    """Somebody's calls, each a request that stands alone."""
 
+    browser: httpx2.AsyncClient
+    url: str
+    headers: dict[str, str]
 
-async def a_cart(client: Client) -> str | None:
-    added = await call(client, "add_to_cart", product_name="OUT-1", quantity=1)
-    cart: str | None = added.get("cart_id")
-    return cart
-
-
-async def buys(client: Client, n: int, cart: str | None) -> str:
-    """The cart of this shopper, bought if that can be; what came of it."""
-    if cart is None:
-        added = await call(client, "add_to_cart", product_name="OUT-1", quantity=1)
-        if "cart_id" not in added:
-            return str(added["code"])
-        cart = str(added["cart_id"])
-    quote = await call(
-        client, "prepare_checkout", cart_id=cart, recipient="Somebody", ship_to=ADDRESS,
-        shipping_service="post:standard",
-    )  # fmt: skip
-    if "quote_id" not in quote:
-        return str(quote["code"])
-    ended = await agreed(client, quote, f"pm-n{n}")
-    return str(ended.get("status") or ended["code"])
+    async def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
+        said = {"Accept": "application/json, text/event-stream"} | new_era(tool) | self.headers
+        answer = await self.browser.post(self.url, headers=said, json=request(tool, arguments))
+        assert answer.status_code == 200, (tool, answer.status_code, answer.text)
+        found: dict[str, Any] = answer.json()["result"]["structuredContent"]
+        return found

@@ -71,8 +71,8 @@ async def test_a_guest_signs_in(tmp_path: Path, mode: str) -> None:
         async with face.browser() as browser:
             refused = await browser.post(
                 "/storefront/mcp",
-                headers={"Accept": "application/json, text/event-stream"} | _new_era("checkout"),
-                json=_call("checkout", {
+                headers={"Accept": "application/json, text/event-stream"} | new_era("checkout"),
+                json=request("checkout", {
                     "cart_id": cart, "quote_id": "q" + "0" * 16, "agreed_total_minor": 1
                 }),
             )  # fmt: skip
@@ -93,8 +93,8 @@ async def test_guests_share_the_limits_of_their_network(tmp_path: Path) -> None:
         a_storefront(tmp_path, rate_limits="requests=1/6 writes=1/2") as (_, face),
         face.browser() as browser,
     ):
-        said = {"Accept": "application/json, text/event-stream"} | _new_era("get_cart")
-        body = _call("get_cart", {"cart_id": "crt_" + "x" * 32})
+        said = {"Accept": "application/json, text/event-stream"} | new_era("get_cart")
+        body = request("get_cart", {"cart_id": "crt_" + "x" * 32})
         found = [
             await browser.post("/storefront/mcp", headers=said | more, json=body)
             for more in [{}, {"Mcp-Session-Id": "a" * 32}, {"Mcp-Session-Id": "b" * 32}] * 3
@@ -139,7 +139,7 @@ async def test_many_streams_of_one_network(tmp_path: Path, monkeypatch: pytest.M
             "jsonrpc": "2.0", "id": 1, "method": "subscriptions/listen",
             "params": {
                 "notifications": {"toolsListChanged": True},
-                "_meta": _call("", {})["params"]["_meta"],
+                "_meta": request("", {})["params"]["_meta"],
             },
         }  # fmt: skip
         said = {
@@ -161,7 +161,7 @@ def test_a_network(address: str, network: str) -> None:
     assert network_of(address) == network
 
 
-def _call(tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
+def request(tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
     return {
         "jsonrpc": "2.0", "id": 1, "method": "tools/call",
         "params": {
@@ -175,5 +175,5 @@ def _call(tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _new_era(tool: str) -> dict[str, str]:
+def new_era(tool: str) -> dict[str, str]:
     return {"MCP-Protocol-Version": "2026-07-28", "Mcp-Method": "tools/call", "Mcp-Name": tool}
