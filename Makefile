@@ -7,6 +7,9 @@ LOCKED := install --prefer-binary --require-hashes
 ITSELF := install --no-deps --no-build-isolation --config-settings editable_mode=compat --editable .
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command 'make lock' pyproject.toml
+JUDGES := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command 'make lock' \
+	tests/judges/outside/requirements.in
 JOBS ?= 2
 TESTS ?=
 
@@ -14,7 +17,7 @@ export PIP_ROOT_USER_ACTION = ignore
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo serve test lint format bench faults docs manifests pictures snapshot lock clean
+.PHONY: help demo serve test lint format bench faults docs judges manifests pictures snapshot lock clean
 MAKEFLAGS += --no-print-directory
 
 help: ## Say what there is
@@ -45,6 +48,9 @@ bench: .venv/.dev ## Measure calls beside the bare SDK, start-up, growth, audit,
 faults: .venv/.dev ## Seven processes on one database, killed at random, and what must hold after it
 	@$(BIN)/python -m tests.faults
 
+judges: .venv/.dev .venv-judges/.installed ## Judges of others that need an environment of their own (.venv-judges)
+	@$(BIN)/python -m tests.judges.outside .venv-judges
+
 docs: .venv/.runtime ## Write the reference from the servers themselves
 	@$(BIN)/python -m clients.docs
 	@$(BIN)/shop db grants --write
@@ -63,9 +69,10 @@ lock: .venv/.dev ## Resolve the dependencies anew (UPGRADE=--upgrade for newer o
 	@$(PIP) install uv
 	@$(COMPILE) --group build $(UPGRADE) --output-file requirements.lock
 	@$(COMPILE) --group dev $(UPGRADE) --constraint requirements.lock --output-file requirements-dev.lock
+	@$(JUDGES) $(UPGRADE) --output-file tests/judges/outside/requirements.lock
 
 clean: ## Remove what was installed, built and cached
-	@rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/node/node_modules tests/node/.lock
+	@rm -rf .venv .venv-judges build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/node/node_modules tests/node/.lock
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/.runtime: requirements.lock pyproject.toml | .venv/.created
@@ -79,6 +86,12 @@ clean: ## Remove what was installed, built and cached
 	@$(PIP) $(LOCKED) -r requirements-dev.lock
 	@$(PIP) $(ITSELF)
 	@touch .venv/.runtime $@
+
+.venv-judges/.installed: tests/judges/outside/requirements.lock | .venv/.created
+	@echo "Installing the judges into .venv-judges (once)"
+	@$(BIN)/python -m venv --clear .venv-judges
+	@.venv-judges/bin/python -m pip -qq --disable-pip-version-check --no-input $(LOCKED) -r $<
+	@touch $@
 
 # The first interpreter that is new enough and can make a virtual environment with pip in it.
 .venv/.created:

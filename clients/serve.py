@@ -78,13 +78,17 @@ def instructions(settings: Settings, people: int, approvers: int) -> str:
             "approves what you ask for:",
             f"  {variable}{SHOP} user add you@example.com --name You",
             f"  {variable}{SHOP} user add kim@example.com --name Kim --decide",
-            "",
         ]
-    elif not approvers:
-        lines += [f"Who decides signs in at {http.public_url}/console.", ""]
+    if not approvers:
+        lines += [
+            "Nobody can approve yet. Who decides signs each decision with a passphrase:",
+            f"  {variable}{SHOP} approver enroll kim@example.com --name Kim",
+        ]
+    lines += ["", f"Who decides signs in at {http.public_url}/console.", ""]
     lines += [
         "Paste into your host (also: shop config cursor --url, shop config vscode --url):",
         shown(remote_entries(Host.CLAUDE, list(DOMAINS), http.public_url)),
+        "Should the host ask for a client id: shop-native, without a secret.",
         "",
         "Stop with Ctrl-C.",
     ]

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+from contextlib import suppress
 from typing import Any, Final
 
 from starlette.types import Receive
@@ -11,6 +12,8 @@ from common.http.answers import INVALID_REQUEST, PARSE_ERROR, Refused, plain, pr
 
 MOST_BYTES: Final = 4 * 1024 * 1024
 PATIENCE_S: Final = 30
+MOST_DISCARDED: Final = 4 * MOST_BYTES
+DISCARDING_S: Final = 5
 DEEPEST: Final = 64
 LONGEST_ID: Final = 256
 _SURROGATE = re.compile(r"\\u[dD][89abAB]|\\u[dD][c-fC-F]")
@@ -23,13 +26,17 @@ class Gone(Exception):
 async def read(receive: Receive, declared: bytes | None) -> bytes:
     """The whole body. Raises Refused (413, 408) or Gone."""
     if declared is not None and (not declared.isdigit() or int(declared) > MOST_BYTES):
-        raise plain(413, "too_large", f"At most {MOST_BYTES} bytes.")
+        await _discard(receive)
+        raise _too_large()
     try:
         async with asyncio.timeout(PATIENCE_S):
             first = await receive()
             if first["type"] == "http.request" and not first.get("more_body"):
                 return _bounded(first.get("body", b""))
             return await _rest(first, receive)
+    except OverflowError:
+        await _discard(receive)
+        raise _too_large() from None
     except TimeoutError:
         raise plain(
             408, "too_slow", "The body did not arrive in time.", connection="close"
@@ -50,8 +57,25 @@ async def _rest(message: Any, receive: Receive) -> bytes:
 
 def _bounded(body: bytes | bytearray) -> bytes:
     if len(body) > MOST_BYTES:
-        raise plain(413, "too_large", f"At most {MOST_BYTES} bytes.")
+        raise OverflowError
     return bytes(body)
+
+
+async def _discard(receive: Receive) -> None:
+    """Read on for a while: a client that is still sending when the connection closes never sees
+    the answer."""
+    left = MOST_DISCARDED
+    with suppress(TimeoutError):
+        async with asyncio.timeout(DISCARDING_S):
+            while left > 0:
+                message = await receive()
+                if message["type"] != "http.request" or not message.get("more_body"):
+                    return
+                left -= len(message.get("body", b""))
+
+
+def _too_large() -> Refused:
+    return plain(413, "too_large", f"At most {MOST_BYTES} bytes.", connection="close")
 
 
 def parse(body: bytes) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Judges of others that want dependencies of their own: ``make judges``."""

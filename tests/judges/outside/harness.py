@@ -1,0 +1,122 @@
+"""agent-security-harness: the protocol's attacks, against one server and two people."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+from common.server import QUESTION
+from tests.judges.outside.stage import ANA, BEN, Stage, Verdict
+
+ROOT: Final = Path(__file__).resolve().parents[3]
+NEW_ERA: Final = "2026-07-28"
+META: Final = {"io.modelcontextprotocol/clientCapabilities": {"elicitation": {"form": {}}}}
+AGREED: Final = {QUESTION: {"action": "accept", "content": {"agree": True}}}
+FORGED: Final = "Bearer eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJodHRwczovL290aGVyLmV4YW1wbGUifQ.c2ln"
+
+# What has no object here, and why. Anything else that stays open fails the run.
+NOWHERE: Final = {
+    "MCP-RC-006": "no handle opens anything by itself: every read asks who the caller is",
+    "MCP-RC-008": "no request takes a tool away; what a caller may see follows from the token",
+    "MCP-RC-010": "the servers have no tasks",
+    "MCP-RC-011": "a trace's context is only recorded; nothing is decided by it",
+    "MCP-007": "no server asks for sampling",
+    "MCP-015": "no tool takes a URI",
+}
+# In the older era these have no object; the newer era decides them.
+NEW_ONLY: Final = frozenset(f"MCP-RC-{number:03}" for number in (1, 2, 3, 4, 5, 7, 9))
+# A call that was agreed to and done is answered with its receipt, so nothing is asked again.
+ASKED_ANEW: Final = frozenset(("MCP-RC-004", "MCP-RC-005"))
+OVER_STDIO: Final = "MCP-017"
+
+
+async def attacked(stage: Stage) -> list[Verdict]:
+    """Every check of the harness, over HTTP in both eras, and what it can only ask over stdio."""
+    ana, ben = await stage.token(ANA), await stage.token(BEN)
+    other = await stage.token(ANA, "orders")
+    article = await stage.an_article()
+    stock = f"inventory://warehouse/{article['warehouse']}/stock"
+    signed = [
+        "--transport", "http", "--url", stage.url(), "--header", f"Authorization:Bearer {ana}",
+        "--audience-attacker-header", f"Authorization:Bearer {other}",
+        "--issuer-probe", _request("tools/list"),
+        "--issuer-attacker-header", f"Authorization:{FORGED}",
+    ]  # fmt: skip
+    new = [
+        "--protocol-version", NEW_ERA, "--mrtr-probe", _reorder(article, 1),
+        "--mrtr-altered-probe", _reorder(article, 2), "--mrtr-input-responses", json.dumps(AGREED),
+        "--mrtr-attacker-header", f"Authorization:Bearer {ben}", "--cache-resource-uri", stock,
+    ]  # fmt: skip
+    command = f"{sys.executable} -m servers inventory"
+    bound = ["--categories", "mrtr_request_state"]
+    return [
+        *await _ran(stage, "modern", *signed, *new),
+        *await _ran(stage, "binding", *signed, *[_other(each, article) for each in new], *bound),
+        *await _ran(stage, "legacy", *signed),
+        *await _ran(
+            stage, "stdio", "--transport", "stdio", "--command", command,
+            "--categories", "stdio_security",
+        ),
+    ]  # fmt: skip
+
+
+def _request(method: str, **params: Any) -> str:
+    return json.dumps({"method": method, "params": params})
+
+
+def _reorder(article: dict[str, Any], quantity: int) -> str:
+    """A call that the caller's own person must confirm."""
+    arguments = article | {"quantity": quantity}
+    return _request("tools/call", name="create_reorder", arguments=arguments, _meta=META)
+
+
+def _other(argument: str, article: dict[str, Any]) -> str:
+    """The same option for calls that are never agreed to, so that each round asks anew."""
+    if argument == json.dumps(AGREED):
+        return json.dumps({QUESTION: {"action": "cancel"}})
+    for quantity in (1, 2):
+        if argument == _reorder(article, quantity):
+            return _reorder(article, quantity + 2)
+    return argument
+
+
+async def _ran(stage: Stage, name: str, *arguments: str) -> list[Verdict]:
+    report = stage.folder / f"harness-{name}.json"
+    code, said = await stage.run(
+        "agent-security", "test", "mcp", *arguments, "--report", str(report),
+        SHOP_HOME=str(stage.shop.settings.home), PYTHONPATH=str(ROOT),
+    )  # fmt: skip
+    if not report.exists():
+        return [Verdict(f"harness {name}", "run", "failed", f"{code}: {said[-400:]}")]
+    results = json.loads(report.read_text(encoding="utf-8"))["results"]
+    return [_verdict(name, each) for each in results]
+
+
+def _verdict(name: str, result: dict[str, Any]) -> Verdict:
+    check, details = str(result["test_id"]), str(result["details"])
+    if result["passed"]:
+        outcome = "passed"
+    elif name == "modern" and check in ASKED_ANEW:
+        outcome, details = "no object", "the call is done already; decided by the run 'binding'"
+    elif name == "binding" and check not in ASKED_ANEW:
+        outcome, details = "no object", "decided by the run 'modern'"
+    elif not details.startswith("INCONCLUSIVE"):
+        outcome = "failed"
+        if check == "MCP-RC-003" and _same_receipt(result):
+            outcome, details = "passed", "a repeated answer got the same receipt, marked replayed"
+    elif check in NOWHERE:
+        outcome, details = "no object", NOWHERE[check]
+    elif name == "legacy" and (check in NEW_ONLY or check == "MCP-011"):
+        outcome, details = "no object", "decided in the newer era"
+    elif name != "stdio" and check == OVER_STDIO:
+        outcome, details = "no object", "decided over stdio"
+    else:
+        outcome = "inconclusive"
+    return Verdict(f"harness {name}", check, outcome, details)
+
+
+def _same_receipt(result: dict[str, Any]) -> bool:
+    """The harness wants an error where an answer is sent twice. A retry must survive here: it gets
+    what was done the first time, and nothing is done again."""
+    answer = (result.get("response_received") or {}).get("result") or {}
+    return (answer.get("structuredContent") or {}).get("replayed") is True
