@@ -26,7 +26,10 @@ def test_the_first_steps_are_said(tmp_path: Path) -> None:
         assert f"http://127.0.0.1:8300/{domain}/mcp" in said
     assert "/console" in said
     assert "user add" in said
-    assert "user add" not in instructions(settings, people=2, approvers=1)
+    assert "approver enroll" in said
+    later = instructions(settings, people=2, approvers=1)
+    assert "user add" not in later
+    assert "approver enroll" not in later
 
 
 @pytest.mark.slow
