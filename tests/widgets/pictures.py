@@ -10,7 +10,7 @@ from common.clock import utc_now
 from servers.inventory.tools import tools as inventory
 from servers.storefront.tools import tools as storefront
 from tests.storefront.goods import goods
-from tests.storefront.shoppers import member, world
+from tests.storefront.shoppers import ADDRESS, member, world
 from tests.support.shop import actor, do
 from tests.widgets.hosting import Chat, Hosted, hosted
 
@@ -44,7 +44,7 @@ async def _shopper(folder: Path) -> None:
             )
         await _new(host, chat, token, "get_cart", "Show me my cart", **cart)
         await _both(chat, "cart")
-        where = {"shipping_service": "post:standard", "recipient": "Lea Test"}
+        where = {"shipping_service": "post:standard", "recipient": "Lea Test", "ship_to": ADDRESS}
         await _new(
             host, chat, token, "prepare_checkout", "I would like to check out", **cart, **where
         )
