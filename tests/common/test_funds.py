@@ -172,3 +172,18 @@ def test_currencies_are_apart(desk: Desk) -> None:
     assert {name: balance.available for name, balance in found.items()} == {
         "pay_1": 1_000, "pay_2": 0,
     }  # fmt: skip
+
+
+def test_a_currency_gives_nothing_to_another(desk: Desk) -> None:
+    """The same payment's euros are no yen: each currency is a ledger of its own."""
+    paid(desk)
+    with pytest.raises(InsufficientFunds):
+        desk.do("payments", lambda c: funds.refund(c, "pay_1", 1, "JPY", CARD))
+    with pytest.raises(InsufficientFunds):
+        desk.do("payments", lambda c: funds.hold(c, "pay_1", 1, "JPY", None))
+    desk.do("payments", lambda c: funds.charge(c, "pay_1", 300, "JPY", CARD))
+    assert refundable(desk) == 1_000
+    assert desk.look(lambda s: funds.refundable(s, desk.now, "pay_1", "JPY")) == 300
+    desk.do("payments", lambda c: funds.refund(c, "pay_1", 1_000, "EUR", CARD))
+    assert refundable(desk) == 0
+    assert desk.look(lambda s: funds.refundable(s, desk.now, "pay_1", "JPY")) == 300

@@ -301,6 +301,24 @@ async def test_a_flood_of_refusals_is_counted_not_kept(shop: Shop) -> None:
     assert len(await records(shop)) - before <= 121
 
 
+async def test_a_flood_of_the_same_question_is_counted_not_kept(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asking again for what waits already: one request, and no more records than refusals have."""
+    monkeypatch.setattr("common.audit.records.REFUSALS_A_MINUTE", 5)
+    wanted = Request(toy.tools.tools["take"], {"quantity": 10}, actor())
+    asked = await shop.guard.call(wanted)
+    assert isinstance(asked, Waiting)
+    before = len(await records(shop))
+    for _ in range(20):
+        shop.guard.clock.forward(seconds=1)  # type: ignore[attr-defined]
+        again = await shop.guard.call(wanted)
+        assert isinstance(again, Waiting)
+        assert again.approval_id == asked.approval_id
+    # At most the rations of two minutes, should a new one begin meanwhile.
+    assert 1 <= len(await records(shop)) - before <= 10
+
+
 async def test_read_only_refuses_every_change(shop: Shop) -> None:
     async with a_shop(
         shop.settings.home, read_only=True, policy_file=shop.settings.policy_file

@@ -187,6 +187,9 @@ TABLE: dict[str, tuple[Build, int, Any]] = {
     "81 a member twice": (with_body(GOOD.replace('"id": 1', '"id": 1, "id": 2')), 400, -32700),
     "81 a tool named twice": (
         with_body(GOOD.replace('"name": "peek"', '"name": "peek", "name": "take"')), 400, -32700),
+    "101 an argument twice": (
+        with_body(json.dumps(message(name="peek", arguments={"x": 0})).replace(
+            '"x": 0', '"x": 0, "x": 1')), 400, -32700),
     "82 100,000 brackets": (with_body("[" * 100_000), 400, -32700),
     "82 100,000 braces": (with_body('{"a":' * 100_000), 400, -32700),
     "83 900 levels": (with_body(nested(900)), 400, -32600),
