@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from servers.logistics import engine
-from servers.logistics.engine.routes import Breach, Lookup, breach, timetable
+from servers.logistics.engine.routes import Breach, Lookup, anchor, breach, timetable
 
 # Places tried for the breaks of one route.
 TRIES: Final = 200
@@ -38,8 +38,7 @@ def timed(
         ]
         van = vehicle
         if 0 in breaks:
-            begin, end = vehicle.shift
-            van = replace(vehicle, shift=(min(begin + length, end), end))
+            van = _held(vehicle, length)
         wrong = breach(lookup, van, stops)
         if wrong is not None:
             return wrong
@@ -59,7 +58,7 @@ def timed(
                 return found
             refused = refused or found
         return refused or Breach(
-            engine.Reason.SHIFT, order[min(leg, len(order) - 1)].id,
+            engine.Reason.SHIFT, order[min(leg, len(order) - 1)].id if order else "",
             f"would be driven more than {rest.after} s without a break",
         )  # fmt: skip
 
@@ -77,7 +76,7 @@ def _over(
     """The first leg that goes on too long, and the first before which a break would help. Leg i
     leads to stop i, the last one home."""
     seconds = lookup.problem.travel.seconds
-    place, driven, first = lookup.depots[vehicle.start], rest.driven, 0 if rest.driven else 1
+    place, driven, first = anchor(lookup, vehicle).place, rest.driven, 0 if rest.driven else 1
     waits = [visit.wait for visit in route.visits if not visit.frozen]
     places = [*(stop.place for stop in order), lookup.depots[vehicle.end]]
     for leg, there in enumerate(places):
@@ -92,15 +91,26 @@ def _over(
     return None
 
 
+def _held(vehicle: engine.Vehicle, length: int) -> engine.Vehicle:
+    """It goes on so much later, from the depot or from the last stop that stays as it is."""
+    if vehicle.frozen:
+        *before, last = vehicle.frozen
+        later = None if last.departure is None else last.departure + length
+        return replace(vehicle, frozen=(*before, replace(last, departure=later)))
+    begin, end = vehicle.shift
+    return replace(vehicle, shift=(min(begin + length, end), end))
+
+
 def _told(
     route: engine.PlannedRoute, breaks: frozenset[int], rest: Rest
 ) -> tuple[engine.Break, ...]:
     moving = [visit for visit in route.visits if not visit.frozen]
+    frozen = [visit for visit in route.visits if visit.frozen]
     found = []
     for leg in sorted(breaks):
-        if leg == 0:
+        if leg == 0 and not frozen:
             found.append(engine.Break(None, route.departure - rest.length, rest.length))
         else:
-            visit = moving[leg - 1]
+            visit = moving[leg - 1] if leg else frozen[-1]
             found.append(engine.Break(visit.stop_id, visit.departure - rest.length, rest.length))
     return tuple(found)

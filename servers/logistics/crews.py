@@ -153,7 +153,11 @@ def _limited(crew: Crew, limit: Limit | None) -> engine.Vehicle:
     if limit is None:
         return van
     begin, end = van.shift
-    duty = min(d for d in (van.max_duty, limit.duty, end - begin) if d is not None)
+    most = limit.duty
+    if most is not None and van.frozen:
+        # The limit is of what is ahead, the van's duty began when it left.
+        most += (van.frozen[-1].departure or begin) - (van.departed_at or begin)
+    duty = min(d for d in (van.max_duty, most, end - begin) if d is not None)
     return replace(
         van, shift=(begin, max(begin, end - limit.spare)), max_duty=max(0, duty - limit.spare)
     )

@@ -44,7 +44,8 @@ class Left:
 @dataclass(frozen=True)
 class Brief:
     """What was read. ``versions`` of shipments, vans and drivers, by id; ``drafts`` are planned
-    anew; ``beyond``: shipments above the most that one plan takes."""
+    anew; ``beyond``: shipments above the most that one plan takes; ``again``: the route on the
+    road that is planned anew."""
 
     on: date
     grounds: tuple[Ground, ...]
@@ -55,6 +56,7 @@ class Brief:
     iterations: int
     beyond: int
     routing: RoutingSettings | None = None
+    again: str | None = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class Planned:
     brief: Brief
     plans: tuple[tuple[Ground, engine.Plan], ...]
     notes: tuple[str, ...] = ()
+    before: engine.PlannedRoute | None = None
 
 
 def prepare(
@@ -112,6 +115,7 @@ def compute(brief: Brief, progress: Progress) -> Planned:
     """No database here: runs in a thread. Stops early, with the best so far, when cancelled."""
     plans: list[tuple[Ground, engine.Plan]] = []
     notes: list[str] = []
+    before: engine.PlannedRoute | None = None
     total = 1_000 * max(1, len(brief.grounds))
     for index, ground in enumerate(brief.grounds):
 
@@ -120,8 +124,11 @@ def compute(brief: Brief, progress: Progress) -> Planned:
 
         travel, note = travelling.times(crews.places(ground), brief.routing)
         notes.append(note)
-        plans.append((ground, solving.solve(ground, travel, brief, told, progress.cancelled)))
-    return Planned(brief, tuple(plans), tuple(dict.fromkeys(notes)))
+        found = solving.solve(ground, travel, brief, told, progress.cancelled)
+        if brief.again is not None:
+            found, before = solving.no_worse(ground, travel, found)
+        plans.append((ground, found))
+    return Planned(brief, tuple(plans), tuple(dict.fromkeys(notes)), before)
 
 
 def keep(call: Call, planned: Planned) -> tuple[RoutePlan, list[Route]]:
@@ -130,7 +137,7 @@ def keep(call: Call, planned: Planned) -> tuple[RoutePlan, list[Route]]:
     Raises Conflict when a shipment, a van or a driver changed while the plan was made.
     """
     brief = planned.brief
-    call.stake()
+    call.stake(on_road=False)
     shipments = _unchanged(call, planned)
     for route_id in brief.drafts:
         route = call.get(Route, route_id)
@@ -138,7 +145,7 @@ def keep(call: Call, planned: Planned) -> tuple[RoutePlan, list[Route]]:
             raise _changed(route_id)
         fleet.end_early(call, route, "planned anew")
     _require_waiting(call, planned, shipments)
-    plan = _plan_row(call, planned)
+    plan = plan_row(call, planned)
     routes: list[Route] = []
     for ground, found in planned.plans:
         by_van = {crew.vehicle.id: crew for crew in ground.crews}
@@ -306,7 +313,7 @@ def _require_free(call: Call, on: date, vehicle_id: str, driver_id: str) -> None
         raise _changed(found)
 
 
-def _plan_row(call: Call, planned: Planned) -> RoutePlan:
+def plan_row(call: Call, planned: Planned) -> RoutePlan:
     brief = planned.brief
     left = list(brief.left)
     for ground, found in planned.plans:
@@ -331,6 +338,7 @@ def _plan_row(call: Call, planned: Planned) -> RoutePlan:
                 "metres": sum(each.metres for each in totals),
                 "driving_seconds": sum(each.driving for each in totals),
                 "duty_seconds": sum(each.duty for each in totals),
+                **_change(planned),
             },
             unassigned=[
                 {"shipment_id": each.shipment_id, "reason": each.reason, "detail": each.detail}
@@ -341,6 +349,21 @@ def _plan_row(call: Call, planned: Planned) -> RoutePlan:
     )
 
 
+def _change(planned: Planned) -> dict[str, dict[str, int]]:
+    """What planning a route anew changed; fewer is less."""
+    was = planned.before
+    if was is None:
+        return {}
+    now = planned.plans[0][1].routes[0]
+    return {
+        "change": {
+            "metres": now.metres - was.metres,
+            "duty_seconds": now.duty - was.duty,
+            "late_before": sum(visit.slack < 0 for visit in was.visits if not visit.frozen),
+        }
+    }
+
+
 def _changed(id: str) -> Conflict:
     return Conflict(
         f"{id} changed while the plan was made.",
@@ -349,4 +372,4 @@ def _changed(id: str) -> Conflict:
     )
 
 
-__all__ = ["Brief", "Left", "Planned", "compute", "keep", "prepare"]
+__all__ = ["Brief", "Left", "Planned", "compute", "keep", "plan_row", "prepare"]

@@ -173,6 +173,14 @@ class LeftOut(Result):
     detail: str
 
 
+class PlanChange(Result):
+    """Of a route on the road, against the order it had."""
+
+    metres: int
+    duty_seconds: int
+    late_before: int
+
+
 class PlanView(Result):
     """``unassigned`` shows the first 100; ``unassigned_count`` counts all."""
 
@@ -185,6 +193,7 @@ class PlanView(Result):
     unassigned: list[LeftOut]
     metres: int
     travel: str | None = None
+    change: PlanChange | None = None
     next: str
 
     @classmethod
@@ -193,7 +202,7 @@ class PlanView(Result):
         for route in routes:
             views.append(RouteView.whole(route, room))
             room = max(0, room - len(route.halts))
-        beyond = plan.totals["beyond"]
+        beyond, change = plan.totals["beyond"], plan.totals.get("change")
         more = f" {beyond} shipments are above the {MOST_PLANNED} of one plan." if beyond else ""
         return cls(
             plan_id=plan.id,
@@ -205,11 +214,16 @@ class PlanView(Result):
             unassigned=[LeftOut(**each) for each in plan.unassigned[:SHOWN]],
             metres=plan.totals["metres"],
             travel=plan.totals.get("travel", ""),
-            next="These are drafts. Show them to the person; get_route shows every stop, "
-            "reassign_stop changes one, dispatch_route sends a route off." + more,
+            change=PlanChange(**change) if change else None,
+            next=_ANEW if change else _DRAFTS + more,
         )
 
 
+_ANEW = "Tell the driver the new order. What is left out waits: call its customers."
+_DRAFTS = (
+    "These are drafts. Show them to the person; get_route shows every stop, reassign_stop changes "
+    "one, dispatch_route sends a route off."
+)
 _NEXT_OF_ROUTE = {
     "draft": "Show it to the person, then dispatch_route.",
     "dispatched": "record_delivery or record_failed_attempt at each stop.",

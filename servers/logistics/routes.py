@@ -54,10 +54,14 @@ def of_day(call: Call, on: date, limit: int = 100) -> list[Route]:
 
 def delay(call: Call, route: Route, stops: list[Stop]) -> timedelta:
     """How far the van is behind (or before) its plan, by the last stop it left."""
-    left = [stop for stop in stops if stop.departed_at is not None]
+    reckoned = set(route.plan.get("behind", []))
+    left = [stop for stop in stops if stop.status in ("done", "failed") and stop.departed_at]
+    left = [stop for stop in left if stop.id not in reckoned]
     if left:
         last = max(left, key=lambda stop: stop.departed_at or call.now)
         return (last.departed_at or call.now) - last.planned_departure
+    if "behind" in route.plan:
+        return timedelta()  # planned anew since the last stop, with what it was late by
     if route.departed_at is not None:
         return max(timedelta(), route.departed_at - route.planned_start)
     return timedelta()

@@ -8,7 +8,7 @@ from common.settings import RoutingSettings
 from servers.logistics import breaks, crews, engine
 from servers.logistics.crews import Crew, Ground, Limit
 from servers.logistics.engine.progress import Cancelled, ProgressCallback
-from servers.logistics.engine.routes import Breach, Lookup
+from servers.logistics.engine.routes import Breach, Lookup, timetable
 
 # The first without regard to breaks, then with time to spare for them, then without need of them.
 ROUNDS: Final = 4
@@ -74,14 +74,52 @@ def _with_breaks(
     routes, failing = [], {}
     for route in found.routes:
         crew = own[route.vehicle_id]
-        order = [lookup.stops[visit.stop_id] for visit in route.visits]
+        order = [lookup.stops[visit.stop_id] for visit in route.visits if not visit.frozen]
         timed = breaks.timed(lookup, crew.vehicle, order, crew.rest)
-        if isinstance(timed, Breach) or timed.driving > crew.max_driving:
-            failing[route.vehicle_id] = route.driving
+        if isinstance(timed, Breach) or _ahead(timed) > crew.max_driving:
+            failing[route.vehicle_id] = _ahead(route)
             routes.append(route)
         else:
             routes.append(timed)
     return tuple(routes), failing
+
+
+def no_worse(
+    ground: Ground, travel: engine.TravelMatrix, found: engine.Plan
+) -> tuple[engine.Plan, engine.PlannedRoute]:
+    """Of a route on the road: the plan that was found, or the order it has if that is as good; and
+    the route as it was."""
+    before, fits = _as_it_is(ground, travel)
+    (now,) = found.routes
+    if not fits or (not found.unassigned and now.cost < before.cost):
+        return found, before
+    totals = replace(
+        found.totals, assigned=len(before.visits), unassigned=0, metres=before.metres,
+        driving=before.driving, waiting=before.waiting, duty=before.duty, cost=before.cost,
+    )  # fmt: skip
+    return replace(found, routes=(before,), unassigned=(), totals=totals), before
+
+
+def _as_it_is(ground: Ground, travel: engine.TravelMatrix) -> tuple[engine.PlannedRoute, bool]:
+    """The one van's stops in the order they have, and whether every rule allows it."""
+    (crew,) = ground.crews
+    lookup = Lookup.of(crews.problem(ground, travel=travel))
+    frozen = lookup.problem.frozen_stops()
+    order = [stop for stop in lookup.problem.stops if stop.id not in frozen]
+    timed = breaks.timed(lookup, crew.vehicle, order, crew.rest)
+    if isinstance(timed, Breach):
+        return timetable(lookup, crew.vehicle, order), False
+    return timed, _ahead(timed) <= crew.max_driving
+
+
+def _ahead(route: engine.PlannedRoute) -> int:
+    """Seconds at the wheel after the frozen visits."""
+    moving = [visit for visit in route.visits if not visit.frozen]
+    left = [visit.departure for visit in route.visits if visit.frozen]
+    seconds, clock = 0, left[-1] if left else route.departure
+    for visit in moving:
+        seconds, clock = seconds + visit.arrival - clock, visit.departure
+    return seconds + route.finish - clock
 
 
 def _tighter(crew: Crew, before: Limit | None, driving: int) -> Limit:

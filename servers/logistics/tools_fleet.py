@@ -9,7 +9,7 @@ from common.scopes import Scope
 from common.tables.fleet import Driver, Vehicle
 from common.toolset import Computation, Effect
 from common.wire import Cursor, Day, Identifier, Limit, Line
-from servers.logistics import fleet, picture, planning, reassigning, routes, tracking
+from servers.logistics import fleet, picture, planning, reassigning, replanning, routes, tracking
 from servers.logistics.offer import Iterations, Seed, tools
 from servers.logistics.planning import Planned
 from servers.logistics.results_fleet import (
@@ -80,7 +80,7 @@ def set_vehicle_status(
 @tools.tool(
     scope=Scope.LOGISTICS_WRITE,
     effect=Effect.CREATES,
-    computation=Computation(planning.prepare, planning.compute),
+    computation=Computation(replanning.prepare, planning.compute),
 )
 def plan_routes(
     call: Call,
@@ -90,6 +90,7 @@ def plan_routes(
     seed: Seed = 0,
     iterations: Iterations = 1_000,
     replan: bool = False,
+    route_id: Identifier | None = None,
     *,
     plan: Planned,
 ) -> PlanView:
@@ -98,9 +99,10 @@ def plan_routes(
 
     Without date: today while a shift still runs, else tomorrow. depot may be a warehouse. More
     iterations search longer; the same seed gives the same plan. replan plans drafts of that day
-    anew; routes on the road are never touched.
+    anew and touches no route on the road. route_id plans that one anew on the road: stops made
+    and the next one stay; what no longer fits waits again.
     """
-    kept, made = planning.keep(call, plan)
+    kept, made = replanning.keep(call, plan)
     return PlanView.of(kept, [routes.whole(call, route.id) for route in made])
 
 

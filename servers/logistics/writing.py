@@ -28,7 +28,7 @@ def new_route(
         planned_start=crews.when(timed.departure), planned_finish=crews.when(timed.finish),
         currency=crew.currency, created_at=call.now,
     )  # fmt: skip
-    _times(route, timed)
+    times(route, timed)
     return call.add(route)
 
 
@@ -47,7 +47,7 @@ def put_stops(
             shipment_id=visit.stop_id, planned_arrival=crews.when(visit.arrival),
             planned_departure=crews.when(visit.departure),
         )  # fmt: skip
-        _times_of_stop(stop, visit, timed)
+        times_of_stop(stop, visit, timed)
         call.session.add(stop)
     call.session.flush()
 
@@ -66,10 +66,10 @@ def retime(call: Call, route: Route, timed: engine.PlannedRoute) -> None:
             )  # fmt: skip
             call.session.add(stop)
         stop.position = position
-        _times_of_stop(stop, visit, timed)
+        times_of_stop(stop, visit, timed)
     route.planned_start = crews.when(timed.departure)
     route.planned_finish = crews.when(timed.finish)
-    _times(route, timed)
+    times(route, timed)
     call.session.flush()
     call.effect("update", "route", route.id, stops=len(timed.visits))
 
@@ -112,7 +112,7 @@ def live_stops(call: Call, route: Route) -> list[Stop]:
     return sorted(stops, key=lambda stop: (stop.position, stop.id))
 
 
-def _times(route: Route, timed: engine.PlannedRoute) -> None:
+def times(route: Route, timed: engine.PlannedRoute) -> None:
     route.metres, route.duty_seconds = timed.metres, timed.duty
     route.driving_seconds, route.waiting_seconds = timed.driving, timed.waiting
     route.load_weight_g, route.load_volume_cm3 = timed.load
@@ -127,7 +127,7 @@ def _times(route: Route, timed: engine.PlannedRoute) -> None:
     }
 
 
-def _times_of_stop(stop: Stop, visit: engine.Visit, timed: engine.PlannedRoute) -> None:
+def times_of_stop(stop: Stop, visit: engine.Visit, timed: engine.PlannedRoute) -> None:
     rest = sum(each.seconds for each in timed.breaks if each.stop_id == visit.stop_id)
     stop.planned_arrival = crews.when(visit.arrival)
     stop.planned_departure = crews.when(visit.departure)

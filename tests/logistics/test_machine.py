@@ -34,6 +34,7 @@ from servers.logistics import (
     moving,
     planning,
     reassigning,
+    replanning,
     routes,
     shipping,
     tracking,
@@ -142,6 +143,28 @@ class Deliveries(RuleBasedStateMachine):
         if brief is not None:
             planned = planning.compute(brief, Quiet())
             self.attempt(lambda call: planning.keep(call, planned))
+
+    @rule(number=which)
+    def plan_on_the_road(self, number: int) -> None:
+        id = self.one(Route, number)
+        brief = self.attempt(
+            lambda call: replanning.prepare(call, None, None, None, 1, 4, False, id)
+        )
+        if brief is not None:
+            planned = planning.compute(brief, Quiet())
+            made = [row for row in self.stops(id) if row[1] in ("done", "failed", "enroute")]
+            self.attempt(lambda call: replanning.keep(call, planned))
+            assert [row for row in self.stops(id) if row in made] == made
+
+    def stops(self, route_id: str) -> list[tuple[Any, ...]]:
+        query = (
+            select(Stop.id, Stop.status, Stop.position, Stop.shipment_id, Stop.departed_at)
+            .where(Stop.route_id == route_id)
+            .order_by(Stop.id)
+        )
+        return self.loop.run_until_complete(
+            look(self.shop, lambda s: [tuple(row) for row in s.execute(query)])
+        )
 
     @rule(number=which, driver=st.none() | st.sampled_from(("DRV-1", "DRV-2")))
     def dispatch(self, number: int, driver: str | None) -> None:
