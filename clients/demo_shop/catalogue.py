@@ -1,12 +1,12 @@
 """Warehouses, products, suppliers and stock of the demo shop."""
 
-from datetime import timedelta
+from datetime import date, timedelta
 from random import Random
 
 from clients.demo_shop import words
 from common import stock
 from common.call import Call
-from common.tables.fleet import Depot, Driver, Vehicle
+from common.tables.fleet import Depot, Driver, DutyRule, Vehicle
 from common.tables.inventory import (
     ItemCost,
     Product,
@@ -67,11 +67,13 @@ def _places(call: Call) -> None:
                 )
             )  # fmt: skip
     session.flush()
+    _duty_rules(call)
     for id, name, warehouse in words.DRIVERS:
         session.add(
             Driver(
                 id=id, name=name, depot_id=f"DEP-{warehouse[3:]}", status="available",
                 status_at=call.now, shift_start_minute=7 * 60, shift_end_minute=16 * 60,
+                max_driving_seconds=9 * 3_600, duty_rule_id="eu-561",
             )
         )  # fmt: skip
     for id, name, lead, spread, _, _ in words.SUPPLIERS:
@@ -147,10 +149,36 @@ def _supply(call: Call, rng: Random, variant: Variant, popularity: int) -> None:
         stock.move(call, variant.id, id, "opening", "available", units, "opening", f"opening:{id}")
 
 
+def _duty_rules(call: Call) -> None:
+    """Settings to start from, with where they are from: no advice on the law. The day's limits
+    (EU 9 hours of driving; US 11 of driving, 14 on duty) are each driver's own."""
+    for id, name, driving, rest, source in (
+        (
+            "eu-561", "EU: 45 minutes after 4 h 30 min of driving", 16_200, 2_700,
+            "Regulation (EC) No 561/2006, articles 6 and 7: 9 h of driving a day, 45 min of break "
+            "after 4.5 h. Configuration, not advice on the law.",
+        ),
+        (
+            "us-395", "US: 30 minutes after 8 h of driving", 28_800, 1_800,
+            "49 CFR 395.3: 11 h of driving within a window of 14 h, 30 min of break after 8 h. "
+            "Configuration, not advice on the law.",
+        ),
+    ):  # fmt: skip
+        call.session.add(
+            DutyRule(
+                id=id, name=name, drive_before_break_seconds=driving, break_seconds=rest,
+                source=source, as_of=date(2026, 11, 1),
+            )
+        )  # fmt: skip
+    call.session.flush()
+
+
 def _terms(call: Call) -> None:
     session = call.session
-    session.add(Carrier(id="post", name="Parcel Post"))
-    session.add(Carrier(id="swift", name="Swift Courier", dim_divisor=4_000))
+    session.add(Carrier(id="post", name="Parcel Post", connection="simulator"))
+    session.add(
+        Carrier(id="swift", name="Swift Courier", dim_divisor=4_000, connection="simulator")
+    )
     session.add(Carrier(id="own", name="Own vans", own_fleet=True, dim_divisor=0))
     session.flush()
     start = (call.now - timedelta(days=365)).date()
