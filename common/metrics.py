@@ -65,7 +65,8 @@ def measuring(toolset: Toolset) -> Callable[[Any, Next], Awaitable[Any]]:
         if context.method != "tools/call":
             return await call_next(context)
         name = (context.params or {}).get("name")
-        tool = name if isinstance(name, str) and name in toolset.tools else "unknown"
+        spec = toolset.find(name) if isinstance(name, str) else None
+        tool = spec.name if spec else "unknown"
         outcome, started = "error", time.perf_counter()
         try:
             result = await call_next(context)

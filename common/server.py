@@ -115,7 +115,7 @@ class ShopServer(MCPServer[Any]):
 
     def _tool_input_schema(self, name: str) -> dict[str, Any] | None:
         # The SDK looks in it for arguments mirrored in headers, on every call: no tool has any.
-        return _NO_HEADERS if name in self.toolset.tools else None
+        return _NO_HEADERS if self.toolset.find(name) else None
 
     async def list_tools(self) -> list[Tool]:
         return self._tools
@@ -123,7 +123,7 @@ class ShopServer(MCPServer[Any]):
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None = None
     ) -> CallToolResult | InputRequiredResult:
-        spec = self.toolset.tools.get(name)
+        spec = self.toolset.find(name)
         if spec is None:
             raise MCPError(code=INVALID_PARAMS, message=f"Unknown tool: {name[:80]}")
         request = Request(

@@ -179,6 +179,7 @@ class Toolset:
     title: str
     instructions: str
     tools: dict[str, ToolSpec] = field(default_factory=dict)
+    aliases: dict[str, str] = field(default_factory=dict)
     resources: dict[str, ResourceSpec] = field(default_factory=dict)
     prompts: dict[str, PromptSpec] = field(default_factory=dict)
     completers: dict[str, Completer] = field(default_factory=dict)
@@ -205,21 +206,29 @@ class Toolset:
         policy: str | None = None,
         computation: Computation | None = None,
         widget: str | None = None,
+        aliases: tuple[str, ...] = (),
         meta: dict[str, Any] | None = None,
     ) -> Callable[[F], F]:
         """Register ``run(call, …) -> Result``. ``policy`` names a rule of the policy file; a
         changing tool's is ``<server>.<tool>`` unless said, a reading tool has none. ``widget``
-        names the one, declared before, that shows what it answers."""
+        names the one, declared before, that shows what it answers. ``aliases`` are names it had
+        before: they are answered for a release, and listed no more."""
         shown = self.widgets[widget].tool_meta if widget else {}
 
         def register(run: F) -> F:
             rule = "" if effect is Effect.READS else policy or f"{self.domain}.{run.__name__}"
             said = shown | (meta or {})
             spec = ToolSpec(self.domain, run, scope, effect, rule, computation, said)
+            for alias in aliases:
+                self._once(self.aliases, alias, spec.name)
             self._once(self.tools, spec.name, spec)
             return run
 
         return register
+
+    def find(self, name: str) -> ToolSpec | None:
+        """The tool of this name, or that had it before."""
+        return self.tools.get(self.aliases.get(name, name))
 
     def resource(
         self,

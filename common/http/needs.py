@@ -66,7 +66,7 @@ class Needs:
 
     def _tool(self, params: dict[str, Any], id: Any, status: int) -> Need:
         name = params.get("name")
-        spec = self.toolset.tools.get(name) if isinstance(name, str) else None
+        spec = self.toolset.find(name) if isinstance(name, str) else None
         if spec is None:
             raise protocol(
                 status, INVALID_PARAMS, "unknown_tool", f"Unknown tool: {str(name)[:80]}", id

@@ -9,8 +9,10 @@ from mcp import Client, MCPError
 from mcp.types import ElicitResult, InputRequiredResult
 from sqlalchemy import select
 
+from common.scopes import Scope
 from common.shop import Shop
 from common.tables.spine import ApprovalRequest
+from common.toolset import Effect
 from tests.support import toy
 from tests.support.shop import (
     MovingClock,
@@ -45,6 +47,17 @@ async def client(shop: Shop, request: pytest.FixtureRequest) -> AsyncIterator[Cl
 async def states(shop: Shop) -> list[str]:
     query = select(ApprovalRequest.state).order_by(ApprovalRequest.created_at)
     return await look(shop, lambda s: list(s.scalars(query)))
+
+
+async def test_a_renamed_tool_answers_under_its_old_name(client: Client) -> None:
+    assert await done(client, "look_at") == await done(client, "peek")
+    assert "look_at" not in {tool.name for tool in (await client.list_tools()).tools}
+
+
+def test_an_old_name_is_nobody_elses() -> None:
+    register = toy.tools.tool(scope=Scope.INVENTORY_READ, effect=Effect.READS, aliases=("look_at",))
+    with pytest.raises(ValueError, match="look_at"):
+        register(lambda call: call)
 
 
 async def test_lists(client: Client) -> None:

@@ -54,7 +54,7 @@ class Listed(Result):
     parts: list[str]
 
 
-@tools.tool(scope=Scope.INVENTORY_READ, effect=Effect.READS)
+@tools.tool(scope=Scope.INVENTORY_READ, effect=Effect.READS, aliases=("look_at",))
 def peek(call: Call) -> Shelf:
     """Look at the shelf of widgets.
 
