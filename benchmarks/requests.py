@@ -18,12 +18,13 @@ class Target:
     path: str = "/mcp"
     token: str = ""
     headers: dict[str, str] = field(default_factory=dict)
+    host: str = "127.0.0.1"
 
     def post(self, message: dict[str, Any], **more: str) -> bytes:
         """One POST on a connection that stays open."""
         body = json.dumps(message, separators=(",", ":")).encode()
         headers = {
-            "Host": f"127.0.0.1:{self.port}",
+            "Host": f"{self.host}:{self.port}",
             "Content-Type": "application/json",
             "Accept": "application/json, text/event-stream",
             "Content-Length": str(len(body)),
@@ -73,7 +74,7 @@ class Target:
 
     def once(self, request: bytes) -> tuple[http.client.HTTPResponse, bytes]:
         """Send one request on a connection of its own; its answer and the body."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=30)
         connection.connect()
         assert connection.sock is not None
         connection.sock.sendall(request)

@@ -18,15 +18,11 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.exc import StaleDataError
 
-from common import idempotency, stock
-from common.approvals import requests
-from common.audit import chain
+from common import stock
 from common.audit.verify import verify
-from common.call import Call
 from common.errors import Internal, ShopError
 from common.incoming import Done, Request, Waiting
 from common.keys import anchor_key
-from common.policy import Policy
 from common.settings import inherited
 from common.shop import Shop
 from common.tables.spine import (
@@ -38,6 +34,7 @@ from common.tables.spine import (
 )
 from servers.run import DOMAINS
 from tests.faults.harness import PROCESSES, ROOT, Harness
+from tests.faults.steps import STEPS
 from tests.support import toy
 from tests.support.raw import raw_server
 from tests.support.shop import MovingClock, a_shop, actor, call, connected, do, look, settings_in
@@ -90,19 +87,6 @@ async def sound(shop: Shop) -> None:
     key, file = anchor_key(shop.settings.key_dir).public_key(), shop.settings.anchor_file
     report = await look(shop, lambda s: verify(s, file, key))
     assert report.exit_code == 0, report
-
-
-STEPS: dict[str, tuple[Any, str]] = {
-    "the decision": (Policy, "decide"),
-    "the preview": (Call, "shown"),
-    "the digest": (requests, "digest"),
-    "using the approval": (requests, "consume"),
-    "counting the use": (Policy, "use"),
-    "storing the answer": (idempotency, "store"),
-    "remembering the call": (idempotency, "remember"),
-    "the record": (chain, "append"),
-    "the commit": (Session, "commit"),
-}
 
 
 @contextmanager

@@ -143,6 +143,13 @@ class EmbeddedServer:
             "--wait", "--timeout", str(START_SECONDS),
         )  # fmt: skip
 
+    def restart(self, mode: str = "immediate") -> None:
+        """End it ``immediate`` (as a crash does), ``fast`` or ``smart``, and start it again."""
+        self._program(
+            "pg_ctl", "restart", "--pgdata", str(self.data), "--log", str(self.log),
+            "--mode", mode, "--wait", "--timeout", str(START_SECONDS),
+        )  # fmt: skip
+
     def stop(self) -> None:
         """Stop it at once. Fine if it never started or is gone."""
         if (self.data / "postmaster.pid").exists():
@@ -227,15 +234,22 @@ def server_url(folder: Path | str) -> str:
 
 
 @contextmanager
-def temporary_server(*, durable: bool = True) -> Iterator[Postgres]:
-    """A server of one's own, for benchmarks and for tests that kill it. Raises Unavailable."""
+def embedded_server(*, durable: bool = True) -> Iterator[EmbeddedServer]:
+    """A server of one's own, to be stopped and started. Raises Unavailable."""
     run = Run()
     try:
         server = EmbeddedServer(run.folder)
         server.start(durable=durable)
-        yield Postgres(server.url)
+        yield server
     finally:
         run.close()
+
+
+@contextmanager
+def temporary_server(*, durable: bool = True) -> Iterator[Postgres]:
+    """A server of one's own, for benchmarks and for tests that kill it. Raises Unavailable."""
+    with embedded_server(durable=durable) as server:
+        yield Postgres(server.url)
 
 
 def sweep() -> None:

@@ -1,0 +1,90 @@
+"""Bugs as somebody might write them, one in each part that must not have any."""
+
+from collections.abc import Callable
+from random import Random
+from typing import Any, Final
+
+from sqlalchemy import update
+
+from common import funds, idempotency, reserving
+from common.approvals import decisions, requests
+from common.audit import chain
+from common.tables.spine import ApprovalRequest, AuditRecord
+
+
+def reserve(random: Random) -> None:
+    """A retry in the rule itself: now and then units are promised twice."""
+    right = reserving.reserve
+
+    def again(*args: Any, **named: Any) -> Any:
+        if random.random() < 0.1:
+            right(*args, **named)
+        return right(*args, **named)
+
+    reserving.reserve = again
+
+
+def refund(random: Random) -> None:
+    """Cents lost on the way: the row says one amount, the ledger moves another."""
+    right = funds.refund
+
+    def rounded(call: Any, payment_id: str, amount_minor: int, *args: Any, **named: Any) -> Any:
+        less = amount_minor > 1 and random.random() < 0.2
+        return right(call, payment_id, amount_minor - less, *args, **named)
+
+    funds.refund = rounded
+
+
+def replay(random: Random) -> None:
+    """The answer is kept in a place of this process's own, so others do not find it."""
+    right, mine = idempotency.key_of, f"{random.random()}"
+
+    def own(actor: Any, server: str, tool: str, key: str) -> str:
+        return right(actor, server, tool + mine, key)
+
+    idempotency.key_of = own
+
+
+def audit(random: Random) -> None:
+    """Somebody tidies a record after it was written."""
+    right = chain.append
+
+    def tidied(session: Any, *, audit_id: str, **named: Any) -> Any:
+        head = right(session, audit_id=audit_id, **named)
+        if random.random() < 0.05:
+            said = named["record"] | {"tool": "nothing"}
+            session.execute(
+                update(AuditRecord).where(AuditRecord.id == audit_id).values(record=said)
+            )
+        return head
+
+    chain.append = tidied
+
+
+def approval(random: Random) -> None:
+    """Whoever holds the number of a request counts as approved."""
+    right = requests.consume
+
+    def trusting(session: Any, *, approval_id: str, **named: Any) -> Any:
+        asked = session.get(ApprovalRequest, approval_id)
+        if asked is not None and asked.state == "pending":
+            asked.state = "approved"
+            session.flush()
+            right_count = decisions.counted
+            decisions.counted = lambda *_: ([None] * 3, "")  # type: ignore[assignment,return-value]
+            try:
+                return right(session, approval_id=approval_id, **named)
+            finally:
+                decisions.counted = right_count
+        return right(session, approval_id=approval_id, **named)
+
+    requests.consume = trusting
+
+
+BUGS: Final[dict[str, Callable[[Random], None]]] = {
+    "reserve": reserve,
+    "refund": refund,
+    "idempotency": replay,
+    "audit": audit,
+    "approval": approval,
+}
