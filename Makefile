@@ -45,8 +45,9 @@ format: .venv/.dev ## Format the code and mend what ruff can mend
 bench: .venv/.dev ## Measure calls beside the bare SDK, start-up, growth, audit, search (QUICK=--quick)
 	@$(BIN)/python -m benchmarks $(QUICK)
 
-faults: .venv/.dev ## Seven processes on one database, killed at random, and what must hold after it
+faults: .venv/.dev ## Processes killed while they write, then callers over HTTP against servers that die
 	@$(BIN)/python -m tests.faults
+	@$(BIN)/python -m tests.faults --http
 
 judges: .venv/.dev .venv-judges/.installed ## Judges of others that need an environment of their own (.venv-judges)
 	@$(BIN)/python -m tests.judges.outside .venv-judges

@@ -39,7 +39,7 @@ from opentelemetry import trace
 from pydantic import BaseModel
 
 from common.call import Actor, quoted
-from common.errors import ApprovalInvalid, InvalidParameters, NotFound, ShopError
+from common.errors import ApprovalInvalid, Internal, InvalidParameters, NotFound, ShopError
 from common.guard import Guard
 from common.incoming import Done, Reading, Request, Waiting
 from common.listening import Bus, Gate
@@ -138,6 +138,11 @@ class ShopServer(MCPServer[Any]):
             return _result(answered)
         except ShopError as error:
             return _refusal(error)
+        except MCPError:
+            raise
+        except Exception:  # the guard has its own; this is what broke beside it
+            log.exception("%s.%s crashed", spec.domain, name)
+            return _refusal(Internal("Something broke on our side."))
 
     async def _answered(
         self, request: Request, context: Context[Any, Any] | None

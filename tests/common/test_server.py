@@ -230,3 +230,17 @@ async def test_an_answer_nobody_asked_for_is_asked_again(shop: Shop) -> None:
         )
         assert isinstance(asked, InputRequiredResult)
         assert (await done(client, "peek"))["available"] == 1_000
+
+
+@pytest.mark.parametrize("mode", ERAS)
+async def test_what_breaks_beside_the_guard_is_hidden_too(
+    shop: Shop, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def breaks(*_: object) -> None:
+        raise RuntimeError("secret inside")
+
+    monkeypatch.setattr(shop.guard, "confirm", breaks)
+    async with connected(shop, toy.tools, mode=mode, person=Person("yes", [])) as client:
+        answer = await call(client, "take", quantity=10)
+    assert answer["code"] == "internal_error"
+    assert "secret" not in str(answer)

@@ -73,7 +73,7 @@ def over_http(folder: Path, chosen: argparse.Namespace) -> Outcome:
             chosen.callers, faults, chosen.plant or "",
         )  # fmt: skip
         print(f"{plan}, on {'PostgreSQL' if url else 'SQLite'}", flush=True)
-        outcome = asyncio.run(remote.Remote(home, plan, url, postgres).run())
+        outcome = asyncio.run(remote.Remote(home, plan, url, postgres, folder).run())
         if home != folder and outcome.wrong:
             shutil.copytree(home, folder, dirs_exist_ok=True)
         return outcome

@@ -111,7 +111,7 @@ class Caller:
         if said.get("status") != "approval_required":
             return _settled(answer, said)
         with_id = arguments | {"approval_id": said["approval_id"]}
-        if self.random.random() < 0.3:  # somebody who does not wait for the decision
+        if self.random.random() < 0.4:  # somebody who does not wait for the decision
             early = await self.call(intent.tool, with_id)
             if not early.get("isError"):
                 return _settled(early, early["structuredContent"])
@@ -153,6 +153,7 @@ class Caller:
             self.book.vanished += vanishes
             raise Unknown("hung up" if vanishes else "no answer in time") from None
         except (OSError, EOFError, ValueError) as error:
+            await asyncio.sleep(0.1)  # nobody is there; somebody will be
             raise Unknown(type(error).__name__) from None
         if status >= 500:
             raise Unknown(f"http_{status}")
@@ -188,7 +189,9 @@ def upto(count: int) -> tuple[int, ...]:
 def _settled(answer: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
     """The structured answer of a call that was made. Raises Unknown, Refused."""
     if answer.get("isError"):
-        code = str(said.get("code"))
+        if "code" not in said:  # a refusal of another shape than ours
+            raise Refused(f"unshaped: {json.dumps(answer.get('content'))[:300]}")
+        code = str(said["code"])
         raise Unknown(code) if code in OPEN_ENDED else Refused(code)
     if answer.get("resultType") == "input_required" or ("status" in said and "approval_id" in said):
         raise Refused("asked_again")

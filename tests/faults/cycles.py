@@ -13,7 +13,7 @@ rt      began after the other one had been answered
 """
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -28,8 +28,8 @@ class Transaction:
     name: str
     began: float
     ended: float | None
-    appends: dict[str, Element] = field(default_factory=dict)
-    reads: dict[str, tuple[Element, ...]] = field(default_factory=dict)
+    appends: Mapping[str, Element] = field(default_factory=dict)
+    reads: Mapping[str, tuple[Element, ...]] = field(default_factory=dict)
 
 
 def anomalies(transactions: Sequence[Transaction]) -> list[str]:

@@ -56,15 +56,17 @@ class Remote:
     plan: Plan
     database_url: str = ""
     postgres: EmbeddedServer | None = None
+    notes: Path | None = None  # where the callers' book and the servers' words go
     done: list[str] = field(default_factory=list)
 
     async def run(self) -> Outcome:
         """Open, serve, call, break, stop, look."""
         random = Random(self.plan.seed)
         env = await self._furnished()
-        fleet = Fleet(self.folder, self.plan.servers, random, **env)
+        notes = self.notes or self.folder
+        fleet = Fleet(notes, self.plan.servers, random, **env)
         self._spoil(fleet)
-        book = Book(History(self.folder / "history-callers.jsonl"))
+        book = Book(History(notes / "history-callers.jsonl"))
         began = time.monotonic()
         try:
             await fleet.start()
@@ -182,7 +184,7 @@ class Remote:
     async def _newer(self, fleet: Fleet) -> None:
         """In the middle of it all the next version migrates and takes one server's place."""
         await asyncio.sleep(self.plan.seconds / 3)
-        newer = Newer(self.folder / "newer")
+        newer = Newer((self.notes or self.folder) / "newer")
         newer.add("9001_wider", WIDER)
         await newer.upgrade(self.database_url or f"sqlite:///{self.folder / 'shop.db'}")
         for name in ("servers", "clients"):
@@ -200,8 +202,12 @@ class Remote:
             if server.process is None or server.process.poll() is not None or not server.ready:
                 await fleet.again(server)
         deadline = time.monotonic() + QUIET_S
-        while book.open and time.monotonic() < deadline:
-            await caller.attempt(book.open.pop())
+
+        async def ask(one: Caller) -> None:
+            while book.open and time.monotonic() < deadline:
+                await one.attempt(book.open.pop())
+
+        await asyncio.gather(*(ask(replace(caller)) for _ in range(4)))
 
     async def _reckon(self, book: Book, outcome: Outcome) -> None:
         busy = frozenset({"busy"} if self.plan.faults & {"locks", "failpoints", "disk"} else ())

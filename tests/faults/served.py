@@ -59,7 +59,7 @@ def jumping(random: Random, seconds: float) -> None:
             coordinates.move_to(actual() + random.uniform(-seconds, seconds))
 
     actual = time_machine.escape_hatch.time.time
-    travel = time_machine.travel(actual(), tick=True)
+    travel = time_machine.travel(time.time(), tick=True)
     coordinates = travel.start()
     threading.Thread(target=jump, daemon=True).start()
 

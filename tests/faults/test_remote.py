@@ -1,0 +1,36 @@
+"""A short storm over HTTP, and a planted bug it has to find. The long ones: ``make faults``."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.remote import Plan, Remote
+from tests.support.postgres import Postgres
+from tests.support.shop import walled
+
+
+@pytest.fixture
+def url(postgres: Postgres) -> Iterator[str]:
+    """A database with one login a server."""
+    made = postgres.copy_of("walled", walled)
+    yield made
+    postgres.drop_database(made)
+
+
+@pytest.mark.slow
+def test_servers_on_postgresql_killed_while_callers_write(tmp_path: Path, url: str) -> None:
+    faults = frozenset({"vanish", "failpoints", "clock"})
+    plan = Plan(seed=3, seconds=6, kills=1, servers=2, callers=6, faults=faults)
+    outcome = asyncio.run(Remote(tmp_path, plan, url).run())
+    assert not outcome.wrong, outcome.told()
+    assert outcome.counts["killed"] == 1
+    assert outcome.counts["acknowledged"] > 10
+
+
+@pytest.mark.slow
+def test_a_planted_bug_is_found(tmp_path: Path) -> None:
+    plan = Plan(seed=5, seconds=5, kills=0, servers=1, callers=6, plant="reserve")
+    outcome = asyncio.run(Remote(tmp_path, plan).run())
+    assert any("2 effects" in wrong for wrong in outcome.wrong), outcome.told()
