@@ -1,5 +1,6 @@
 """What must be true of a shop after anything: every promise, held against the callers' book."""
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import Any, Final
@@ -100,7 +101,8 @@ def _answers(intent: Intent) -> Iterator[str]:
     originals = [answer for answer in intent.answers if not answer.get("replayed")]
     if len(originals) > 1:
         yield f"{intent.mark}: done {len(originals)} times"
-    told = {str({k: v for k, v in a.items() if k != "replayed"}) for a in intent.answers}
+    kept = [{k: v for k, v in answer.items() if k != "replayed"} for answer in intent.answers]
+    told = {json.dumps(answer, sort_keys=True) for answer in kept}
     if len(told) > 1:
         yield f"{intent.mark}: different answers {sorted(told)}"
 
