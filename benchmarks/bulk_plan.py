@@ -81,8 +81,8 @@ async def _through_the_tool(home: Path, iterations: int) -> dict[str, Any]:
         idle, heard = _peak_mb(server), asyncio.Event()
         reports: list[float] = []
 
-        async def hear(done: float, total: float | None, message: str | None) -> None:
-            reports.append(done)
+        async def hear(progress: float, total: float | None, message: str | None) -> None:
+            reports.append(progress)
             heard.set()
 
         def plan(count: int) -> asyncio.Task[Any]:
