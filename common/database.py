@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Engine, event, make_url, select
 from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnection
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.exc import StaleDataError
@@ -30,6 +31,7 @@ ATTEMPTS: Final = 6
 LOCK_WAIT_MS: Final = 10_000
 STATEMENT_MS: Final = 60_000
 POOL: Final = 16
+POOL_WAIT_S: Final = 30
 MAY: Final = "shop"  # where a connection says whose transaction it is in, and whether it may write
 _WRITE = re.compile(
     r"(?:^\s*|\bWITH\b.*\b)"
@@ -90,7 +92,8 @@ class Database:
         Lost races (SQLite busy, serialization failure, deadlock) are tried again, so ``work``
         must start from nothing. ``Rollback`` keeps nothing and returns its value. A ``name`` says
         that reads of this name take about as long as each other.
-        Raises Busy when every attempt lost, Conflict when a row changed under a version.
+        Raises Busy when every attempt lost or no connection became free, Conflict when a row
+        changed under a version.
         """
         with span("transaction", domain=domain, write=write):
             return await self._tried(domain, work, write and not self.read_only, audit_id, name)
@@ -101,6 +104,8 @@ class Database:
                 return await self._once(domain, work, write, audit_id, name)
             except StaleDataError:
                 raise Conflict("Somebody changed the record at the same moment.") from None
+            except NoConnection as error:  # nothing was begun
+                raise Busy("Every connection to the database was in use.") from error
             except DBAPIError as error:
                 if not _lost_race(error):
                     raise
@@ -210,6 +215,7 @@ def _postgres_engine(url: str, pool: int, read_only: bool) -> AsyncEngine:
         url,
         pool_size=pool,
         max_overflow=0,
+        pool_timeout=POOL_WAIT_S,
         pool_pre_ping=True,
         isolation_level="READ COMMITTED",
         hide_parameters=True,

@@ -34,6 +34,7 @@ from common.auth import (
     IssuerUnavailable,
     calling,
 )
+from common.errors import Busy
 from common.http import body
 from common.http.answers import (
     HEADER_MISMATCH,
@@ -100,7 +101,10 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            passed = await self._pass(scope, receive)
+            try:
+                passed = await self._pass(scope, receive)
+            except Busy as error:  # while the caller was looked up or counted
+                raise plain(503, "busy", error.message, retry_after="1") from error
             self._check_room(passed)
         except Refused as refusal:
             self.watch.refused(self.endpoint.domain, refusal)

@@ -165,6 +165,19 @@ async def test_a_database_that_stays_locked_is_busy(
     await database.close()
 
 
+async def test_without_a_free_connection_the_database_is_busy(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("common.database.POOL_WAIT_S", 0.05)
+    database = Database(postgres_url, pool=1)
+    await schema.upgrade(database)
+    async with database._engine("*").connect():
+        with pytest.raises(Busy, match="connection"):
+            await count(database)
+    assert await count(database) == 0
+    await database.close()
+
+
 async def test_read_only_opens_read_only(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'shop.db'}"
     writer = Database(url)

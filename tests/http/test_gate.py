@@ -9,6 +9,7 @@ from mcp import MCPError
 
 from common.auth import Caller, Headers, IssuerUnavailable
 from common.call import Actor
+from common.errors import Busy
 from common.shop import Shop
 from tests.http.test_scopes import asking, bearer
 from tests.support import toy
@@ -72,6 +73,21 @@ async def test_keys_that_cannot_be_had(toys: Shop) -> None:
         assert answer.status_code == 503
         assert answer.headers["retry-after"] == "7"
         assert "www-authenticate" not in answer.headers
+
+
+async def test_a_database_too_busy_to_admit_anybody(
+    toys: Shop, face: Face, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nobody(*_: object) -> None:
+        raise Busy("Every connection to the database was in use.")
+
+    monkeypatch.setattr(toys.guard.limits, "take", nobody)
+    body, headers = asking("tools/call", name="peek", arguments={})
+    token = face.token("inventory", "inventory:read")
+    async with face.browser() as browser:
+        answer = await browser.post("/inventory/mcp", json=body, headers=headers | bearer(token))
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert answer.json()["error"] == "busy"
 
 
 async def test_a_stream_ends_with_its_token(face: Face) -> None:
