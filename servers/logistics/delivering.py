@@ -155,6 +155,8 @@ def resolve(
         shipment.lat_e6, shipment.lon_e6 = correction.lat_e6, correction.lon_e6
     if correction.closes_at is not None and correction.closes_at <= call.now:
         raise InvalidParameters.field("window_closes_at", "", "later than now")
+    if correction.opens_at and correction.closes_at and correction.closes_at < correction.opens_at:
+        raise InvalidParameters.field("window_closes_at", "", "later than it opens")
     if correction.opens_at is not None or correction.closes_at is not None:
         shipment.window_opens_at = correction.opens_at
         shipment.window_closes_at = correction.closes_at

@@ -4,8 +4,10 @@ import csv
 import shutil
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
+from mcp import Client
 from sqlalchemy import func, select
 
 from common import stock
@@ -70,21 +72,42 @@ async def test_all_of_it(tmp_path: Path) -> None:
         assert "Payments" in noted
 
 
+async def every_order(client: Client, tool: str, **filters: Any) -> list[str]:
+    """Page by page to the end."""
+    found: list[str] = []
+    more: dict[str, Any] = {}
+    while True:
+        page = await done(client, tool, limit=8, **filters, **more)
+        assert 0 < len(page["orders"]) <= 8
+        found += [order["order_id"] for order in page["orders"]]
+        if not page.get("next_cursor"):
+            return found
+        more = {"cursor": page["next_cursor"]}
+
+
 async def test_late_and_unshipped_orders_are_found(tmp_path: Path) -> None:
     folder = data("northwind")
     rows = table(folder, "orders")
-    open_ids = {o["orderID"] for o in rows if o["shippedDate"] == "NULL"}
-    late_ids = {o["orderID"] for o in rows if o["shippedDate"] > o["requiredDate"]} | open_ids
+    unshipped = {o["orderID"] for o in rows if o["shippedDate"] == "NULL"}
+    shipped_late = {
+        o["orderID"] for o in rows
+        if o["orderID"] not in unshipped and o["shippedDate"] > o["requiredDate"]
+    }  # fmt: skip
     async with a_shop(tmp_path) as shop:
         await take_in(shop, "northwind", folder)
-        found: set[str] = set()
         async with connected(shop, orders.tools) as client:
-            page = await done(client, "search_orders", late=True, limit=100)
-            found |= {order["order_id"] for order in page["orders"]}
-            waiting = await done(client, "list_upcoming_orders", limit=100)
-    assert len(open_ids) == 21
-    assert found == late_ids
-    assert {order["order_id"] for order in waiting["orders"]} == open_ids
+            late = await every_order(client, "search_orders", late=True)
+            waiting = await every_order(client, "list_upcoming_orders")
+            open_ones = await every_order(
+                client, "search_orders", fulfilment_status="not_fulfilled"
+            )
+    assert shipped_late
+    assert unshipped
+    # What never left is overdue as well.
+    assert sorted(late) == sorted(shipped_late | unshipped)
+    assert sorted(waiting) == sorted(unshipped)
+    assert sorted(open_ones) == sorted(unshipped)
+    assert len(set(late) - set(waiting)) == len(shipped_late)
 
 
 BROKEN = {
