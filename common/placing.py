@@ -127,25 +127,75 @@ def place(call: Call, new: NewOrder) -> Order:
     cost = priced(call, new)
     warehouse_id = new.warehouse_id or warehouse_for(call, new.lines)
     call.get(Warehouse, warehouse_id)
-    order = _order(call, new, customer, cost, warehouse_id)
+    order = _order(call, new, customer, cost, warehouse_id, call.now)
+    lines = [_line(call, order, item, position) for position, item in enumerate(cost.lines)]
+    _adjustments(call, order, new, cost)
+    _secure(call, order, lines, new.payment_id)
+    return order
+
+
+def draft(call: Call, new: NewOrder) -> Order:
+    """Write the order down at today's prices: nothing reserved, nothing charged. Raises NotFound,
+    InvalidParameters, RuleViolation."""
+    customer = call.get(Customer, new.customer_id)
+    cost = priced(call, new)
+    if new.warehouse_id is not None:
+        call.get(Warehouse, new.warehouse_id)
+    order = _order(call, new, customer, cost, new.warehouse_id, None)
     for position, item in enumerate(cost.lines):
-        line = _line(call, order, item, position)
+        _line(call, order, item, position)
+    _adjustments(call, order, new, cost)
+    happened(call, order.id, "drafted", f"{len(cost.lines)} lines")
+    call.session.flush()
+    return order
+
+
+def place_draft(call: Call, order: Order, ship_by: datetime, promised_at: datetime) -> None:
+    """Place a draft under its own id, priced anew. The order is locked. Raises what ``place``
+    raises."""
+    lines = call.all(OrderLine, OrderLine.order_id == order.id)
+    lines.sort(key=lambda line: (line.position, line.id))
+    new = NewOrder(
+        customer_id=order.customer_id,
+        lines=[NewLine(line.sku, line.quantity) for line in lines],
+        ship_to=order.ship_to,
+        shipping_minor=order.shipping_minor,
+        shipping_service=order.shipping_service,
+    )
+    cost = priced(call, new)
+    where = order.warehouse_id or warehouse_for(call, new.lines)
+    for old in call.all(OrderAdjustment, OrderAdjustment.order_id == order.id):
+        call.session.delete(old)
+    order.status, order.placed_at, order.warehouse_id = "placed", call.now, where
+    order.currency, order.subtotal_minor = cost.currency, cost.subtotal_minor
+    order.tax_minor, order.total_minor = cost.tax_minor, cost.total_minor
+    order.ship_by, order.promised_at = ship_by, promised_at
+    for line, item in zip(lines, cost.lines, strict=True):
+        line.name, line.options = item.variant.name, item.variant.options
+        line.unit_price_minor, line.tax_minor = item.price, item.tax
+        line.warehouse_id, line.placed_at = where, call.now
+    _adjustments(call, order, new, cost)
+    _secure(call, order, lines, None)
+
+
+def _secure(call: Call, order: Order, lines: Sequence[OrderLine], payment_id: str | None) -> None:
+    """Reserve the units and authorize the total."""
+    for line in lines:
         reservation = reserving.reserve(
-            call, item.line.sku, warehouse_id, item.line.quantity,
+            call, line.sku, line.warehouse_id or "", line.quantity,
             source="order", source_id=order.id,
         )  # fmt: skip
         line.reservation_id, line.status = reservation.id, "allocated"
-    _adjustments(call, order, new, cost)
-    happened(call, order.id, "placed", f"{len(cost.lines)} lines")
-    if new.payment_id is not None:
-        paid.belongs_to(call, new.payment_id, order.id)
-    elif new.payment_method_id and order.total_minor:
+    happened(call, order.id, "placed", f"{len(lines)} lines")
+    if payment_id is not None:
+        paid.belongs_to(call, payment_id, order.id)
+    elif order.payment_method_id and order.total_minor:
         paid.authorize(
-            call, order_id=order.id, customer_id=customer.id, method_id=new.payment_method_id,
-            amount_minor=order.total_minor, currency=cost.currency,
+            call, order_id=order.id, customer_id=order.customer_id,
+            method_id=order.payment_method_id,
+            amount_minor=order.total_minor, currency=order.currency,
         )  # fmt: skip
     call.session.flush()
-    return order
 
 
 def _price(call: Call, new: NewOrder) -> list[_Priced]:
@@ -246,13 +296,20 @@ def warehouse_for(call: Call, lines: Sequence[NewLine]) -> str:
     return best
 
 
-def _order(call: Call, new: NewOrder, customer: Customer, cost: Priced, where: str) -> Order:
+def _order(
+    call: Call,
+    new: NewOrder,
+    customer: Customer,
+    cost: Priced,
+    where: str | None,
+    placed_at: datetime | None,
+) -> Order:
     credit = max(0, min(new.credit_minor, cost.total_minor))
     return call.add(
         Order(
             id=new.order_id or call.new_id("order"),
             customer_id=customer.id,
-            status="placed",
+            status="placed" if placed_at else "draft",
             currency=cost.currency,
             subtotal_minor=cost.subtotal_minor,
             discount_minor=cost.discount_minor,
@@ -269,7 +326,7 @@ def _order(call: Call, new: NewOrder, customer: Customer, cost: Priced, where: s
             shipping_service=new.shipping_service,
             priority=new.priority,
             created_at=call.now,
-            placed_at=call.now,
+            placed_at=placed_at,
             ship_by=new.ship_by,
             promised_at=new.promised_at,
             replaces_order_id=new.replaces_order_id,

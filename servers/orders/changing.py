@@ -64,9 +64,11 @@ def redirect(call: Call, order_id: str, address: dict[str, Any]) -> service.Whol
 
 def cancel(call: Call, order_id: str, reason: str) -> service.Whole:
     """Cancel the whole order: reservations released, authorizations voided, what was captured
-    refunded to the methods that paid. Raises RuleViolation once released or amended."""
+    refunded to the methods that paid. Raises RuleViolation once released or amended. A draft has
+    none of it and is just closed."""
     order = service.changing(call, order_id)
-    require_open(order, "cancel it", untouched=True)
+    if order.status != "draft":
+        require_open(order, "cancel it", untouched=True)
     captured = sum(paid.net_paid(call.session, order.id, call.now).values())
     call.stake(amount_minor=captured, currency=order.currency)
     call.show(

@@ -95,7 +95,7 @@ def _with_links(call: Call, customer: Customer) -> Found:
     )
     orders = call.session.scalars(
         select(Order.id)
-        .where(Order.customer_id == customer.id)
+        .where(Order.customer_id == customer.id, Order.placed_at.is_not(None))
         .order_by(Order.placed_at.desc(), Order.id.desc())
         .limit(20)
     )

@@ -8,13 +8,13 @@ from sqlalchemy import select
 
 from common import paid, placing, stock
 from common.call import Call, quoted
-from common.errors import InvalidParameters
+from common.errors import InvalidParameters, RuleViolation
 from common.money import Money
 from common.paging import page
 from common.tables.inventory import Product, Variant
 from common.tables.orders import Customer, Order
 from common.tables.payments import PaymentMethod
-from servers.orders import changing
+from servers.orders import changing, service
 from servers.orders.customers import one_line
 
 SHIP_WITHIN: Final = timedelta(days=1)
@@ -29,21 +29,27 @@ def place(
     ship_to: dict[str, Any] | None,
     warehouse: str | None,
     shipping_minor: int,
+    *,
+    draft: bool,
 ) -> Order:
-    """An order by phone, at today's prices. Raises what placing raises."""
+    """An order by phone, at today's prices; ``draft``: only written down. Raises what placing
+    raises."""
     customer = call.get(Customer, customer_id, next="Look for the customer with find_customer.")
     address = ship_to or customer.address
     if not address:
         raise InvalidParameters.field("ship_to", None, "needed: the customer has no address")
     method = call.get(PaymentMethod, method_id, next="find_customer lists the stored methods.")
-    placed = placing.place(
-        call,
-        placing.NewOrder(
-            customer_id=customer.id, lines=lines, ship_to=address, payment_method_id=method.id,
-            warehouse_id=warehouse, shipping_minor=shipping_minor, channel="phone",
-            ship_by=call.now + SHIP_WITHIN, promised_at=call.now + PROMISE,
-        ),
+    new = placing.NewOrder(
+        customer_id=customer.id, lines=lines, ship_to=address, payment_method_id=method.id,
+        warehouse_id=warehouse, shipping_minor=shipping_minor, channel="phone",
     )  # fmt: skip
+    if draft:
+        written = placing.draft(call, new)
+        changing.own_method(call, written, method.id)
+        call.stake()
+        return written
+    new.ship_by, new.promised_at = call.now + SHIP_WITHIN, call.now + PROMISE
+    placed = placing.place(call, new)
     changing.own_method(call, placed, method.id)
     call.stake(amount_minor=placed.total_minor, currency=placed.currency)
     call.show(
@@ -53,6 +59,33 @@ def place(
         f"paid with {paid.method_words(method)}",
     )
     return placed
+
+
+def place_draft(call: Call, order_id: str) -> Order:
+    """Place a draft at today's prices. Raises RuleViolation for what is none, and what placing
+    raises."""
+    order = service.changing(call, order_id)
+    if order.status != "draft" or order.payment_method_id is None:
+        raise RuleViolation(
+            f"Order {order.id} is {order.status.replace('_', ' ')}, not a draft.",
+            details={"status": order.status},
+            next="search_orders with status=draft lists the drafts.",
+        )
+    method = changing.own_method(call, order, order.payment_method_id)
+    before = Money(order.total_minor, order.currency)
+    placing.place_draft(call, order, call.now + SHIP_WITHIN, call.now + PROMISE)
+    total = Money(order.total_minor, order.currency)
+    call.stake(amount_minor=total.minor, currency=total.currency)
+    call.show(
+        f"Place draft {order.id} of {total}",
+        *(f"{line.quantity} × {line.sku}" for line in service.lines_of(call, order)),
+        f"to {quoted(one_line(order.ship_to))}",
+        f"paid with {paid.method_words(method)}",
+    )
+    if total != before:
+        call.show("", f"the total changed since it was drafted: it was {before}")
+        call.figure("total", before, total)
+    return order
 
 
 def variants(

@@ -102,8 +102,9 @@ class Wanted:
 def search(
     call: Call, wanted: Wanted, cursor: str | None, limit: int
 ) -> tuple[list[Order], str | None]:
-    """Orders that fit, the latest first."""
-    query = select(Order).where(Order.placed_at.is_not(None))
+    """Orders that fit, the latest first. Drafts, never placed, only if asked for by status."""
+    drafts = wanted.status == "draft"
+    query = select(Order) if drafts else select(Order).where(Order.placed_at.is_not(None))
     for column, value in (
         (Order.customer_id, wanted.customer_id),
         (Order.status, wanted.status),
@@ -128,7 +129,7 @@ def search(
         )
     if wanted.late:
         query = query.where(_late(call.now), Order.status != "cancelled")
-    keys: Sequence[Any] = [Order.placed_at, Order.id]
+    keys: Sequence[Any] = [Order.id] if drafts else [Order.placed_at, Order.id]
     return page(call.session, query, keys, cursor, limit, descending=True)
 
 

@@ -103,7 +103,8 @@ def search_orders(
     cursor: Cursor | None = None,
 ) -> OrderList:
     """Search orders, the latest first; filters are combined. `late` finds those that shipped or
-    were delivered after their promise, or are overdue. Use get_order for the details of one."""
+    were delivered after their promise, or are overdue. Drafts are listed only with
+    status=draft. Use get_order for the details of one."""
     wanted = service.Wanted(
         customer_id, email, status, payment_status, fulfilment_status, warehouse, sku,
         placed_from, placed_to, late,
@@ -188,17 +189,27 @@ def place_order(
     ship_to: Address | None = None,
     warehouse: Identifier | None = None,
     shipping_minor: Count = 0,
+    draft: bool = False,
 ) -> OrderView:
     """Place an order for a known customer: stock is reserved and the payment authorized.
 
     Without ship_to it goes to the customer's own address, without warehouse it comes from the one
-    that has everything. Use it for orders by phone; shoppers use the storefront.
+    that has everything. `draft` only writes it down, nothing reserved or charged: place_draft_order
+    places it. Use it for orders by phone; shoppers use the storefront.
     """
     order = lookup.place(
         call, customer_id, [placing.NewLine(line.sku, line.quantity) for line in lines],
         payment_method_id, ship_to.model_dump() if ship_to else None, warehouse, shipping_minor,
+        draft=draft,
     )  # fmt: skip
     return OrderView.whole(service.whole(call, order.id))
+
+
+@tools.tool(scope=Scope.ORDERS_WRITE, effect=Effect.CHANGES)
+def place_draft_order(call: Call, order_id: Identifier) -> OrderView:
+    """Place a draft under its own id, at today's prices: stock is reserved and the payment
+    authorized. To drop a draft use cancel_order."""
+    return OrderView.whole(service.whole(call, lookup.place_draft(call, order_id).id))
 
 
 @tools.tool(scope=Scope.ORDERS_WRITE, effect=Effect.CHANGES)

@@ -27,7 +27,7 @@ def authorize(
     method = call.get(PaymentMethod, name, next="find_payment_methods lists the customer's.")
     left = _open_amount(call, order)
     amount = left if amount_minor is None else amount_minor
-    if order.status == "cancelled" or not 0 < amount <= left:
+    if order.status in ("cancelled", "draft") or not 0 < amount <= left:
         raise RuleViolation(
             f"Order {order.id} ({order.status}) has {Money(left, order.currency)} open.",
             details={"open_minor": left, "status": order.status},

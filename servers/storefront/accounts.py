@@ -29,7 +29,9 @@ def account(call: Call) -> Account:
     cart = carts.own(call, "me")
     orders: list[Order] = []
     if who.customer is not None:
-        query = select(Order).where(Order.customer_id == who.customer.id)
+        query = select(Order).where(
+            Order.customer_id == who.customer.id, Order.placed_at.is_not(None)
+        )
         query = query.order_by(Order.placed_at.desc(), Order.id.desc()).limit(LATEST)
         orders = list(call.session.scalars(query))
     return Account(
