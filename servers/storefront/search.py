@@ -83,13 +83,13 @@ def candidates(session: Session, query: str, within: Within, limit: int) -> dict
     """Names that share most trigrams with the query, by SKU."""
     if not utils.default_process(query):
         return {}
-    if session.get_bind().dialect.name == "postgresql":
-        return _nearest_in_postgresql(session, query, within, limit)
     terms = _trigrams(query)
     if not terms:
         start = func.lower(Variant.name).startswith(query.strip().lower(), autoescape=True)
         rows = session.execute(on_sale(within).where(start).order_by(Variant.name).limit(limit))
         return {row.id: row.name for row in rows}
+    if session.get_bind().dialect.name == "postgresql":
+        return _nearest_in_postgresql(session, query, within, limit)
     # The table is named like its function: MATCH and rank have no words in SQLAlchemy.
     found = text("SELECT sku, rank FROM search_variant WHERE search_variant MATCH :terms")
     near = found.columns(literal_column("sku"), literal_column("rank")).subquery("near")

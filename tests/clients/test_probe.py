@@ -123,5 +123,5 @@ async def test_a_check_that_crashes_has_failed() -> None:
     async def crash(target: Target, client: Any) -> str:
         raise ExceptionGroup("outer", [ValueError("inside")])
 
-    found = await probe._checked(TARGET, "crash", crash, Offers())  # type: ignore[arg-type]
+    found = await probe._checked(TARGET, "crash", crash(TARGET, Offers()))
     assert found == Check("toy", "auto", "crash", False, "ValueError: inside")

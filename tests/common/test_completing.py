@@ -53,7 +53,8 @@ def test_every_id_argument_has_a_completer(domain: str):
 
 
 def test_a_shopper_completes_nobodys_ids():
-    assert set(toolset_of("storefront").completers) == {"approval_id", "category", "user_id"}
+    named = {"approval_id", "category", "user_id", "wish"}
+    assert set(toolset_of("storefront").completers) == named
 
 
 @pytest.mark.parametrize(
