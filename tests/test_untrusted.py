@@ -134,7 +134,7 @@ async def test_every_reading_tool(planted: Shop, tmp_path: Path) -> None:
                 result: Any = await client.call_tool(spec.name, given)
                 missed += check(f"{domain}.{spec.name}", result, reached)
             for uri in toolset.resources:
-                if "{" not in uri:
+                if "{" not in uri and not uri.startswith("ui:"):  # those are pages of ours
                     read: Any = await client.read_resource(uri)
                     for _, text in texts(json.loads(read.contents[0].text)):
                         assert text == clean(text), uri

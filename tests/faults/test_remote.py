@@ -33,4 +33,5 @@ def test_servers_on_postgresql_killed_while_callers_write(tmp_path: Path, url: s
 def test_a_planted_bug_is_found(tmp_path: Path) -> None:
     plan = Plan(seed=5, seconds=5, kills=0, servers=1, callers=6, plant="reserve")
     outcome = asyncio.run(Remote(tmp_path, plan).run())
-    assert any("2 effects" in wrong for wrong in outcome.wrong), outcome.told()
+    found = ("2 effects", "moved, asked for")
+    assert any(text in wrong for wrong in outcome.wrong for text in found), outcome.told()
