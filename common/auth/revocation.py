@@ -29,6 +29,7 @@ LONGEST_LIFE: Final = timedelta(hours=24)
 LEEWAY: Final = timedelta(seconds=30)
 RENEWED_AFTER_S: Final = 1.0
 SEEN_AFTER_S: Final = 2.0
+LONGEST_WAIT_S: Final = 15.0
 MOST_KNOWN: Final = 20_000
 LARGEST_SWEEP: Final = 1_000
 
@@ -157,7 +158,12 @@ class RevocationsUnknown(IssuerUnavailable):
 
 
 class Denials:
-    """The denials in force, read again every second while anybody asks."""
+    """The denials in force, read again every second while anybody asks.
+
+    One read serves everybody who waits. What counts is when it began: a caller is answered from
+    a read that began less than ``SEEN_AFTER_S`` before the caller came, however long it took, so
+    that a busy process is slow and refuses nobody.
+    """
 
     def __init__(
         self, database: Database, clock: Clock, *, tick: Callable[[], float] = time.monotonic
@@ -166,7 +172,7 @@ class Denials:
         self._known: dict[Name, float] = {}
         self._all = True
         self._read_at = -math.inf
-        self._flight: asyncio.Task[None] | None = None
+        self._flight: asyncio.Task[bool] | None = None
 
     def quiet(self) -> bool:
         """Whether nothing at all is denied, as far as is known freshly enough to answer."""
@@ -174,29 +180,45 @@ class Denials:
 
     async def denied(self, token: Named) -> bool:
         """Whether it was taken back. Raises RevocationsUnknown."""
-        age = self._tick() - self._read_at
-        if age >= RENEWED_AFTER_S:
-            if self._flight is None:
-                self._flight = asyncio.create_task(self._renew())
-            if age >= SEEN_AFTER_S:
-                await asyncio.shield(self._flight)
-                if self._tick() - self._read_at >= SEEN_AFTER_S:
-                    raise RevocationsUnknown
+        came = self._tick()
+        if came - self._read_at >= RENEWED_AFTER_S:
+            flight = self._renewing()
+            if came - self._read_at >= SEEN_AFTER_S:
+                try:
+                    async with asyncio.timeout(LONGEST_WAIT_S):
+                        await self._seen(came, flight)
+                except TimeoutError:
+                    raise RevocationsUnknown from None
         known = self._known if self._all else await self._asked(token.names())
         return _denies(known, token)
 
-    async def _renew(self) -> None:
+    async def _seen(self, came: float, flight: asyncio.Task[bool]) -> None:
+        """Wait for a read that began late enough. Raises RevocationsUnknown."""
+        while await asyncio.shield(flight):
+            if came - self._read_at < SEEN_AFTER_S:
+                return
+            flight = self._renewing()  # that one had begun long before
+        raise RevocationsUnknown
+
+    def _renewing(self) -> asyncio.Task[bool]:
+        """The read that is under way, or a new one; whether it could be read."""
+        if self._flight is None:
+            self._flight = asyncio.create_task(self._renew())
+        return self._flight
+
+    async def _renew(self) -> bool:
         started = self._tick()
         try:
             rows = await self._rows()
         except Exception as error:
             log.warning("what was taken back cannot be read: %s", error)
-            return  # its age tells, and whoever waits is refused
+            return False
         finally:
             self._flight = None
         self._all = len(rows) <= MOST_KNOWN
         self._known = rows if self._all else {}
         self._read_at = started
+        return True
 
     async def _rows(self, *ids: str) -> dict[Name, float]:
         now = self._clock()

@@ -1,10 +1,12 @@
 """What was taken back is refused: at once where it was remembered, and in every worker soon."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy.orm import Session
@@ -149,6 +151,71 @@ async def test_nothing_is_accepted_while_the_database_does_not_answer(
                 await ask(world.who, token)
             assert isinstance(error.value, RevocationsUnknown)
     assert await reason(world.who, token) == "accepted"
+
+
+async def test_a_slow_read_refuses_nobody_but_the_denied(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What counts is when the read began, not how long it took."""
+    gone, other = (world.oidc.machine_token(INVENTORY) for _ in range(2))
+    jti = (await ask(world.who, gone)).credential_id
+    await world.deny("token", jti)
+    run = world.shop.database.run
+
+    async def slow(*parts: Any, **more: Any) -> Any:
+        found = await run(*parts, **more)
+        world.tick.forward(10 * SEEN_AFTER_S)
+        return found
+
+    world.tick.forward(SEEN_AFTER_S)
+    monkeypatch.setattr(world.shop.database, "run", slow)
+    assert await reason(world.who, other) == "accepted"
+    assert await reason(world.who, gone) == "revoked"
+
+
+async def test_a_read_that_began_long_before_the_caller_came_is_not_enough(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, other = (world.oidc.machine_token(INVENTORY) for _ in range(2))
+    jti = (await ask(world.who, gone)).credential_id
+    run, read, go_on = world.shop.database.run, asyncio.Event(), asyncio.Event()
+
+    async def held(*parts: Any, **more: Any) -> Any:
+        found = await run(*parts, **more)
+        read.set()
+        await go_on.wait()
+        return found
+
+    world.tick.forward(SEEN_AFTER_S)
+    with monkeypatch.context() as patched:
+        patched.setattr(world.shop.database, "run", held)
+        first = asyncio.create_task(reason(world.who, other))
+        await read.wait()
+    await world.deny("token", jti)
+    world.tick.forward(SEEN_AFTER_S)
+    late = asyncio.create_task(reason(world.who, gone))
+    await asyncio.sleep(0)
+    go_on.set()
+    assert await first == "accepted"
+    assert await late == "revoked"
+
+
+async def test_nobody_waits_for_ever(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    token = world.oidc.machine_token(INVENTORY)
+    await ask(world.who, token)
+    world.tick.forward(SEEN_AFTER_S)
+    monkeypatch.setattr(revocation, "LONGEST_WAIT_S", 0.01)
+    hung = asyncio.Event()
+
+    async def hangs(*_: object, **__: object) -> dict[str, float]:
+        await hung.wait()
+        return {}
+
+    with monkeypatch.context() as patched:
+        patched.setattr(world.shop.database, "run", hangs)
+        with pytest.raises(RevocationsUnknown):
+            await ask(world.who, token)
+    hung.set()
 
 
 # -- the rules themselves ----------------------------------------------------------------------
