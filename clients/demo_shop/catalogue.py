@@ -151,23 +151,26 @@ def _supply(call: Call, rng: Random, variant: Variant, popularity: int) -> None:
 
 def _duty_rules(call: Call) -> None:
     """Settings to start from, with where they are from: no advice on the law. The day's limits
-    (EU 9 hours of driving; US 11 of driving, 14 on duty) are each driver's own."""
+    (EU 9 hours of driving; US 11 of driving, 14 on duty) are each driver's own. ``as_of`` is the
+    day on which the figures were looked up, in the pages that ``source`` names."""
     for id, name, driving, rest, source in (
         (
             "eu-561", "EU: 45 minutes after 4 h 30 min of driving", 16_200, 2_700,
             "Regulation (EC) No 561/2006, articles 6 and 7: 9 h of driving a day, 45 min of break "
-            "after 4.5 h. Configuration, not advice on the law.",
+            "after 4.5 h, for goods vehicles above 3.5 t. Read in accounts of it, not in the "
+            "regulation: to be confirmed by the shop. Configuration, not advice on the law.",
         ),
         (
             "us-395", "US: 30 minutes after 8 h of driving", 28_800, 1_800,
             "49 CFR 395.3: 11 h of driving within a window of 14 h, 30 min of break after 8 h. "
-            "Configuration, not advice on the law.",
+            "Read in the Motor Carrier Safety Planner of the FMCSA, not in the rule: to be "
+            "confirmed by the shop. Configuration, not advice on the law.",
         ),
     ):  # fmt: skip
         call.session.add(
             DutyRule(
                 id=id, name=name, drive_before_break_seconds=driving, break_seconds=rest,
-                source=source, as_of=date(2026, 11, 1),
+                source=source, as_of=date(2026, 11, 29),
             )
         )  # fmt: skip
     call.session.flush()

@@ -1,7 +1,8 @@
 """A carrier in a file of its own: it outlives our processes, as a carrier would.
 
 It charges what the contract says. A destination without a city is undeliverable. ``faults`` make
-the first answer of a kind go missing: ``lost`` before anything happened, ``done`` after it had.
+the first answer of a kind go missing: ``lost`` before anything happened, ``done`` after it had;
+with ``price`` it takes so many percent of what the contract says.
 A parcel on a manifest is scanned by a timetable as the clock goes on; scans are told out of order
 and one of them twice, as carriers do. ``scan`` adds what else happens to a parcel.
 """
@@ -72,7 +73,7 @@ class CarrierSimulator:
         if self._faults.get("rates"):
             raise CarrierUnavailable("The carrier does not answer.", next="Ask again later.")
         return [
-            Rate(p.service, p.agreed_minor, p.currency) if _taken(p) is None else None
+            Rate(p.service, self._price(p), p.currency) if _taken(p) is None else None
             for p in parcels
         ]
 
@@ -84,7 +85,9 @@ class CarrierSimulator:
             serial = 1 + (db.execute("select max(serial) from label").fetchone()[0] or 10_000_000)
             number, ref = s10(serial), f"sim_label_{serial}"
             db.execute("insert into label values (?, ?, ?, 'bought', null)", (ref, serial, number))
-            return Bought(State.DONE, ref, tracking_number=number, cost_minor=parcel.agreed_minor)
+            return Bought(
+                State.DONE, ref, tracking_number=number, cost_minor=self._price(parcel)
+            )  # fmt: skip
 
         return self._perform(op_id, "buy", [parcel.record()], effect)
 
@@ -160,6 +163,9 @@ class CarrierSimulator:
         """Every label's state, from the carrier's books."""
         with self._open() as db:
             return {row["ref"]: row["state"] for row in db.execute("select * from label")}
+
+    def _price(self, parcel: Parcel) -> int:
+        return -(-parcel.agreed_minor * int(self._faults.get("price", "100")) // 100)
 
     def _timetable(self, db: sqlite3.Connection, number: str) -> list[Scan]:
         row = db.execute(

@@ -11,9 +11,11 @@ from common.carriers.numbers import validated
 from common.carriers.port import Bought, CarrierGateway, Outcome, Parcel, State
 from common.carriers.queue import CARRIER
 from common.gateways.port import RESEND_WITHIN
+from common.money import Money
 from common.outbox import OutboxWorker, due_rows, lease
 from common.tables.logistics import CarrierPickup, Label, Manifest, Shipment, TrackingEvent
 from common.tables.payments import Outbox
+from common.timeline import happened
 
 WHO = "carrier"
 
@@ -104,6 +106,7 @@ def _bought(call: Call, label: Label, outcome: Outcome) -> None:
         call.effect("update", "label", label.id, state=label.state)
         return
     label.provider_reference, label.cost_minor = outcome.provider_ref, outcome.cost_minor
+    _compare(call, label, shipment, outcome.cost_minor)
     label.tracking_number = outcome.tracking_number
     if label.state != "pending":
         return  # cancelled meanwhile: the void is next in the queue
@@ -120,6 +123,18 @@ def _bought(call: Call, label: Label, outcome: Outcome) -> None:
         )
     )  # fmt: skip
     call.effect("update", "label", label.id, state="purchased")
+
+
+def _compare(call: Call, label: Label, shipment: Shipment, taken: int) -> None:
+    """More than the contract says is kept, told on the order's timeline, and found in a queue."""
+    agreed = label.agreed_minor
+    if agreed is None or taken <= agreed:
+        return
+    call.effect("update", "label", label.id, agreed_minor=agreed, taken_minor=taken)
+    if shipment.order_id is not None:
+        over = Money(taken - agreed, label.currency)
+        detail = f"{label.carrier_id} took {over} more than its contract says"
+        happened(call, shipment.order_id, "label_overcharged", detail, reference=shipment.id)
 
 
 def _voided(call: Call, label: Label, outcome: Outcome) -> None:

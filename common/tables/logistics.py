@@ -323,7 +323,8 @@ class CarrierPickup(Record):
 
 class Label(Record):
     """Bought from the carrier through the outbox. ``document`` is what the carrier sent to print;
-    without it the label is drawn from these rows. ``error``: why there is none."""
+    without it the label is drawn from these rows. ``error``: why there is none. ``agreed_minor`` is
+    the contract's price, ``cost_minor`` what the carrier took: more is a discrepancy."""
 
     __tablename__ = "label"
     owner = "logistics"
@@ -336,6 +337,7 @@ class Label(Record):
     state: Mapped[Word] = mapped_column(default="pending")
     tracking_number: Mapped[str | None] = mapped_column(String(64), index=True)
     cost_minor: Mapped[int | None]
+    agreed_minor: Mapped[int | None]
     currency: Mapped[Currency]
     provider_reference: Mapped[Ref | None]
     manifest_id: Mapped[str | None] = to("manifest", index=True)

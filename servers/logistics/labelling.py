@@ -28,7 +28,7 @@ def attach(call: Call, shipment: Shipment, parcel: Parcel, quote: Quote) -> Labe
             carrier_id=quote.carrier.id, service=quote.card.service,
             state="pending" if asked else "purchased",
             tracking_number=shipment.tracking_number, cost_minor=quote.price_minor,
-            currency=shipment.currency, created_at=call.now,
+            agreed_minor=quote.price_minor, currency=shipment.currency, created_at=call.now,
         )
     )  # fmt: skip
     if not asked:

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from common.carriers.numbers import recognised
+from common.carriers.port import Rate
 from common.clock import stamp
 from common.money import Money
 from common.rates import Quote
@@ -32,6 +33,8 @@ class QuoteRow(Result):
     arrives_from: str
     arrives_by: str
     confirmed: bool | None = None
+    asked: str | None = None
+    asked_minor: int | None = None
 
     @classmethod
     def of(cls, quote: Quote) -> "QuoteRow":
@@ -47,6 +50,16 @@ class QuoteRow(Result):
             arrives_from=quote.arrives_from.isoformat(),
             arrives_by=quote.arrives_by.isoformat(),
         )
+
+    def answered(self, rate: Rate | None) -> "QuoteRow":
+        """With what the carrier itself says, if it was asked."""
+        if rate is None:
+            return self
+        update: dict[str, Any] = {"confirmed": True}
+        if (rate.price_minor, rate.currency) != (self.price_minor, self.currency):
+            update["asked"] = str(Money(rate.price_minor, rate.currency))
+            update["asked_minor"] = rate.price_minor
+        return self.model_copy(update=update)
 
 
 class QuoteList(Result):
@@ -135,6 +148,8 @@ class ShipmentView(ShipmentRow):
     billed_weight_g: int
     cost: str | None = None
     cost_minor: int | None = None
+    overcharge: str | None = None
+    overcharge_minor: int | None = None
     window_opens_at: str | None = None
     window_closes_at: str | None = None
     route_id: str | None = None
@@ -174,6 +189,8 @@ class ShipmentView(ShipmentRow):
             billed_weight_g=sum(parcel.billed_weight_g for parcel in found.parcels),
             cost=_money(shipment.cost_minor, shipment.currency),
             cost_minor=shipment.cost_minor,
+            overcharge=_money(found.overcharge_minor or None, shipment.currency),
+            overcharge_minor=found.overcharge_minor or None,
             window_opens_at=told(shipment.window_opens_at),
             window_closes_at=told(shipment.window_closes_at),
             route_id=found.route_id,

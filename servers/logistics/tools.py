@@ -109,7 +109,7 @@ def _confirmed(quoted: Quoted, progress: Progress) -> QuoteList:
         key = (row.carrier, row.service)
         if key in answers and answers[key] is None:
             continue  # the carrier does not take it now
-        kept.append(row.model_copy(update={"confirmed": True if key in answers else None}))
+        kept.append(row.answered(answers.get(key)))
     return quoted.result.model_copy(update={"count": len(kept), "quotes": kept})
 
 
@@ -128,7 +128,8 @@ def quote_rates(
     plan: QuoteList,
 ) -> QuoteList:
     """Compare what carriers ask for a parcel and when it would arrive, the cheapest first. Give an
-    order_id, or country and weight_g. confirmed: the carrier itself was asked."""
+    order_id, or country and weight_g. confirmed: the carrier itself was asked; asked: it wants
+    another price than the contract's."""
     return plan
 
 
@@ -163,7 +164,7 @@ def create_shipment(
 @tools.tool(scope=Scope.LOGISTICS_READ, effect=Effect.READS)
 def list_shipments(
     call: Call,
-    queue: Literal["all", "late_risk", "exceptions", "unassigned"] = "all",
+    queue: Literal["all", "late_risk", "exceptions", "unassigned", "overcharged"] = "all",
     order_id: Identifier | None = None,
     status: Status | None = None,
     warehouse: Identifier | None = None,
@@ -172,7 +173,8 @@ def list_shipments(
     cursor: Cursor | None = None,
 ) -> ShipmentList:
     """List shipments, oldest first. Queues: late_risk (overdue or expected after the promise),
-    exceptions (stuck, lost or damaged without a claim), unassigned (waiting for a van)."""
+    exceptions (stuck, lost or damaged without a claim), unassigned (waiting for a van),
+    overcharged (the carrier took more for the label than its contract says)."""
     rows, more = tracking.listed(
         call, queue=queue, order_id=order_id, status=status, warehouse=warehouse, carrier=carrier,
         cursor=cursor, limit=limit,

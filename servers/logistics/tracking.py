@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import ColumnElement, and_, exists, or_, select
+from sqlalchemy import ColumnElement, and_, exists, func, or_, select
 
 from common.call import Call
 from common.carriers.queue import enqueue
@@ -51,7 +51,7 @@ class Reported:
 
 @dataclass(frozen=True)
 class Tracked:
-    """``label`` is the latest."""
+    """``label`` is the latest. ``overcharge_minor``: what carriers took above their contracts."""
 
     shipment: Shipment
     parcels: list[Parcel]
@@ -62,6 +62,7 @@ class Tracked:
     route_id: str | None
     eta: datetime | None
     label: Label | None = None
+    overcharge_minor: int = 0
     return_ids: list[str] = field(default_factory=list)
     claim_ids: list[str] = field(default_factory=list)
 
@@ -140,6 +141,7 @@ def track(call: Call, reference: str) -> Tracked:
         label=call.session.scalar(
             select(Label).where(Label.shipment_id == own).order_by(Label.id.desc()).limit(1)
         ),
+        overcharge_minor=_overcharge(call, own),
         return_ids=list(call.session.scalars(returns)) if shipment.order_id else [],
         claim_ids=list(call.session.scalars(claims)),
     )
@@ -167,6 +169,11 @@ def listed(
     if queue != "all":
         query = query.where(_queue(call, queue))
     return page(call.session, query, [Shipment.created_at, Shipment.id], cursor, limit)
+
+
+def overcharged() -> ColumnElement[bool]:
+    """A label for which the carrier took more than its contract says. Voided ones cost nothing."""
+    return and_(Label.cost_minor > Label.agreed_minor, Label.state != "voided")
 
 
 def at_risk(call: Call, shipment: Shipment, eta: datetime | None = None) -> bool:
@@ -311,6 +318,8 @@ def _queue(call: Call, name: str) -> ColumnElement[bool]:
             and_(Shipment.status == "created", no_label),
             and_(or_(damaged, Shipment.status == "lost"), ~claimed),
         )
+    if name == "overcharged":
+        return exists().where(Label.shipment_id == Shipment.id, overcharged())
     too_late = on_route.where(Stop.planned_arrival > Shipment.promised_at)
     return and_(
         Shipment.status.not_in(moving.OVER),
@@ -320,6 +329,12 @@ def _queue(call: Call, name: str) -> ColumnElement[bool]:
             too_late,
         ),
     )
+
+
+def _overcharge(call: Call, shipment_id: str) -> int:
+    over = func.sum(Label.cost_minor - Label.agreed_minor)
+    query = select(over).where(Label.shipment_id == shipment_id, overcharged())
+    return int(call.session.scalar(query) or 0)
 
 
 def _rows(call: Call, kind: type[Part], shipment_id: str) -> list[Part]:

@@ -14,6 +14,7 @@ from common.carriers.port import Scan
 from common.carriers.simulator import CarrierSimulator
 from common.carriers.worker import CarrierWorker
 from common.tables.logistics import Carrier, CarrierPickup, Label, Manifest, Shipment
+from common.tables.orders import OrderEvent
 from common.tables.payments import Outbox
 from tests.logistics.seed import Desk, a_desk, address
 from tests.support.shop import call, done
@@ -297,3 +298,40 @@ async def test_the_worker_runs_with_the_shop(tmp_path: Path, sqlite_url: str) ->
         await desk.shop.labels.drain()
         assert [label.state for label in await labels(desk)] == ["purchased"]
         assert (desk.shop.settings.home / "carrier.db").exists()
+
+
+async def test_a_label_dearer_than_the_contract_is_found(either: Desk) -> None:
+    posting = either
+    await posting.seed("logistics", connect)
+    reach(posting, price="125")
+    quotes = await done(posting.client, "quote_rates", country="DE", weight_g=2_000)
+    post = next(row for row in quotes["quotes"] if row["carrier"] == "post")
+    assert (post["price_minor"], post["asked_minor"], post["asked"]) == (550, 688, "6.88 EUR")
+    assert not any("asked" in row for row in quotes["quotes"] if row["carrier"] != "post")
+    assert not (await done(posting.client, "list_shipments", queue="overcharged"))["shipments"]
+    dear = await parcel(posting)
+    await settled(posting)
+    found = await done(posting.client, "track_shipment", shipment_id=dear["shipment_id"])
+    assert found["cost_minor"] == 688
+    assert (found["overcharge_minor"], found["overcharge"]) == (138, "1.38 EUR")
+    rows = await labels(posting)
+    assert [(row.agreed_minor, row.cost_minor) for row in rows] == [(550, 688)]
+    told = select(OrderEvent.detail).where(OrderEvent.kind == "label_overcharged")
+    assert await posting.look(lambda s: list(s.scalars(told))) == [
+        "post took 1.38 EUR more than its contract says"
+    ]
+
+    reach(posting)
+    fair = await parcel(posting)
+    await settled(posting)
+    found = await done(posting.client, "track_shipment", shipment_id=fair["shipment_id"])
+    assert "overcharge_minor" not in found
+    reach(posting, price="80")
+    await parcel(posting)
+    await settled(posting)
+    queue = await done(posting.client, "list_shipments", queue="overcharged")
+    assert [row["shipment_id"] for row in queue["shipments"]] == [dear["shipment_id"]]
+
+    await posting.done("cancel_shipment", shipment_id=dear["shipment_id"], only_label=True)
+    await settled(posting)
+    assert not (await done(posting.client, "list_shipments", queue="overcharged"))["shipments"]

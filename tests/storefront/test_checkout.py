@@ -6,8 +6,9 @@ import pytest
 from sqlalchemy import func, select
 
 from common.call import Call
+from common.reserving import OPEN
 from common.shop import Shop
-from common.tables.inventory import Variant
+from common.tables.inventory import Reservation, Variant
 from common.tables.orders import Order, OrderAdjustment, OrderLine
 from common.tables.payments import Payment
 from common.tables.storefront import Cart, Checkout, PromotionUse
@@ -113,6 +114,43 @@ async def test_undone(open_shop: Shop, who: str, state: str, failure: str) -> No
         assert "being_paid" not in view
     await nothing_stranded(shop)
     assert await look(shop, lambda s: s.scalar(select(func.count()).select_from(Order))) == 0
+
+
+async def test_units_held_too_long_are_not_sold_twice(open_shop: Shop) -> None:
+    """The first buyer's time runs out before the card is answered; the second takes the units."""
+    shop = open_shop
+    async with (
+        connected(shop, tools, who=member("lea")) as first,
+        connected(shop, tools, who=member("max")) as second,
+    ):
+        late = await quoted(first, await filled(first, ("avocado", 20)))
+        assert (await agreed(first, late, "pm-lea"))["status"] == "complete_in_progress"
+        full = await done(second, "search_products", query="avocado")
+        assert not full["products"][0]["in_stock"]
+        shop.guard.clock.forward(minutes=16)  # type: ignore[attr-defined]
+        quote = await quoted(second, await filled(second, ("avocado", 20)))
+        assert (await agreed(second, quote, "pm-max"))["status"] == "complete_in_progress"
+        await worker(shop).drain()
+        bought = await agreed(second, quote, "pm-max")
+        assert bought["status"] == "completed", bought
+        answer = await agreed(first, late, "pm-lea")
+        assert (answer["status"], answer["failure"]) == ("expired", "timed_out"), answer
+        assert "order_id" not in answer
+        assert not (await done(first, "get_account_status"))["orders"]
+    await worker(shop).drain()
+    await nothing_stranded(shop)
+
+    def sold_once(session: Any) -> None:
+        units = select(func.sum(OrderLine.quantity)).where(OrderLine.sku == "AVO-1")
+        assert session.scalar(units) == 20
+        held = select(func.sum(Reservation.quantity)).where(Reservation.state.in_(OPEN))
+        assert session.scalar(held) == 20
+        states = session.scalars(select(Checkout.state).order_by(Checkout.customer_id)).all()
+        assert states == ["expired", "completed"]
+        payments = session.scalars(select(Payment.status).order_by(Payment.customer_id)).all()
+        assert payments == ["voided", "authorized"]
+
+    await look(shop, sold_once)
 
 
 @pytest.mark.parametrize("who", ["tok_timeout_done", "tok_timeout_lost"])
