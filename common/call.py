@@ -1,10 +1,10 @@
 """Who is calling, and the transaction they are in. Every rule takes a Call first."""
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
@@ -15,6 +15,9 @@ from common.money import Money
 from common.tables import Record
 
 R = TypeVar("R", bound=Record)
+
+LOCAL_ISSUER: Final = "local"
+"""Who vouches for a caller on this machine: its own operating system."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,10 @@ class Actor:
     def id(self) -> str:
         """``issuer|subject``: the person, whatever program they use."""
         return f"{self.issuer}|{self.subject}"
+
+
+Identity = Callable[[], Actor]
+"""Who calls now."""
 
 
 @dataclass

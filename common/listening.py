@@ -7,7 +7,7 @@ the rights the caller then has.
 
 from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from mcp.server.subscriptions import ResourceUpdated, ServerEvent
 from mcp.shared.exceptions import MCPError
@@ -15,15 +15,12 @@ from mcp_types import INTERNAL_ERROR, INVALID_PARAMS
 from sqlalchemy.orm import Session
 
 from common.approvals import requests
-from common.call import Actor
+from common.call import Actor, Identity
 from common.errors import Internal, NotAuthenticated, NotFound, ShopError
 from common.guard import Guard
 from common.incoming import Reading
 from common.notices import Notices
 from common.toolset import Toolset
-
-if TYPE_CHECKING:
-    from common.server import Identity
 
 METHOD: Final = "subscriptions/listen"
 MOST_URIS: Final = 32
@@ -50,7 +47,7 @@ class Bus:
 class Gate:
     """Middleware of one server."""
 
-    def __init__(self, toolset: Toolset, guard: Guard, identity: "Identity") -> None:
+    def __init__(self, toolset: Toolset, guard: Guard, identity: Identity) -> None:
         self._toolset = toolset
         self._guard = guard
         self._identity = identity

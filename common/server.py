@@ -38,7 +38,7 @@ from mcp_types import INTERNAL_ERROR, INVALID_PARAMS
 from opentelemetry import trace
 from pydantic import BaseModel
 
-from common.call import Actor, quoted
+from common.call import LOCAL_ISSUER, Identity, quoted
 from common.errors import ApprovalInvalid, Internal, InvalidParameters, NotFound, ShopError
 from common.guard import Guard
 from common.incoming import Done, Reading, Request, Waiting
@@ -46,14 +46,12 @@ from common.listening import Bus, Gate
 from common.notices import Notices
 from common.pipes import Watch, opened
 from common.scopes import of_domain
-from common.shop import LOCAL_ISSUER
 from common.toolset import Effect, ResourceSpec, Toolset, ToolSpec
 from common.untrusted import WARNING, cleaned
 from common.wire import dump, parse_text, text_of
 
 log = logging.getLogger(__name__)
 
-Identity = Callable[[], Actor]
 NEW_ERA: Final = "2026-07-28"
 LIST_TTL_MS: Final = 300_000
 QUESTION: Final = "confirm"

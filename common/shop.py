@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from common import schema
 from common.approvals.tools import offered_by
 from common.audit.access import AccessWriter
-from common.call import Actor
+from common.call import LOCAL_ISSUER, Actor, Identity
 from common.carriers.simulator import CarrierSimulator
 from common.carriers.worker import CarrierWorker
 from common.clock import Clock, utc_now
@@ -32,11 +32,9 @@ from common.shoppers import local_shopper, tell_terms
 from common.toolset import Toolset
 
 if TYPE_CHECKING:
-    from common.server import Identity, ShopServer
+    from common.server import ShopServer
 
 log = logging.getLogger(__name__)
-
-LOCAL_ISSUER = "local"
 
 
 @dataclass
@@ -104,7 +102,7 @@ class Shop:
         self.outbox.nudge()
         self.labels.nudge()
 
-    def server(self, toolset: Toolset, identity: "Identity | None" = None) -> "ShopServer":
+    def server(self, toolset: Toolset, identity: Identity | None = None) -> "ShopServer":
         """The toolset as an MCP server; a local caller unless ``identity`` says who calls."""
         from common.completing import completing
         from common.server import ShopServer  # the SDK: commands need a shop and no server

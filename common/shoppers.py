@@ -13,14 +13,13 @@ from weakref import WeakKeyDictionary
 
 from sqlalchemy import Engine, select
 
-from common.call import Actor, Call
+from common.call import LOCAL_ISSUER, Actor, Call
 from common.errors import NotAuthenticated
 from common.scopes import Scope, of_domain
 from common.settings import Settings, StorefrontSettings
 from common.tables.orders import Customer
 
 GUEST_ISSUER: Final = "guest"
-LOCAL_ISSUER: Final = "local"
 SHOPPER_SCOPES: Final = frozenset(map(str, of_domain("storefront")))
 GUEST_SCOPES: Final = frozenset({str(Scope.STOREFRONT_READ), str(Scope.STOREFRONT_WRITE)})
 SIGN_IN: Final = (

@@ -1,8 +1,9 @@
 """Fixtures for every test. Real parts come from tests/support and start when first asked for."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import settings
 from tests.support import node as node_support
 from tests.support import oidc as oidc_support
 from tests.support import postgres as postgres_support
-from tests.support import unavailable
+from tests.support import templates, unavailable
 from tests.support.oidc import Oidc
 from tests.support.postgres import Postgres
 
@@ -60,6 +61,33 @@ def postgres_url(postgres: Postgres) -> Iterator[str]:
     url = postgres.create_database()
     yield url
     postgres.drop_database(url)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """Which database: a test that names it, or ``url``, runs on both."""
+    return str(request.param)
+
+
+CopyOf = Callable[[str, str, Callable[[str], object]], str]
+
+
+@pytest.fixture
+def copy_of(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[CopyOf]:
+    """``copy_of(kind, name, build)``: the URL of a copy, for this test, of what ``build(url)``
+    made once. ``build`` must close its connections."""
+    made: list[str] = []
+
+    def copy(kind: str, name: str, build: Callable[[str], object]) -> str:
+        if kind == "sqlite":
+            return templates.copied(templates.template(name, build), tmp_path / "shop.db")
+        server: Postgres = request.getfixturevalue("postgres")
+        made.append(server.copy_of(name, build))
+        return made[-1]
+
+    yield copy
+    for url in made:
+        request.getfixturevalue("postgres").drop_database(url)
 
 
 @pytest.fixture(scope="session")

@@ -1,47 +1,23 @@
 """One seeded shop a test: on a file, or on PostgreSQL where a test asks for both.
 
-The schema and the world are made once a run and copied.
+The schema and the world are made once and copied.
 """
 
-import asyncio
-import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import CopyOf
 from tests.logistics.seed import Desk, a_desk, world
-from tests.support.postgres import Postgres
-from tests.support.shop import a_shop, do
+from tests.support.shop import filled
 
-
-async def _fill(folder: Path, url: str) -> None:
-    async with a_shop(folder, database_url=url) as shop:
-        await do(shop, "*", world)
-
-
-@pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database file with the world in it."""
-    folder = tmp_path_factory.mktemp("logistics")
-    path = folder / "template.db"
-    asyncio.run(_fill(folder, f"sqlite:///{path}"))
-    return path
+FILL = filled("*", world)
 
 
 @pytest.fixture
-def sqlite_url(template: Path, tmp_path: Path) -> str:
-    path = tmp_path / "shop.db"
-    for file in template.parent.glob(f"{template.name}*"):
-        shutil.copy(file, path.with_name(file.name.replace(template.name, path.name)))
-    return f"sqlite:///{path}"
-
-
-@pytest.fixture
-def postgresql_url(postgres: Postgres, tmp_path: Path) -> Iterator[str]:
-    url = postgres.copy_of("logistics", lambda url: asyncio.run(_fill(tmp_path, url)))
-    yield url
-    postgres.drop_database(url)
+def sqlite_url(copy_of: CopyOf) -> str:
+    return copy_of("sqlite", "logistics", FILL)
 
 
 @pytest.fixture
@@ -50,10 +26,10 @@ async def desk(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Desk]:
         yield found
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest) -> str:
+@pytest.fixture
+def url(kind: str, copy_of: CopyOf) -> str:
     """The URL of a database of either kind with the world in it."""
-    return str(request.getfixturevalue(f"{request.param}_url"))
+    return copy_of(kind, "logistics", FILL)
 
 
 @pytest.fixture

@@ -1,13 +1,13 @@
 """One seeded shop a test: on a file, or on PostgreSQL where a test asks for both."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from common import schema
+from tests.conftest import CopyOf
 from tests.orders.seed import Desk, a_desk
-from tests.support.postgres import Postgres
 
 
 @pytest.fixture
@@ -16,16 +16,10 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
         yield found
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+@pytest.fixture
+def url(kind: str, copy_of: CopyOf) -> str:
     """The URL of a database of either kind, with the schema and nothing in it."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'shop.db'}"
-        return
-    postgres: Postgres = request.getfixturevalue("postgres")
-    url = postgres.copy_of("schema", schema.upgrade_now)
-    yield url
-    postgres.drop_database(url)
+    return copy_of(kind, "schema", schema.upgrade_now)
 
 
 @pytest.fixture

@@ -1,11 +1,7 @@
 """A shop for a test: a real database file, real servers, real clients in memory."""
 
 import asyncio
-import atexit
 import os
-import shutil
-import sqlite3
-import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -13,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 from mcp import Client
@@ -28,6 +25,7 @@ from common.settings import Settings
 from common.shop import Shop
 from common.toolset import Toolset
 from tests.support.postgres import Postgres
+from tests.support.templates import bare, copied
 
 T = TypeVar("T")
 START = datetime(2026, 11, 2, 9, 0, tzinfo=UTC)
@@ -63,23 +61,10 @@ def settings_in(folder: Path, **changes: Any) -> Settings:
     return replace(settings, **changes)
 
 
-@cache
-def _template() -> Path:
-    """A database with the schema and nothing in it, made once a process: copying is quicker."""
-    file = Path(tempfile.mkdtemp(prefix="shop-template-")) / "shop.db"
-    atexit.register(shutil.rmtree, file.parent, ignore_errors=True)
-    schema.upgrade_now(f"sqlite:///{file}")
-    with sqlite3.connect(file) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    connection.close()
-    return file
-
-
 def begin(folder: Path) -> None:
     """A database with the schema, where a folder has none."""
-    folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "shop.db").exists():
-        shutil.copyfile(_template(), folder / "shop.db")
+        copied(bare(), folder / "shop.db")
 
 
 def walled(url: str) -> None:
@@ -144,6 +129,17 @@ async def do(shop: Shop, domain: str, work: Callable[[Call], T], *, who: Actor |
         finally:
             await owner.close()
     return await shop.database.run(domain, inside, audit_id=audit_id)
+
+
+def filled(domain: str, world: Callable[[Call], object]) -> Callable[[str], None]:
+    """What makes a template of it: a shop at a URL in which ``world`` was done."""
+
+    async def fill(url: str) -> None:
+        with TemporaryDirectory() as folder:
+            async with a_shop(Path(folder), database_url=url) as shop:
+                await do(shop, domain, world)
+
+    return lambda url: asyncio.run(fill(url))
 
 
 async def look(shop: Shop, work: Callable[[Session], T]) -> T:
