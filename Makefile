@@ -12,12 +12,13 @@ JUDGES := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 	tests/judges/outside/requirements.in
 JOBS ?= 2
 TESTS ?=
+DATA ?= ../shared/data
 
 export PIP_ROOT_USER_ACTION = ignore
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo serve test lint format bench faults docs judges manifests pictures snapshot lock clean
+.PHONY: help demo serve test lint format bench faults docs judges replay routes demand manifests pictures snapshot lock clean
 MAKEFLAGS += --no-print-directory
 
 help: ## Say what there is
@@ -51,6 +52,17 @@ faults: .venv/.dev ## Processes killed while they write, then callers over HTTP 
 
 judges: .venv/.dev .venv-judges/.installed ## Judges of others that need an environment of their own (.venv-judges)
 	@$(BIN)/python -m tests.judges.outside .venv-judges
+
+replay: .venv/.dev ## Replay the service tasks of a whole shop (DATA=folder of tau2-retail, demand, vrp)
+	@$(BIN)/python -m tests.judges.tau2 --tasks $(DATA)/tau2-retail/tasks_train.jsonl --probes $(DATA)/tau2-retail/probes.jsonl
+
+routes: .venv/.dev ## Plan published routing problems with both engines, against the best known
+	@for engine in default pyvrp; do \
+		$(BIN)/python -m benchmarks.routing --instances $(DATA)/vrp --bks $(DATA)/vrp/bks.csv --engine $$engine --seconds 5 || exit 1; \
+	done
+
+demand: .venv/.dev ## Forecast and reorder through a year of real demand
+	@$(BIN)/python -m benchmarks.demand --data $(DATA)/demand
 
 docs: .venv/.runtime ## Write the reference from the servers themselves
 	@$(BIN)/python -m clients.docs

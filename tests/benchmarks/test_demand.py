@@ -7,16 +7,12 @@ import pytest
 
 from benchmarks import demand
 from servers.inventory.classes import Policy
-
-DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "demand"
+from tests.support import data
 
 
 @pytest.fixture(scope="module")
 def items() -> dict[str, list[int | None]]:
-    path = DATA / demand.FILE_NAME
-    if not path.is_file():
-        pytest.skip(f"no {path}")
-    return demand.load(path)
+    return demand.load(data("demand", demand.FILE_NAME))
 
 
 def test_replay_by_hand():
@@ -78,7 +74,7 @@ def test_replay_fills_more_than_the_tuned_point(items: dict[str, list[int | None
 def test_command_prints_json(
     items: dict[str, list[int | None]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    with (DATA / demand.FILE_NAME).open(encoding="utf-8") as source:
+    with data("demand", demand.FILE_NAME).open(encoding="utf-8") as source:
         lines = source.readlines()
     kept = [line for line in lines[1:] if line.split(",")[0] in {"826249", "834484"}]
     (tmp_path / demand.FILE_NAME).write_text("".join([lines[0], *kept]), encoding="utf-8")

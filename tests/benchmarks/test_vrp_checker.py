@@ -21,9 +21,7 @@ from benchmarks.vrp_files import (
     to_problem,
 )
 from servers.logistics.engine import plan
-from tests.support import unavailable
-
-FOLDER = Path(__file__).parents[3] / "shared" / "data" / "vrp"
+from tests.support import data
 
 ROUTES = [[1, 2, 3], [4, 5]]
 SMALL = Instance(
@@ -40,13 +38,6 @@ SMALL = Instance(
         Customer(5, 0, 9, 15, 0, 90, 2),
     ),
 )
-
-
-def data(*parts: str) -> Path:
-    path = FOLDER.joinpath(*parts)
-    if not path.exists():
-        unavailable(f"{path} is absent")
-    return path
 
 
 def test_a_good_solution_and_its_cost() -> None:
@@ -91,8 +82,8 @@ def test_the_depot_closes_and_arcs_are_rounded_by_family() -> None:
 
 
 def test_the_best_known_solutions_pass_at_their_cost() -> None:
-    best = read_best_known(data("bks.csv"))
-    paths = find_instances(data("solomon")) + find_instances(data("x"))
+    best = read_best_known(data("vrp", "bks.csv"))
+    paths = find_instances(data("vrp", "solomon")) + find_instances(data("vrp", "x"))
     assert len(paths) == len(best) == 36
     for path in paths:
         routes, cost = read_solution(path.with_suffix(".sol"))
@@ -103,7 +94,7 @@ def test_the_best_known_solutions_pass_at_their_cost() -> None:
 
 @pytest.mark.parametrize("name", ["solomon/R101", "solomon/RC105", "x/X-n101-k25"])
 def test_mutated_best_known_solutions_fail(name: str) -> None:
-    path = data(*f"{name}.sol".split("/"))
+    path = data("vrp", *f"{name}.sol".split("/"))
     routes, cost = read_solution(path)
     instance = read_instance(next(p for p in find_instances(path.parent) if p.stem == path.stem))
     rng = Random(name)
@@ -153,10 +144,9 @@ def test_the_planner_sees_the_same_instance() -> None:
 
 @pytest.mark.parametrize("engine", ["default", "pyvrp"])
 def test_the_benchmark_runs(engine: str, capsys: pytest.CaptureFixture[str]) -> None:
-    if engine == "pyvrp":
-        pytest.importorskip("pyvrp")
-    options = ["--bks", str(data("bks.csv")), "--engine", engine, "--iterations", "150", "--json"]
-    status = main(["--instances", str(data("solomon")), "--limit", "2", *options])
+    known = str(data("vrp", "bks.csv"))
+    options = ["--bks", known, "--engine", engine, "--iterations", "150", "--json"]
+    status = main(["--instances", str(data("vrp", "solomon")), "--limit", "2", *options])
     report = json.loads(capsys.readouterr().out)
     assert [score["errors"] for score in report["scores"]] == [[], []]
     assert report["families"]["solomon"]["infeasible"] == 0

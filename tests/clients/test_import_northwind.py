@@ -16,7 +16,8 @@ from common.tables.inventory import PurchaseLine, ReorderPolicy, Variant
 from common.tables.logistics import Shipment
 from common.tables.orders import Customer, Order, OrderLine
 from servers.orders import tools as orders
-from tests.clients.data import data, reasons, take_in
+from tests.clients.data import reasons, take_in
+from tests.support import data
 from tests.support.shop import a_shop, connected, done, look
 
 

@@ -15,7 +15,8 @@ from common.shop import Shop
 from common.tables.inventory import Product, Variant
 from common.tables.orders import Customer, Order, OrderAdjustment, OrderLine, OrderNote
 from common.tables.payments import Payment, Refund
-from tests.clients.data import data, reasons, take_in
+from tests.clients.data import reasons, take_in
+from tests.support import data
 from tests.support.shop import a_shop, look
 
 LEGACY = ("Handle", "Title", "Body (HTML)", "Vendor", "Type", "Option1 Name", "Option1 Value",

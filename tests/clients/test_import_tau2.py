@@ -15,7 +15,8 @@ from common.errors import ShopError
 from common.shop import Shop
 from common.tables.orders import Order, OrderLine
 from common.tables.spine import AuditRecord, Transfer
-from tests.clients.data import data, reasons, take_in
+from tests.clients.data import reasons, take_in
+from tests.support import data
 from tests.support.shop import a_shop, look
 
 ADDRESS = {"address1": "1 Way", "address2": "", "city": "Austin", "country": "USA",

@@ -3,20 +3,16 @@
 import csv
 from pathlib import Path
 
-import pytest
-
 from clients.importers import FORMATS, loader
 from common.clock import utc_now
 from servers.inventory.tools import tools
+from tests.support import data
 from tests.support.shop import a_shop, actor, connected, done
-
-DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "northwind"
 
 
 async def test_reorder_levels_of_northwind(tmp_path: Path):
-    if not DATA.is_dir():
-        pytest.skip(f"no {DATA}")
-    with (DATA / "products.csv").open(encoding="utf-8") as file:
+    folder = data("northwind")
+    with (folder / "products.csv").open(encoding="utf-8") as file:
         rows = {row["productID"]: row for row in csv.DictReader(file)}
     low = {id for id, row in rows.items() if int(row["unitsInStock"]) <= int(row["reorderLevel"])}
     ended = {id for id in low if number(rows[id], "discontinued")}
@@ -27,7 +23,7 @@ async def test_reorder_levels_of_northwind(tmp_path: Path):
         <= number(rows[id], "reorderLevel")
     }
     async with a_shop(tmp_path, clock=utc_now) as shop:
-        report = await loader.load(shop, FORMATS["northwind"], DATA, by=actor())
+        report = await loader.load(shop, FORMATS["northwind"], folder, by=actor())
         assert not report.refused
         async with connected(shop, tools) as client:
             found = await done(client, "list_low_stock", limit=100)

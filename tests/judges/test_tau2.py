@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.clients.data import data
 from tests.judges.tau2.compare import differences, normal, with_after
 from tests.judges.tau2.judge import judge
+from tests.support import data
 
 TASKS, PROBES = 8, 40
 

@@ -275,7 +275,6 @@ async def test_a_plan_says_where_its_times_are_from(desk: Desk) -> None:
 
 
 async def test_the_other_engine_through_the_tool(desk: Desk) -> None:
-    pytest.importorskip("pyvrp")
     await desk.shipment()
     desk.shop.guard.ports["routing"] = RoutingSettings("pyvrp")
     found = await planned(desk)

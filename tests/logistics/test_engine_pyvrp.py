@@ -37,7 +37,6 @@ LIFT = frozenset({"lift"})
 
 
 def solve(given: Any, **options: Any) -> Any:
-    pytest.importorskip("pyvrp")
     return plan(given, engine="pyvrp", **{"iterations": 100, **options})
 
 

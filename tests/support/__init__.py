@@ -1,6 +1,7 @@
-"""Real parts for tests: a PostgreSQL server, Node, npm packages."""
+"""Real parts for tests: a PostgreSQL server, Node, npm packages, data of others."""
 
 import os
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
@@ -11,3 +12,11 @@ def unavailable(reason: str) -> NoReturn:
     if os.environ.get("CI", "").lower() in {"", "0", "false"}:
         pytest.skip(f"NOT TESTED: {reason}")
     pytest.fail(f"CI must have it: {reason}", pytrace=False)
+
+
+def data(*parts: str) -> Path:
+    """The path of real data, which lies beside this checkout; else the test is skipped as above."""
+    path = Path(__file__).resolve().parents[3].joinpath("shared", "data", *parts)
+    if not path.exists():
+        unavailable(f"there is no {path}")
+    return path
