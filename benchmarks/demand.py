@@ -5,40 +5,56 @@
 Two measurements. Forecasts: from day 91 on, every 7 days a week ahead, knowing only the past;
 MASE is the mean absolute daily error over the first quarter's seasonal naive error, averaged over
 the items of a class. Replay: every evening of the last three quarters each item is reviewed by
-``replenishing.decide`` and, on the same demand, by a fixed reorder point tuned on the first
-quarter. Both order a week of demand above their point and
-wait the same lead time; unmet demand is lost, and demand is seen in full even when it was lost.
-A point that fills less than the target holds less stock for that reason alone, so other fixed
-rules see the measured days beforehand: the points scaled by one common percentage until they fill
-as much as ours, or the target; and, as an oracle, each item's smallest point that fills the target.
+``replenishing.decide`` and, on the same demand, by fixed reorder points known at the end of the
+first quarter (``demand_fixed.rules``). Both order a week of demand above their point and wait the
+same lead time; unmet demand is lost, and demand is seen in full even when it was lost.
+A point that fills less than the target holds less stock for that reason alone. So each fixed rule
+is also scaled by one common percentage, the measured days known, until it fills the target, the
+first of them until it fills as much as ours; and, as an oracle, each item gets its smallest point
+that fills the target. Ours is shown at lower fill rates too, down to what the fixed rules serve.
 """
 
 import argparse
 import csv
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
-from math import ceil
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from benchmarks.demand_fixed import (
+    measured,
+    outcome_of,
+    quarter_point,
+    scaled,
+    year_outcome,
+)
+from benchmarks.demand_year import (
+    QUARTER,
+    RUN_IN,
+    History,
+    Outcome,
+    Reviewer,
+    first_stock,
+    replay,
+    total_fill,
+    totals,
+)
 from servers.inventory.classes import Policy, Position, demand_class
 from servers.inventory.forecasting import Forecast, forecast, moving_average
-from servers.inventory.replenishing import decide, order_quantity
+from servers.inventory.replenishing import decide
 
-QUARTER = 91
 WEEK = 7
-RUN_IN = 28
 FILE_NAME = "daily_demand_50.csv"
-# The fill rates tried on the first quarter for our policy; the smallest that reached the target.
+# The fill rates tried on the first quarter for our policy: the smallest that reached the target,
+# else the last.
 FILL_RATES = (0.95, 0.96, 0.97, 0.98, 0.99, 0.995)
-MAX_FIXED_POINT = 5000
+# Shown beside them.
+LOWER_RATES = (0.85, 0.90)
 RULES = ("ours", "fixed", "fixed_filling_as_ours", "fixed_scaled_to_target", "fixed_oracle")
-
-History = list[int | None]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -162,61 +178,6 @@ def bias_percent(weeks: Sequence[tuple[float, float, bool]]) -> float:
 # Replay
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """Sums over the days of one item's replay."""
-
-    demand: int
-    filled: int
-    stock_days: int
-    days: int
-    orders: int
-
-    @property
-    def fill_rate(self) -> float:
-        return self.filled / self.demand if self.demand else 1.0
-
-    @property
-    def average_stock(self) -> float:
-        return self.stock_days / self.days
-
-
-# Units to order on an evening, from the history up to it, the stock on hand and the units ordered.
-Reviewer = Callable[[History, int, int], int]
-
-
-def replay(
-    history: History, first: int, last: int, on_hand: int, lead_time: int, review: Reviewer
-) -> Outcome:
-    """Mornings receive, days sell, evenings order. An order of the evening of day t is on the
-    shelf on the morning of day t + 1 + lead_time. The RUN_IN days before ``first`` are played
-    and not counted, so that the stock given at the start decides nothing."""
-    arriving: dict[int, int] = defaultdict(int)
-    demand = filled = stock_days = orders = 0
-    for day in range(max(0, first - RUN_IN), last):
-        on_hand += arriving.pop(day, 0)
-        wanted = history[day] or 0
-        served = min(wanted, on_hand)
-        on_hand -= served
-        quantity = review(history[: day + 1], on_hand, sum(arriving.values()))
-        if quantity:
-            arriving[day + 1 + lead_time] += quantity
-        if day >= first:
-            demand, filled, stock_days = demand + wanted, filled + served, stock_days + on_hand
-            orders += quantity > 0
-    return Outcome(demand, filled, stock_days, last - first, orders)
-
-
-def fixed_reviewer(point: int, cover: int) -> Reviewer:
-    """Orders up to point + cover once the inventory position is at or below the point."""
-
-    def review(history: History, on_hand: int, on_order: int) -> int:
-        position = on_hand + on_order
-        return order_quantity(point + cover, position) if position <= point else 0
-
-    return review
-
-
 def our_reviewer(policy: Policy, known: dict[int, Forecast]) -> Reviewer:
     """``known`` keeps the item's forecasts by day: they do not depend on the stock."""
 
@@ -233,7 +194,7 @@ def our_reviewer(policy: Policy, known: dict[int, Forecast]) -> Reviewer:
 def measure_replay(items: dict[str, History], lead_time: int, target: float) -> dict[str, object]:
     """Totals of both rules over the last three quarters, and per class."""
     known: dict[str, dict[int, Forecast]] = {item: {} for item in items}
-    policy = tuned_policy(items, Policy(lead_time), target, known)
+    policy, in_quarter = tuned_policy(items, Policy(lead_time), target, known)
     ours = {item: our_outcome(history, policy, known[item]) for item, history in items.items()}
     points = {item: quarter_point(history, policy, target) for item, history in items.items()}
     fixed = {item: outcome_of(items[item], point, policy) for item, point in points.items()}
@@ -242,6 +203,7 @@ def measure_replay(items: dict[str, History], lead_time: int, target: float) -> 
         "lead_time_days": lead_time,
         "target_fill_rate": target,
         "policy_fill_rate": policy.fill_rate,
+        "policy_filled_in_quarter": round(in_quarter, 4),
         "ours": totals(ours.values()),
         "fixed": totals(fixed.values()),
         "fixed_filling_as_ours": scaled(items, points, policy, total_fill(ours.values())),
@@ -252,8 +214,9 @@ def measure_replay(items: dict[str, History], lead_time: int, target: float) -> 
                 our_outcome(history, replace(policy, fill_rate=rate), known[item])
                 for item, history in items.items()
             )
-            for rate in FILL_RATES
+            for rate in (*LOWER_RATES, *FILL_RATES)
         },
+        "fixed_by_rule": measured(items, policy, target),
         "by_class": by_class(items, ours, fixed),
     }
 
@@ -263,49 +226,12 @@ def our_outcome(history: History, policy: Policy, known: dict[int, Forecast]) ->
     return replay(history, QUARTER, len(history), start, policy.lead_time_days, review)
 
 
-def outcome_of(history: History, point: int, policy: Policy) -> Outcome:
-    start, review = first_stock(history, policy), fixed_reviewer(point, order_size(history, policy))
-    return replay(history, QUARTER, len(history), start, policy.lead_time_days, review)
-
-
-def order_size(history: History, policy: Policy) -> int:
-    """What the fixed rule orders above its point: a week of the first quarter's demand."""
-    return max(1, ceil(quarter_mean(history) * policy.order_cover_days))
-
-
-def first_stock(history: History, policy: Policy) -> int:
-    """On hand for both at the start: mean demand of lead time, review and order cover."""
-    days = policy.protection_days + policy.order_cover_days
-    return ceil(quarter_mean(history) * days)
-
-
-def quarter_mean(history: History) -> float:
-    seen = [units for units in history[:QUARTER] if units is not None]
-    return fmean(seen) if seen else 0.0
-
-
-def quarter_point(history: History, policy: Policy, target: float) -> int:
-    """Smallest reorder point that fills ``target`` of the first quarter, starting full."""
-    cover = order_size(history, policy)
-    for point in range(MAX_FIXED_POINT):
-        review = fixed_reviewer(point, cover)
-        outcome = replay(history, 0, QUARTER, point + cover, policy.lead_time_days, review)
-        if outcome.fill_rate >= target:
-            return point
-    return MAX_FIXED_POINT
-
-
-def year_outcome(history: History, policy: Policy, target: float) -> Outcome:
-    """Of the smallest point that fills ``target`` of the measured days."""
-    outcomes = (outcome_of(history, point, policy) for point in range(MAX_FIXED_POINT))
-    return next(outcome for outcome in outcomes if outcome.fill_rate >= target)
-
-
 def tuned_policy(
     items: dict[str, History], policy: Policy, target: float, known: dict[str, dict[int, Forecast]]
-) -> Policy:
+) -> tuple[Policy, float]:
     """Our one parameter for all items: the smallest fill rate that filled ``target`` of the first
-    quarter's units from its ninth week on: four to learn from, four to run in."""
+    quarter's units from its ninth week on: four to learn from, four to run in. And what it
+    filled there."""
     for rate in FILL_RATES:
         chosen = replace(policy, fill_rate=rate)
         outcomes = []
@@ -315,25 +241,10 @@ def tuned_policy(
             outcomes.append(
                 replay(history, 2 * RUN_IN, QUARTER, start, policy.lead_time_days, review)
             )
-        if total_fill(outcomes) >= target:
+        filled = total_fill(outcomes)
+        if filled >= target:
             break
-    return chosen
-
-
-def scaled(
-    items: dict[str, History], points: dict[str, int], policy: Policy, wanted: float
-) -> dict[str, float]:
-    """All points times the smallest common percentage that fills ``wanted``."""
-    outcomes: list[Outcome] = []
-    percent = 0
-    for percent in range(50, 501, 5):
-        outcomes = [
-            outcome_of(history, ceil(points[item] * percent / 100), policy)
-            for item, history in items.items()
-        ]
-        if total_fill(outcomes) >= wanted:
-            break
-    return {"scaled_percent": percent, **totals(outcomes)}
+    return chosen, filled
 
 
 def by_class(
@@ -349,24 +260,6 @@ def by_class(
     }
 
 
-def totals(outcomes: Iterable[Outcome]) -> dict[str, float]:
-    several = list(outcomes)
-    rates = sorted(outcome.fill_rate for outcome in several)
-    return {
-        "items": len(several),
-        "fill_rate": round(total_fill(several), 4),
-        "mean_item_fill_rate": round(fmean(rates), 4),
-        "average_stock": round(sum(outcome.average_stock for outcome in several), 1),
-        "orders": sum(outcome.orders for outcome in several),
-    }
-
-
-def total_fill(outcomes: Iterable[Outcome]) -> float:
-    several = list(outcomes)
-    demand = sum(outcome.demand for outcome in several)
-    return sum(outcome.filled for outcome in several) / demand if demand else 1.0
-
-
 def report(result: dict[str, Any]) -> str:
     lines = ["Forecasts, a week ahead            ours   MA28  naive   bias  90 % interval"]
     for kind, row in result["forecast"].items():
@@ -379,10 +272,13 @@ def report(result: dict[str, Any]) -> str:
     lines.append(
         f"Replay, lead time {replayed['lead_time_days']} days, target "
         f"{replayed['target_fill_rate']:.1%}, our fill rate setting "
-        f"{replayed['policy_fill_rate']:.1%}"
+        f"{replayed['policy_fill_rate']:.1%} (filled {replayed['policy_filled_in_quarter']:.1%} "
+        "of the first quarter's last weeks)"
     )
     rows = [(name, row) for name, row in replayed.items() if name in RULES]
     rows += [(f"ours at {rate}", row) for rate, row in replayed["ours_by_setting"].items()]
+    for name, pair in replayed["fixed_by_rule"].items():
+        rows += [(f"fixed, {name}", pair["as_is"]), (f"{name}, scaled", pair["scaled_to_target"])]
     for kind, pair in replayed["by_class"].items():
         rows += [(f"{kind} ours", pair["ours"]), (f"{kind} fixed", pair["fixed"])]
     for name, row in rows:

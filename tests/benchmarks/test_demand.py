@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import demand
+from benchmarks import demand, demand_fixed, demand_year
 from servers.inventory.classes import Policy
 from tests.support import data
 
@@ -20,7 +20,7 @@ def test_replay_by_hand():
     def order_once(history: list[int | None], on_hand: int, on_order: int) -> int:
         return 4 if len(history) == 1 else 0
 
-    outcome = demand.replay([2, 2, 2, 2, 2], 0, 5, 5, 1, order_once)
+    outcome = demand_year.replay([2, 2, 2, 2, 2], 0, 5, 5, 1, order_once)
     # Evenings: 3, 1, 1 + 4 - 2 = 3, 1, 0 with one of two served.
     assert (outcome.demand, outcome.filled) == (10, 9)
     assert outcome.stock_days == 3 + 1 + 3 + 1 + 0
@@ -28,7 +28,7 @@ def test_replay_by_hand():
 
 
 def test_replay_does_not_count_its_run_in():
-    outcome = demand.replay([5] * 28 + [1, 1], 28, 30, 200, 1, lambda *_: 0)
+    outcome = demand_year.replay([5] * 28 + [1, 1], 28, 30, 200, 1, lambda *_: 0)
     assert (outcome.demand, outcome.filled, outcome.days) == (2, 2, 2)
     assert outcome.stock_days == 59 + 58
 
@@ -42,7 +42,25 @@ def test_seasonal_naive_steps_over_a_closed_day():
 def test_fixed_point_is_the_smallest_that_fills_the_target():
     history: list[int | None] = [3] * 120
     # Ordered in the evening at 9, three days sell 9, and the order is there on the fourth morning.
-    assert demand.quarter_point(history, Policy(3), 1.0) == 9
+    assert demand_fixed.quarter_point(history, Policy(3), 1.0) == 9
+
+
+def test_textbook_points_by_hand():
+    # 2 and 4 in turn: mean 3, deviation 1; any four days on end sell 12.
+    history: list[int | None] = [2, 4] * 60
+    assert demand_fixed.daily_point(history, 4, 1.5, 90) == 12 + 3
+    assert demand_fixed.windows_point(history, 4, 1.5) == 12
+    assert set(demand_fixed.windows(history, 3)) == {8, 10}
+    assert len(demand_fixed.windows(history, 3)) == 89
+
+
+def test_no_fixed_rule_looks_past_the_quarter():
+    calm: list[int | None] = [2, 4, 3] * 40
+    later = calm[:91] + [900] * 29
+    known, blind = (
+        demand_fixed.rules({"item": history}, Policy(3), 0.97) for history in (later, calm)
+    )
+    assert known == blind
 
 
 def test_the_year_is_read_whole(items: dict[str, list[int | None]]):
@@ -69,6 +87,10 @@ def test_replay_fills_more_than_the_tuned_point(items: dict[str, list[int | None
     assert ours["fill_rate"] > measured["fixed"]["fill_rate"]
     assert scaled["fill_rate"] >= ours["fill_rate"]
     assert ours["average_stock"] < scaled["average_stock"]
+    for rule in measured["fixed_by_rule"].values():
+        assert rule["as_is"]["fill_rate"] < 0.97
+        assert rule["scaled_to_target"]["fill_rate"] >= 0.97
+        assert rule["scaled_to_target"]["average_stock"] > ours["average_stock"]
 
 
 def test_command_prints_json(
