@@ -123,6 +123,15 @@ def test_commit_appears_once() -> None:
     assert found[0].startswith("common/database.py")
 
 
+def test_every_migration_says_whether_the_program_before_it_may_stay() -> None:
+    bad = [
+        path.name
+        for path in files("deploy/migrations/versions")
+        if "0020" <= path.name[:4] < "9999" and "\ncompatible = " not in path.read_text()
+    ]
+    assert not bad, "say compatible = True or False: docs/deployment.md has the rules"
+
+
 def test_one_reader_of_the_environment() -> None:
     bad = [
         str(path.relative_to(ROOT))

@@ -5,6 +5,7 @@ from alembic import op
 
 revision = "0020_label_agreed"
 down_revision = "0019_user_email"
+compatible = True
 
 
 def upgrade() -> None:
