@@ -1,7 +1,7 @@
 """Who is calling, and the transaction they are in. Every rule takes a Call first."""
 
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, TypeVar
@@ -15,6 +15,12 @@ from common.money import Money
 from common.tables import Record
 
 R = TypeVar("R", bound=Record)
+T = TypeVar("T")
+TOLD_EVERY = 10
+
+
+def _nobody(done: int, total: int, message: str) -> None:
+    """Progress nobody asked for."""
 
 LOCAL_ISSUER: Final = "local"
 """Who vouches for a caller on this machine: its own operating system."""
@@ -85,6 +91,8 @@ class Call:
     preview: Preview = field(default_factory=Preview)
     versions: dict[str, int] = field(default_factory=dict)
     effects: list[dict[str, Any]] = field(default_factory=list)
+    # Tells a caller who asked for it how far the call is: done, in all, in words.
+    report: Callable[[int, int, str], None] = _nobody
     _made: set[str] = field(default_factory=set)
 
     def find(self, kind: type[R], id: str) -> R | None:
@@ -123,6 +131,13 @@ class Call:
         key = f"{row.__tablename__}:{row.id}"
         if key not in self._made:
             self.versions.setdefault(key, row.version)
+
+    def counted(self, rows: Sequence[T], what: str) -> Iterator[T]:
+        """Each row in turn; how many are done is told now and then, and at the end."""
+        for number, row in enumerate(rows, 1):
+            yield row
+            if number % TOLD_EVERY == 0 or number == len(rows):
+                self.report(number, len(rows), f"{number} of {len(rows)} {what}")
 
     def new_id(self, kind: str) -> str:
         """A fresh id of a kind named in common.ids."""

@@ -169,9 +169,10 @@ class Guard:
     async def _read(self, request: Request, arguments: dict[str, Any]) -> Done:
         spec, actor = request.spec, request.actor
         plan = await self._computed(request, arguments)
+        told = Running(request.progress).report
 
         def work(session: Session) -> dict[str, Any]:
-            call = Call(actor, session, self.clock(), "", spec.domain, spec.name)
+            call = Call(actor, session, self.clock(), "", spec.domain, spec.name, report=told)
             return dump(spec.rule(call, **arguments, **plan))
 
         structured = await self.database.run(spec.domain, work, write=False, name=spec.name)
@@ -300,6 +301,7 @@ class _Change:
     def __post_init__(self) -> None:
         spec, actor, attempt = self.request.spec, self.request.actor, self.attempt
         self.plan: dict[str, Any] = {}
+        self.told = Running(self.request.progress).report
         attempt.args_digest = digest(to_jsonable_python(self.arguments))
         attempt.approval_id = self.approval_id or ""
         whose = (actor, spec.domain, spec.name)
@@ -324,7 +326,8 @@ class _Change:
             raise Rollback(known)
         self._refuse_duplicate(session)
         spec, actor, attempt = self.request.spec, self.request.actor, self.attempt
-        call = Call(actor, session, attempt.now, attempt.audit_id, spec.domain, spec.name)
+        by = (attempt.now, attempt.audit_id, spec.domain, spec.name)
+        call = Call(actor, session, *by, report=self.told)
         structured = dump(spec.rule(call, **self.arguments, **self.plan))
         session.flush()
         verdict = self.guard.policy.decide(

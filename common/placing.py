@@ -153,6 +153,19 @@ def draft(call: Call, new: NewOrder) -> Order:
 def place_draft(call: Call, order: Order, ship_by: datetime, promised_at: datetime) -> None:
     """Place a draft under its own id, priced anew. The order is locked. Raises what ``place``
     raises."""
+    lines = reprice_draft(call, order)
+    wanted = [NewLine(line.sku, line.quantity) for line in lines]
+    where = order.warehouse_id or warehouse_for(call, wanted)
+    order.status, order.placed_at, order.warehouse_id = "placed", call.now, where
+    order.ship_by, order.promised_at = ship_by, promised_at
+    for line in lines:
+        line.warehouse_id, line.placed_at = where, call.now
+    _secure(call, order, lines, None)
+
+
+def reprice_draft(call: Call, order: Order) -> list[OrderLine]:
+    """A draft at today's prices and the taxes of where it goes. Returns its lines. Raises
+    NotFound, RuleViolation."""
     lines = call.all(OrderLine, OrderLine.order_id == order.id)
     lines.sort(key=lambda line: (line.position, line.id))
     new = NewOrder(
@@ -163,19 +176,15 @@ def place_draft(call: Call, order: Order, ship_by: datetime, promised_at: dateti
         shipping_service=order.shipping_service,
     )
     cost = priced(call, new)
-    where = order.warehouse_id or warehouse_for(call, new.lines)
     for old in call.all(OrderAdjustment, OrderAdjustment.order_id == order.id):
         call.session.delete(old)
-    order.status, order.placed_at, order.warehouse_id = "placed", call.now, where
     order.currency, order.subtotal_minor = cost.currency, cost.subtotal_minor
     order.tax_minor, order.total_minor = cost.tax_minor, cost.total_minor
-    order.ship_by, order.promised_at = ship_by, promised_at
     for line, item in zip(lines, cost.lines, strict=True):
         line.name, line.options = item.variant.name, item.variant.options
         line.unit_price_minor, line.tax_minor = item.price, item.tax
-        line.warehouse_id, line.placed_at = where, call.now
     _adjustments(call, order, new, cost)
-    _secure(call, order, lines, None)
+    return lines
 
 
 def _secure(call: Call, order: Order, lines: Sequence[OrderLine], payment_id: str | None) -> None:

@@ -1,4 +1,4 @@
-"""A compute step in a thread: progress to the caller, cancellation to the step."""
+"""Long work in a thread: progress to the caller, cancellation to the step."""
 
 import asyncio
 import threading

@@ -379,10 +379,13 @@ def _question(waiting: Waiting) -> str:
 
 def _progress(context: Context[Any, Any] | None) -> Callable[[int, int, str], None]:
     pending: set[asyncio.Task[None]] = set()
+    highest = 0
 
     def report(done: int, total: int, message: str) -> None:
-        if context is None:
-            return
+        nonlocal highest
+        if context is None or done <= highest:
+            return  # it only ever grows, though a transaction may be tried again
+        highest = done
         task = asyncio.ensure_future(context.report_progress(done, total, message or None))
         pending.add(task)
         task.add_done_callback(pending.discard)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 
 from common.call import Call
 from common.paging import page
@@ -13,6 +13,7 @@ from common.tables.logistics import Shipment
 from servers.claims import deadlines, lateness, opening, valuing
 
 MOST_DRAFTS: Final = 20
+MOST_LOOKED_AT: Final = 5_000
 
 
 @dataclass(frozen=True)
@@ -31,33 +32,33 @@ def detect(
     call: Call, days: int, carrier_id: str | None, cursor: str | None, limit: int
 ) -> tuple[list[Late], str | None]:
     """Shipments with a carrier promised in the last ``days`` and late, oldest promise first."""
-    query = select(Shipment).where(
-        Shipment.carrier_id.is_not(None),
-        Shipment.promised_at >= call.now - timedelta(days=days),
-        Shipment.promised_at < func.coalesce(Shipment.delivered_at, call.now),
-        Shipment.status.not_in(opening.NOT_SENT),
-    )
-    if carrier_id is not None:
-        query = query.where(Shipment.carrier_id == carrier_id)
+    query = select(Shipment).where(*_came_late(call, days, carrier_id))
     rows, more = page(call.session, query, [Shipment.promised_at, Shipment.id], cursor, limit)
-    return [_late(call, shipment) for shipment in rows], more
+    return [_late(call, shipment) for shipment in call.counted(rows, "late shipments")], more
 
 
 def draft(call: Call, days: int, carrier_id: str | None) -> list[Claim]:
     """Open a late claim for each late shipment that has none, has no excuse, was not free, and
     may still be filed: the 20 with the oldest promise."""
+    query = select(Shipment).where(*_came_late(call, days, carrier_id))
+    query = query.order_by(Shipment.promised_at, Shipment.id).limit(MOST_LOOKED_AT)
     drafts: list[Claim] = []
-    cursor = None
-    for _ in range(50):
-        found, cursor = detect(call, days, carrier_id, cursor, 100)
-        for late in found:
-            if len(drafts) < MOST_DRAFTS and _worth(call, late):
-                new = opening.NewClaim("carrier", "late", shipment_id=late.shipment.id)
-                drafts.append(opening.open_claim(call, new))
-        if cursor is None or len(drafts) == MOST_DRAFTS:
-            break
+    for shipment in call.counted(list(call.session.scalars(query)), "late shipments"):
+        if len(drafts) < MOST_DRAFTS and _worth(call, _late(call, shipment)):
+            new = opening.NewClaim("carrier", "late", shipment_id=shipment.id)
+            drafts.append(opening.open_claim(call, new))
     call.stake()
     return drafts
+
+
+def _came_late(call: Call, days: int, carrier_id: str | None) -> list[ColumnElement[bool]]:
+    late = [
+        Shipment.carrier_id.is_not(None),
+        Shipment.promised_at >= call.now - timedelta(days=days),
+        Shipment.promised_at < func.coalesce(Shipment.delivered_at, call.now),
+        Shipment.status.not_in(opening.NOT_SENT),
+    ]
+    return late if carrier_id is None else [*late, Shipment.carrier_id == carrier_id]
 
 
 def _worth(call: Call, late: Late) -> bool:

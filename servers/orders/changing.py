@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from common import paid, reserving
+from common import paid, placing, reserving
 from common.call import Call, quoted
 from common.errors import InsufficientFunds, RuleViolation
 from common.money import Money
@@ -42,8 +42,14 @@ def require_open(order: Order, what: str, *, untouched: bool = False) -> None:
 
 def redirect(call: Call, order_id: str, address: dict[str, Any]) -> service.Whole:
     """Send the order somewhere else. Raises RuleViolation once it has a shipment. Prices, tax and
-    shipping stay as they were agreed."""
+    shipping stay as they were agreed; a draft, where nothing is agreed yet, is priced anew."""
     order = service.changing(call, order_id)
+    if order.status == "draft":
+        call.stake(released=False)
+        order.ship_to = address
+        placing.reprice_draft(call, order)
+        happened(call, order.id, "address_changed")
+        return service.whole(call, order.id)
     released = order.released_at is not None
     inside = order.fulfilment_status in ("not_fulfilled", "partially_fulfilled", "fulfilled")
     if not released or order.status not in ("in_fulfilment", "on_hold") or not inside:

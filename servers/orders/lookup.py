@@ -19,38 +19,42 @@ from servers.orders.customers import one_line
 
 SHIP_WITHIN: Final = timedelta(days=1)
 PROMISE: Final = timedelta(days=3)
+METHOD: Final = "payment_method_id"
 
 
 def place(
     call: Call,
     customer_id: str,
     lines: Sequence[placing.NewLine],
-    method_id: str,
+    method_id: str | None,
     ship_to: dict[str, Any] | None,
     warehouse: str | None,
     shipping_minor: int,
     *,
     draft: bool,
 ) -> Order:
-    """An order by phone, at today's prices; ``draft``: only written down. Raises what placing
-    raises."""
+    """An order by phone, at today's prices; ``draft``: only written down, and it may not be known
+    yet what pays it. Raises what placing raises."""
     customer = call.get(Customer, customer_id, next="Look for the customer with find_customer.")
     address = ship_to or customer.address
     if not address:
         raise InvalidParameters.field("ship_to", None, "needed: the customer has no address")
-    method = call.get(PaymentMethod, method_id, next="find_customer lists the stored methods.")
     new = placing.NewOrder(
-        customer_id=customer.id, lines=lines, ship_to=address, payment_method_id=method.id,
+        customer_id=customer.id, lines=lines, ship_to=address, payment_method_id=method_id,
         warehouse_id=warehouse, shipping_minor=shipping_minor, channel="phone",
     )  # fmt: skip
     if draft:
         written = placing.draft(call, new)
-        changing.own_method(call, written, method.id)
+        if method_id is not None:
+            changing.own_method(call, written, method_id)
         call.stake()
         return written
+    if method_id is None:
+        raise InvalidParameters.field(METHOD, None, "needed: only a draft has none")
+    call.get(PaymentMethod, method_id, next="find_customer lists the stored methods.")
     new.ship_by, new.promised_at = call.now + SHIP_WITHIN, call.now + PROMISE
     placed = placing.place(call, new)
-    changing.own_method(call, placed, method.id)
+    method = changing.own_method(call, placed, method_id)
     call.stake(amount_minor=placed.total_minor, currency=placed.currency)
     call.show(
         f"Place an order of {Money(placed.total_minor, placed.currency)}",
@@ -61,17 +65,22 @@ def place(
     return placed
 
 
-def place_draft(call: Call, order_id: str) -> Order:
-    """Place a draft at today's prices. Raises RuleViolation for what is none, and what placing
+def place_draft(call: Call, order_id: str, method_id: str | None) -> Order:
+    """Place a draft at today's prices, paid with ``method_id`` or what was written down. Raises
+    RuleViolation for what is none, InvalidParameters when no method is known, and what placing
     raises."""
     order = service.changing(call, order_id)
-    if order.status != "draft" or order.payment_method_id is None:
+    if order.status != "draft":
         raise RuleViolation(
             f"Order {order.id} is {order.status.replace('_', ' ')}, not a draft.",
             details={"status": order.status},
             next="search_orders with status=draft lists the drafts.",
         )
-    method = changing.own_method(call, order, order.payment_method_id)
+    pays = method_id or order.payment_method_id
+    if pays is None:
+        raise InvalidParameters.field(METHOD, None, "needed: the draft names none")
+    method = changing.own_method(call, order, pays)
+    order.payment_method_id = method.id
     before = Money(order.total_minor, order.currency)
     placing.place_draft(call, order, call.now + SHIP_WITHIN, call.now + PROMISE)
     total = Money(order.total_minor, order.currency)

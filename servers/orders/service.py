@@ -97,14 +97,17 @@ class Wanted:
     placed_from: str | None = None
     placed_to: str | None = None
     late: bool = False
+    drafts: bool = False
 
 
 def search(
     call: Call, wanted: Wanted, cursor: str | None, limit: int
 ) -> tuple[list[Order], str | None]:
-    """Orders that fit, the latest first. Drafts, never placed, only if asked for by status."""
-    drafts = wanted.status == "draft"
-    query = select(Order) if drafts else select(Order).where(Order.placed_at.is_not(None))
+    """Orders that fit, the latest first. ``drafts``: what was never placed instead, those dropped
+    since as well; status ``draft`` asks for it, too."""
+    drafts = wanted.drafts or wanted.status == "draft"
+    placed = Order.placed_at.is_(None) if drafts else Order.placed_at.is_not(None)
+    query = select(Order).where(placed)
     for column, value in (
         (Order.customer_id, wanted.customer_id),
         (Order.status, wanted.status),

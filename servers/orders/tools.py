@@ -99,15 +99,16 @@ def search_orders(
     placed_from: Day | None = None,
     placed_to: Day | None = None,
     late: bool = False,
+    drafts: bool = False,
     limit: Limit = 20,
     cursor: Cursor | None = None,
 ) -> OrderList:
     """Search orders, the latest first; filters are combined. `late` finds those that shipped or
-    were delivered after their promise, or are overdue. Drafts are listed only with
-    status=draft. Use get_order for the details of one."""
+    were delivered after their promise, or are overdue. `drafts` searches what was never placed
+    instead, dropped drafts too. Use get_order for the details of one."""
     wanted = service.Wanted(
         customer_id, email, status, payment_status, fulfilment_status, warehouse, sku,
-        placed_from, placed_to, late,
+        placed_from, placed_to, late, drafts,
     )  # fmt: skip
     return OrderList.of(*service.search(call, wanted, cursor, limit))
 
@@ -185,7 +186,7 @@ def place_order(
     call: Call,
     customer_id: Identifier,
     lines: Annotated[list[NewLine], Field(min_length=1, max_length=50)],
-    payment_method_id: Identifier,
+    payment_method_id: Identifier | None = None,
     ship_to: Address | None = None,
     warehouse: Identifier | None = None,
     shipping_minor: Count = 0,
@@ -194,8 +195,9 @@ def place_order(
     """Place an order for a known customer: stock is reserved and the payment authorized.
 
     Without ship_to it goes to the customer's own address, without warehouse it comes from the one
-    that has everything. `draft` only writes it down, nothing reserved or charged: place_draft_order
-    places it. Use it for orders by phone; shoppers use the storefront.
+    that has everything. `draft` only writes it down, nothing reserved or charged, and needs no
+    payment method yet: place_draft_order places it. For orders by phone; shoppers use the
+    storefront.
     """
     order = lookup.place(
         call, customer_id, [placing.NewLine(line.sku, line.quantity) for line in lines],
@@ -206,10 +208,14 @@ def place_order(
 
 
 @tools.tool(scope=Scope.ORDERS_WRITE, effect=Effect.CHANGES)
-def place_draft_order(call: Call, order_id: Identifier) -> OrderView:
+def place_draft_order(
+    call: Call, order_id: Identifier, payment_method_id: Identifier | None = None
+) -> OrderView:
     """Place a draft under its own id, at today's prices: stock is reserved and the payment
-    authorized. To drop a draft use cancel_order."""
-    return OrderView.whole(service.whole(call, lookup.place_draft(call, order_id).id))
+    authorized, with payment_method_id where the draft names none or another. To drop a draft use
+    cancel_order."""
+    placed = lookup.place_draft(call, order_id, payment_method_id)
+    return OrderView.whole(service.whole(call, placed.id))
 
 
 @tools.tool(scope=Scope.ORDERS_WRITE, effect=Effect.CHANGES)
@@ -221,7 +227,7 @@ def update_customer_address(call: Call, customer_id: Identifier, address: Addres
 
 @tools.tool(scope=Scope.ORDERS_WRITE, effect=Effect.CHANGES)
 def update_shipping_address(call: Call, order_id: Identifier, address: Address) -> OrderView:
-    """Send an order that has no shipment yet to another address, replaced whole."""
+    """Send an order that has no shipment yet, or a draft, to another address, replaced whole."""
     return OrderView.whole(changing.redirect(call, order_id, address.model_dump()))
 
 

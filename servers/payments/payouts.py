@@ -77,7 +77,8 @@ def reconcile(call: Call, header: Header, lines: Sequence[Line]) -> Whole:
             file_sha256=digest([vars(line) for line in lines]), imported_at=call.now,
         )
     )  # fmt: skip
-    rows = [_line(call, payout, header, line, n) for n, line in enumerate(lines)]
+    numbered = call.counted(list(enumerate(lines)), "lines")
+    rows = [_line(call, payout, header, line, number) for number, line in numbered]
     exceptions = [row for row in rows if row.outcome in EXCEPTIONS]
     payout.state = "exceptions" if exceptions else "reconciled"
     fees = sum(line.fee_minor for line in lines)

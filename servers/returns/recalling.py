@@ -42,7 +42,7 @@ def open_returns(call: Call, sku: str, code: str, most: int) -> Recalled:
         "each customer is sent a label and refunded what they paid, once it is back",
     )
     opened = []
-    for order_id, lines in sorted(wanted.items())[:most]:
+    for order_id, lines in call.counted(sorted(wanted.items())[:most], "orders"):
         asked = [Asked(id, units, "defective", recalled=True) for id, units in lines.items()]
         made = service.request_return(call, order_id, asked, "original", None, f"recall {lot.id}")
         opened.append(handling.authorize(call, made.rma.id, False).rma)
