@@ -18,6 +18,7 @@ from clients.commands import (
     database,
     denials,
     oauth_clients,
+    payouts,
     probing,
     users,
 )
@@ -33,8 +34,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 PARTS = (
-    approvals, approvers, users, oauth_clients, api_keys, denials, audit, config, data, database,
-    probing,
+    approvals, approvers, users, oauth_clients, api_keys, denials, audit, config, data, payouts,
+    database, probing,
 )  # fmt: skip
 for part in PARTS:
     part.add_to(app)

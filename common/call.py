@@ -22,6 +22,7 @@ TOLD_EVERY = 10
 def _nobody(done: int, total: int, message: str) -> None:
     """Progress nobody asked for."""
 
+
 LOCAL_ISSUER: Final = "local"
 """Who vouches for a caller on this machine: its own operating system."""
 

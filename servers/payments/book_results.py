@@ -116,7 +116,7 @@ class PayoutLineRow(Result):
 
 
 class PayoutView(Result):
-    """``exceptions`` are the lines a person has to look at."""
+    """``exceptions`` are lines a person has to look at, the first of ``exception_count``."""
 
     payout_id: str
     provider: str
@@ -125,6 +125,7 @@ class PayoutView(Result):
     arrived_on: str
     state: str
     matched: int
+    exception_count: int
     exceptions: list[PayoutLineRow]
 
     @classmethod
@@ -137,10 +138,9 @@ class PayoutView(Result):
             amount=str(Money(row.amount_minor, row.currency)),
             arrived_on=row.arrived_on.isoformat(),
             state=row.state,
-            matched=sum(line.outcome == "matched" for line in found.lines),
-            exceptions=[
-                PayoutLineRow.of(line) for line in found.lines if line.outcome != "matched"
-            ],
+            matched=found.matched,
+            exception_count=found.other,
+            exceptions=[PayoutLineRow.of(line) for line in found.exceptions],
         )
 
 

@@ -57,7 +57,8 @@ def reconcile_payout(
     paid_by: Literal["card", "wallet"] = "card",
 ) -> PayoutView:
     """Book a provider's payout to the bank and match each line of its file. Lines that are missing,
-    differ or were paid before come back as exceptions for a person."""
+    differ or were paid before come back as exceptions for a person. A CSV file of many lines is
+    for your person: `shop reconcile FILE` in a terminal."""
     header = payouts.Header(
         provider, reference, currency, amount_minor, date.fromisoformat(arrived_on), paid_by
     )
@@ -67,9 +68,17 @@ def reconcile_payout(
 
 @tools.tool(scope=Scope.PAYMENTS_READ, effect=Effect.READS)
 def list_payouts(
-    call: Call, state: PayoutState | None = None, limit: Limit = 10, cursor: Cursor | None = None
+    call: Call,
+    state: PayoutState | None = None,
+    payout_id: Identifier | None = None,
+    limit: Limit = 10,
+    cursor: Cursor | None = None,
 ) -> PayoutList:
-    """List payouts with the lines that need a person, the latest booked first."""
+    """List payouts with the lines that need a person, the latest booked first; with `payout_id`
+    that one, its lines page by page."""
+    if payout_id is not None:
+        one, following = payouts.exceptions_of(call, payout_id, cursor, limit)
+        return PayoutList(count=1, payouts=[PayoutView.of(one)], next_cursor=following)
     rows, following = payouts.search(call, state, cursor, limit)
     return PayoutList(
         count=len(rows), payouts=[PayoutView.of(row) for row in rows], next_cursor=following

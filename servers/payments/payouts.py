@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy import ColumnElement, func, or_, select
 
 from common import funds
 from common.call import Call, quoted
@@ -18,7 +18,9 @@ from common.money import Money, exponent
 from common.paging import page
 from common.tables.payments import Dispute, Payment, PaymentMethod, Payout, PayoutLine, Refund
 
-MOST_LINES = 100
+MOST_LINES = 2_000
+MOST_SHOWN = 100
+MOST_BESIDE = 10  # of each, in a list of payouts
 EXCEPTIONS = ("missing", "amount_differs", "duplicate")
 
 
@@ -46,8 +48,12 @@ class Header:
 
 @dataclass(frozen=True)
 class Whole:
+    """``matched`` and ``other`` count lines; ``exceptions`` are the first of the others."""
+
     payout: Payout
-    lines: list[PayoutLine]
+    matched: int
+    other: int
+    exceptions: list[PayoutLine]
 
 
 @dataclass(frozen=True)
@@ -90,15 +96,17 @@ def reconcile(call: Call, header: Header, lines: Sequence[Line]) -> Whole:
         f"Book payout {quoted(header.reference)} of {Money(header.amount_minor, header.currency)}",
         f"{len(rows)} lines, {len(exceptions)} exceptions, fees {Money(fees, header.currency)}",
     )
-    return Whole(payout, rows)
+    return whole(call, payout.id)
 
 
 def accept(call: Call, payout_id: str, note: str) -> Whole:
     """A person looked at the exceptions and takes them as they are. Raises RuleViolation when there
     are none."""
     payout = call.get(Payout, payout_id, next="list_payouts shows the payouts.")
-    found = whole(call, payout.id)
-    open_lines = [line for line in found.lines if line.outcome in EXCEPTIONS]
+    query = select(PayoutLine).where(
+        PayoutLine.payout_id == payout.id, PayoutLine.outcome.in_(EXCEPTIONS)
+    )
+    open_lines = list(call.session.scalars(query.order_by(PayoutLine.position).limit(MOST_LINES)))
     if not open_lines:
         raise RuleViolation(f"Payout {payout.id} is {payout.state}: it has no open exceptions.")
     amount = sum(abs(line.amount_minor) for line in open_lines)
@@ -122,22 +130,34 @@ def accept(call: Call, payout_id: str, note: str) -> Whole:
 
 
 def whole(call: Call, payout_id: str) -> Whole:
-    """A payout with its lines. Raises NotFound."""
+    """A payout with the first of the lines that did not match. Raises NotFound."""
+    return exceptions_of(call, payout_id, None, MOST_SHOWN)[0]
+
+
+def exceptions_of(
+    call: Call, payout_id: str, cursor: str | None, limit: int
+) -> tuple[Whole, str | None]:
+    """A payout with a page of the lines that did not match, in the file's order. Raises
+    NotFound."""
     payout = call.get(Payout, payout_id, next="list_payouts shows the payouts.")
-    query = select(PayoutLine).where(PayoutLine.payout_id == payout.id)
-    lines = call.session.scalars(query.order_by(PayoutLine.position).limit(MOST_LINES))
-    return Whole(payout, list(lines))
+    mine = PayoutLine.payout_id == payout.id
+    counts = select(PayoutLine.outcome, func.count()).where(mine).group_by(PayoutLine.outcome)
+    found: dict[str, int] = dict(call.session.execute(counts).all())
+    matched = found.pop("matched", 0)
+    query = select(PayoutLine).where(mine, PayoutLine.outcome != "matched")
+    rows, more = page(call.session, query, [PayoutLine.position], cursor, limit)
+    return Whole(payout, matched, sum(found.values()), rows), more
 
 
 def search(
     call: Call, state: str | None, cursor: str | None, limit: int
 ) -> tuple[list[Whole], str | None]:
-    """Payouts with their lines, the latest booked first."""
+    """Payouts with the first of the lines that did not match, the latest booked first."""
     query = select(Payout)
     if state is not None:
         query = query.where(Payout.state == state)
     rows, following = page(call.session, query, [Payout.id], cursor, limit, descending=True)
-    return [whole(call, row.id) for row in rows], following
+    return [exceptions_of(call, row.id, None, MOST_BESIDE)[0] for row in rows], following
 
 
 def _line(call: Call, payout: Payout, header: Header, line: Line, position: int) -> PayoutLine:

@@ -1,11 +1,13 @@
 """The claims desk through its tools: customers made whole, carriers made to pay."""
 
+import asyncio
 from typing import Any
 
 import pytest
 from mcp.types import PromptReference, ResourceTemplateReference
 
 from common import funds, paid
+from common.call import Call
 from common.tables.claims import ClaimLine
 from common.tables.orders import Order
 from common.tables.payments import Refund
@@ -16,7 +18,9 @@ from tests.claims.seed import (
     Desk,
     a_dispute,
     a_file,
+    a_shipment,
     an_exception,
+    an_order,
     books,
 )
 from tests.support.shop import actor, connected
@@ -251,6 +255,27 @@ async def test_late_shipments_are_found_and_drafted(desk: Desk) -> None:
         "settle_claim", "invalid_parameters", claim_id=late, resolution="replacement"
     )
     await desk.refused("open_claim", "rule_violation", type="late", order_id="ord_2")
+
+
+async def test_drafting_tells_how_many_it_has_looked_at(either: Desk) -> None:
+    def more(call: Call) -> None:
+        for number in range(3, 15):
+            an_order(call, f"ord_{number}", {LAMP: 1})
+            a_shipment(call, f"ord_{number}", late_days=1)
+
+    await either.seed(more, "*")
+    for tool, most in (("detect_late_shipments", {"limit": 12}), ("draft_late_claims", {})):
+        told: list[tuple[float, float | None]] = []
+
+        async def hear(done: float, total: float | None, message: str | None) -> None:
+            told.append((done, total))  # noqa: B023 - awaited before the next round
+
+        result = await either.client.call_tool(tool, most, progress_callback=hear)
+        assert not result.is_error
+        for _ in range(50):
+            await asyncio.sleep(0)
+        seen = most.get("limit", 13)
+        assert told == [(10, seen), (seen, seen)], tool
 
 
 async def test_an_excused_delay_is_no_claim(desk: Desk) -> None:

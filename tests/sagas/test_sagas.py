@@ -295,7 +295,18 @@ async def test_a_recalled_lot_comes_back_from_everybody(town: Town):
     assert set(recalled["shipped_orders"]) == affected
     part = await town.do("returns", "request_recall_returns", sku=JAM, lot="L1", most=1)
     assert (part["count"], part["waiting"]) == (1, 1)
-    rest = await town.do("returns", "request_recall_returns", sku=JAM, lot="L1")
+    told: list[tuple[float, float | None]] = []
+
+    async def hear(done: float, total: float | None, message: str | None) -> None:
+        told.append((done, total))
+
+    answer = await town.clients["returns"].call_tool(
+        "request_recall_returns", {"sku": JAM, "lot": "L1", "idempotency_key": "recall-rest-1"},
+        progress_callback=hear,
+    )  # fmt: skip
+    rest = answer.structured_content
+    assert rest is not None
+    assert told[-1:] == [(1, 1)], "whoever asks is told how far it is"
     assert (rest["count"], rest["waiting"]) == (1, 0)
     rows = part["returns"] + rest["returns"]
     assert {row["order_id"] for row in rows} == affected
