@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,8 @@ from common.clock import utc_now
 from common.errors import InvalidParameters
 from common.shop import Shop
 from common.tables.payments import Payout
+from tests.conftest import CopyOf
 from tests.payments.seed import charged, world
-from tests.support.postgres import Postgres
 from tests.support.shop import a_shop, do, look
 
 FILE = """\
@@ -36,17 +35,13 @@ charge,pay-9,11.00,,11.00,EUR,po-8
 COMMON = ("--provider", "bank_of", "--currency", "EUR", "--arrived", "2026-11-02")
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def where(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, str]]:
+@pytest.fixture
+def where(kind: str, copy_of: CopyOf, tmp_path: Path) -> dict[str, str]:
     """The environment of an empty shop on either database."""
-    given = {"SHOP_HOME": str(tmp_path), "SHOP_OPERATOR": "ana@example.com", "COLUMNS": "200"}
-    if request.param == "sqlite":
-        yield given | {"SHOP_DATABASE_URL": f"sqlite:///{tmp_path / 'shop.db'}"}
-        return
-    postgres: Postgres = request.getfixturevalue("postgres")
-    url = postgres.copy_of("schema", schema.upgrade_now)
-    yield given | {"SHOP_DATABASE_URL": url}
-    postgres.drop_database(url)
+    return {
+        "SHOP_HOME": str(tmp_path), "SHOP_OPERATOR": "ana@example.com", "COLUMNS": "200",
+        "SHOP_DATABASE_URL": copy_of(kind, "schema", schema.upgrade_now),
+    }  # fmt: skip
 
 
 def inside(where: dict[str, str], work: Any) -> Any:
