@@ -153,6 +153,7 @@ class HaltView(Result):
 class RouteView(RouteRow):
     stops: list[HaltView]
     breaks: list[str] | None = None
+    travel: str | None = None
     map: str
     next: str | None = None
 
@@ -162,6 +163,7 @@ class RouteView(RouteRow):
             **_route(found.route, len(found.halts)),
             stops=[HaltView.of(halt) for halt in found.halts[:most]],
             breaks=_breaks(found.route.plan),
+            travel=found.route.plan.get("travel"),
             map=f"logistics://route/{found.route.id}/map",
             next=_NEXT_OF_ROUTE.get(found.route.status),
         )

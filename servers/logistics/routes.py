@@ -13,6 +13,7 @@ from common.tables.logistics import Shipment
 from servers.logistics import fleet, moving, writing
 from servers.logistics.engine.routes import Breach
 from servers.logistics.leaving import leave
+from servers.logistics.travelling import ESTIMATED, Times
 
 EARLY: Final = timedelta(hours=24)
 
@@ -159,18 +160,19 @@ def take_off(call: Call, shipment: Shipment, status: str = "skipped") -> None:
     shorten(call, route)
 
 
-def shorten(call: Call, route: Route) -> None:
+def shorten(call: Call, route: Route, travel: Times | None = None) -> None:
     """Time a draft anew after a stop was taken off it; one without stops is cancelled."""
     left = writing.live_stops(call, route)
     if not left:
         route.status, route.completed_at = "cancelled", call.now
         call.session.flush()
         return
-    timed = writing.timed(call, route, [call.get(Shipment, s.shipment_id) for s in left])
+    shipments = [call.get(Shipment, stop.shipment_id) for stop in left]
+    timed = writing.timed(call, route, shipments, travel)
     if timed is None or isinstance(timed, Breach):
         fleet.end_early(call, route, "no longer possible")
     else:
-        writing.retime(call, route, timed)
+        writing.retime(call, route, timed, travel.note if travel else ESTIMATED)
 
 
 def _driver(call: Call, found: Whole, driver_id: str | None) -> Driver:

@@ -23,6 +23,7 @@ from servers.logistics.results_fleet import (
     VehicleList,
     VehicleRow,
 )
+from servers.logistics.travelling import Times
 
 DriverStatus = Literal["off", "available", "on_duty", "driving", "break"]
 VehicleStatus = Literal["available", "maintenance", "broken_down", "retired"]
@@ -122,13 +123,22 @@ def dispatch_route(
     return RouteView.whole(routes.dispatch(call, route_id, driver_id))
 
 
-@tools.tool(scope=Scope.LOGISTICS_WRITE, effect=Effect.CHANGES)
+@tools.tool(
+    scope=Scope.LOGISTICS_WRITE,
+    effect=Effect.CHANGES,
+    computation=Computation(reassigning.prepare, reassigning.compute),
+)
 def reassign_stop(
-    call: Call, shipment_id: Identifier, route_id: Identifier, position: Position | None = None
+    call: Call,
+    shipment_id: Identifier,
+    route_id: Identifier,
+    position: Position | None = None,
+    *,
+    plan: Times,
 ) -> RouteView:
     """Move a shipment to another draft route, or put a waiting one onto it, at a position or where
     it costs least. Refused, with the reason, when the route could not be driven any more."""
-    return RouteView.whole(reassigning.reassign(call, shipment_id, route_id, position))
+    return RouteView.whole(reassigning.reassign(call, shipment_id, route_id, position, plan))
 
 
 @tools.tool(scope=Scope.LOGISTICS_WRITE, effect=Effect.CHANGES)

@@ -6,6 +6,7 @@ A plan is made in any case: when the server fails the times are estimated, and t
 import json
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import httpx2
@@ -27,6 +28,26 @@ ANSWER_S: Final = 10
 # All requests of one matrix together.
 WHOLE_S: Final = 60
 MOST_BYTES: Final = 4_000_000
+
+
+@dataclass(frozen=True)
+class Times:
+    """What was asked of the travel times, for orders of stops that are tried one by one."""
+
+    places: tuple[Place, ...]
+    matrix: TravelMatrix
+    note: str
+
+    def knows(self, places: Sequence[Place]) -> bool:
+        return set(places) <= set(self.places)
+
+    def of(self, places: Sequence[Place]) -> TravelMatrix:
+        """Of some of the places, in their order."""
+        rows = [self.places.index(place) for place in places]
+        return TravelMatrix(
+            *([[cells[row][column] for column in rows] for row in rows]
+              for cells in (self.matrix.seconds, self.matrix.metres))
+        )  # fmt: skip
 
 
 def times(places: Sequence[Place], routing: RoutingSettings | None) -> tuple[TravelMatrix, str]:

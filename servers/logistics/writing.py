@@ -12,6 +12,7 @@ from common.tables.logistics import Shipment
 from servers.logistics import breaks, crews, engine, moving
 from servers.logistics.engine.routes import Breach, Lookup
 from servers.logistics.engine.travel import Place
+from servers.logistics.travelling import ESTIMATED, Times
 
 
 def new_route(
@@ -52,9 +53,10 @@ def put_stops(
     call.session.flush()
 
 
-def retime(call: Call, route: Route, timed: engine.PlannedRoute) -> None:
+def retime(call: Call, route: Route, timed: engine.PlannedRoute, travel: str = ESTIMATED) -> None:
     """Bring a route and its live stops in line with a new timetable. A shipment that is new on
-    the route gets a stop; stops of shipments no longer on it must be gone."""
+    the route gets a stop; stops of shipments no longer on it must be gone. ``travel`` says where
+    the times are from."""
     stops = {stop.shipment_id: stop for stop in live_stops(call, route)}
     for position, visit in enumerate(timed.visits, 1):
         stop = stops.get(visit.stop_id)
@@ -70,15 +72,16 @@ def retime(call: Call, route: Route, timed: engine.PlannedRoute) -> None:
     route.planned_start = crews.when(timed.departure)
     route.planned_finish = crews.when(timed.finish)
     times(route, timed)
+    route.plan = {**route.plan, "travel": travel}
     call.session.flush()
     call.effect("update", "route", route.id, stops=len(timed.visits))
 
 
 def timed(
-    call: Call, route: Route, shipments: Sequence[Shipment]
+    call: Call, route: Route, shipments: Sequence[Shipment], travel: Times | None = None
 ) -> engine.PlannedRoute | Breach | None:
     """The timetable of a route with these shipments in this order, or the rule it breaks; None
-    when its crew has no time left that day."""
+    when its crew has no time left that day. Without ``travel`` distance and speed decide."""
     if route.driver_id is None:
         raise RuleViolation(f"Route {route.id} has no driver.")
     depot = call.get(Depot, route.depot_id)
@@ -94,7 +97,8 @@ def timed(
         (crew,),
         tuple(crews.stop_of(shipment) for shipment in shipments),
     )
-    problem = crews.problem(ground)
+    matrix = None if travel is None else travel.of(crews.places(ground))
+    problem = crews.problem(ground, travel=matrix)
     lookup = Lookup.of(problem)
     found = breaks.timed(lookup, problem.vehicles[0], problem.stops, crew.rest)
     if isinstance(found, Breach):

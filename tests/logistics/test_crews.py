@@ -8,20 +8,32 @@ from datetime import date
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from common.call import Call
+from common.errors import Conflict
 from common.settings import RoutingSettings, Settings
 from common.tables.fleet import Driver, DutyRule, Vehicle
-from servers.logistics import breaks, engine, travelling
+from servers.logistics import breaks, engine, reassigning, travelling
 from servers.logistics.breaks import Rest
 from servers.logistics.engine.routes import Breach, Lookup
 from servers.logistics.engine.travel import Place, StraightLine
+from servers.logistics.travelling import Times
 from tests.logistics.seed import TODAY, Desk
 from tests.support.shop import done
 
 HOUR = 3_600
+
+
+class Quiet:
+    """Progress nobody looks at."""
+
+    def report(self, done: int, total: int, message: str = "") -> None: ...
+
+    def cancelled(self) -> bool:
+        return False
 
 
 async def skilled(desk: Desk, **skills: list[str]) -> None:
@@ -272,6 +284,56 @@ async def test_a_plan_says_where_its_times_are_from(desk: Desk) -> None:
         desk.shop.guard.ports["routing"] = RoutingSettings("default", "osrm", url)
         found = await planned(desk)
     assert "InvalidQuery" in found["travel"]
+
+
+def ten_minutes_each(path: str) -> dict[str, Any]:
+    """An OSRM on whose roads every way takes ten minutes and is a kilometre long."""
+    asked = parse_qs(urlsplit(path).query)
+    rows, columns = (asked[name][0].split(";") for name in ("sources", "destinations"))
+    points = urlsplit(path).path.rpartition("/")[2].split(";")
+    seconds = [
+        [0 if points[int(row)] == points[int(column)] else 600 for column in columns]
+        for row in rows
+    ]
+    metres = [[cell and 1_000 for cell in row] for row in seconds]
+    return {"code": "Ok", "durations": seconds, "distances": metres}
+
+
+async def test_a_stop_is_reassigned_with_the_same_times(desk: Desk) -> None:
+    first, second, third = [await desk.shipment() for _ in range(3)]
+    roads = Roads(ten_minutes_each)
+    with serving(roads) as url:
+        desk.shop.guard.ports["routing"] = RoutingSettings("default", "osrm", url)
+        one = (await planned(desk, vehicles=["VAN-1"]))["routes"][0]
+        assert one["driving_minutes"] == 4 * 10
+        moved = await desk.shipment()
+        two = (await planned(desk, vehicles=["VAN-2"]))["routes"][0]
+        asked = len(roads.asked)
+        both = await desk.done("reassign_stop", shipment_id=third, route_id=two["route_id"])
+        assert len(roads.asked) > asked
+        assert {stop["shipment_id"] for stop in both["stops"]} == {moved, third}
+        assert (both["driving_minutes"], both["metres"]) == (3 * 10, 3_000)
+        assert both["travel"] == "from osrm"
+        left = await done(desk.client, "get_route", route_id=one["route_id"])
+        live = {s["shipment_id"] for s in left["stops"] if s["status"] == "pending"}
+        assert live == {first, second}
+        assert (left["driving_minutes"], left["travel"]) == (3 * 10, "from osrm")
+    back = await desk.done("reassign_stop", shipment_id=third, route_id=one["route_id"])
+    assert back["travel"].startswith(f"{travelling.ESTIMATED}, because osrm failed")
+
+
+async def test_a_route_that_changes_while_times_are_asked_for(desk: Desk) -> None:
+    await desk.shipment()
+    route = (await planned(desk))["routes"][0]["route_id"]
+    mine, theirs = await desk.shipment(), await desk.shipment()
+
+    def ready(call: Call) -> Times:
+        return reassigning.compute(reassigning.prepare(call, mine, route, None), Quiet())
+
+    times = await desk.seed("logistics", ready)
+    await desk.done("reassign_stop", shipment_id=theirs, route_id=route)
+    with pytest.raises(Conflict):
+        await desk.seed("logistics", lambda c: reassigning.reassign(c, mine, route, None, times))
 
 
 async def test_the_other_engine_through_the_tool(desk: Desk) -> None:

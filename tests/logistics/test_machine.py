@@ -205,7 +205,10 @@ class Deliveries(RuleBasedStateMachine):
     @rule(number=which, route=which, position=st.none() | st.integers(1, 3))
     def reassign(self, number: int, route: int, position: int | None) -> None:
         ids = self.one(Shipment, number), self.one(Route, route)
-        self.attempt(lambda call: reassigning.reassign(call, *ids, position))
+        brief = self.attempt(lambda call: reassigning.prepare(call, *ids, position))
+        if brief is not None:
+            times = reassigning.compute(brief, Quiet())
+            self.attempt(lambda call: reassigning.reassign(call, *ids, position, times))
 
     @rule(number=which, whole_route=st.booleans())
     def cancel(self, number: int, whole_route: bool) -> None:
