@@ -1,4 +1,4 @@
-"""Evidence, submission, withdrawal, and the packet that goes out."""
+"""Evidence, submission and withdrawal."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -116,44 +116,8 @@ def remark(claim: Claim, what: str, text: str) -> None:
     claim.description = f"{claim.description}\n{what}: {text}".strip()[-2_000:]
 
 
-def packet(call: Call, claim_id: str) -> str:
-    """What goes to the other side, as Markdown: parties, goods, amounts, the files by hash."""
-    found = service.whole(call, claim_id)
-    claim = found.claim
-    shipment = call.get(Shipment, claim.shipment_id) if claim.shipment_id else None
-    lines = [
-        f"# Claim {claim.id}: {states.words(claim.type)}", "",
-        f"- Against: {_against(call, claim)}",
-        f"- Order: {claim.order_id or 'none'}", f"- Shipment: {claim.shipment_id or 'none'}",
-    ]  # fmt: skip
-    if shipment is not None:
-        lines.append(f"- Tracking number: {quoted(shipment.tracking_number or 'none')}")
-        for name, at in (
-            ("Shipped", shipment.shipped_at), ("Promised", shipment.promised_at),
-            ("Delivered", shipment.delivered_at),
-        ):  # fmt: skip
-            lines.append(f"- {name}: {stamp(at) if at else 'not recorded'}")
-    lines += ["", "| SKU | Units | Unit cost | Claimed |", "|---|--:|--:|--:|"]
-    for line in found.lines:
-        cost, claimed = (
-            str(Money(n, claim.currency)) for n in (line.unit_cost_minor, line.claimed_minor)
-        )
-        lines.append(f"| {line.sku} | {line.quantity} | {cost} | {claimed} |")
-    lines += [
-        "", f"Freight: {Money(claim.freight_minor, claim.currency)}", "",
-        f"**Total: {Money(claim.claimed_minor, claim.currency)}**", "", "## Evidence", "",
-    ]  # fmt: skip
-    lines += [
-        f"- {states.words(row.kind)}, {row.media_type}, {row.size_bytes} bytes, "
-        f"SHA-256 {row.sha256}"
-        for row in found.evidence
-    ]
-    missing = [states.words(need) for need in found.checklist.missing]
-    lines += ["", f"Missing: {', '.join(missing) or 'nothing'}"]
-    return "\n".join(lines) + "\n"
-
-
-def _against(call: Call, claim: Claim) -> str:
+def against(call: Call, claim: Claim) -> str:
+    """The other side, in words."""
     if claim.kind == "carrier" and claim.carrier_id:
         return f"carrier {quoted(call.get(Carrier, claim.carrier_id).name)}"
     return f"{claim.kind} {claim.supplier_id or claim.customer_id or ''}".strip()
@@ -206,9 +170,9 @@ def _check_window(call: Call, claim: Claim, override_reason: str | None) -> bool
 
 
 def _show(call: Call, claim: Claim, override: str | None) -> None:
-    against = "for the shop's review" if claim.kind == "customer" else _against(call, claim)
+    whom = "for the shop's review" if claim.kind == "customer" else against(call, claim)
     call.show(
-        f"Submit claim {claim.id} ({states.words(claim.type)}): {against}",
+        f"Submit claim {claim.id} ({states.words(claim.type)}): {whom}",
         f"claimed: {Money(claim.claimed_minor, claim.currency)}",
         *(
             f"{line.quantity} × {line.sku}: {Money(line.claimed_minor, claim.currency)}"

@@ -14,7 +14,7 @@ from common.tables.claims import Claim, ClaimLine
 from common.tables.inventory import Supplier
 from common.tables.logistics import Shipment, ShipmentLine
 from common.tables.orders import Order, OrderLine
-from common.tables.returns import Return
+from common.tables.returns import Inspection, Return, ReturnLine
 from common.timeline import happened
 from servers.claims import checklist, deadlines, lateness, states, valuing
 from servers.claims.valuing import Portion
@@ -56,7 +56,7 @@ def open_claim(call: Call, new: NewClaim) -> Claim:
     if order is not None:
         lock(call.session, Order, [order.id])
     _check_parties(call, new, shipment)
-    portions = _portions(call, order, shipment, new.lines)
+    portions = _portions(call, order, shipment, new.lines or _of_return(call, new))
     _check_type(call, new, shipment, portions)
     parent = _parent(call, new, order, shipment)
     if new.kind == "customer":
@@ -169,6 +169,31 @@ def _portions(
     if len({(p.order_line_id, p.shipment_line_id) for p in chosen}) < len(chosen):
         raise InvalidParameters.field("lines", None, "each line once")
     return chosen
+
+
+def _of_return(call: Call, new: NewClaim) -> list[Asked]:
+    """What a recovery about a return is for: against a supplier, the units that were sent back to
+    it after inspection. Raises RuleViolation when there are none."""
+    if new.return_id is None or new.kind == "customer":
+        return []
+    lines = call.all(ReturnLine, ReturnLine.return_id == new.return_id, limit=200)
+    units = {line.id: line.quantity for line in lines}
+    if new.kind == "supplier":
+        looked = Inspection.return_line_id.in_(units)
+        sent = call.all(Inspection, looked, Inspection.disposition == "rtv")
+        units = {
+            line.id: sum(each.quantity for each in sent if each.return_line_id == line.id)
+            for line in lines
+        }
+    asked: dict[str, int] = {}
+    for line in lines:
+        asked[line.order_line_id] = asked.get(line.order_line_id, 0) + units[line.id]
+    if not any(asked.values()):
+        raise RuleViolation(
+            f"Nothing of return {new.return_id} was sent back to a supplier.",
+            next="inspect_return with disposition rtv sends it; or name the lines.",
+        )
+    return [Asked(id, quantity) for id, quantity in asked.items() if quantity]
 
 
 def _all_portions(call: Call, order: Order | None, shipment: Shipment | None) -> list[Portion]:

@@ -12,6 +12,7 @@ from servers.claims import (
     deciding,
     filing,
     opening,
+    packet,
     service,
     settling,
     tools_recovery,
@@ -52,7 +53,8 @@ def open_claim(
     reference: Line | None = None,
 ) -> ClaimView:
     """Open a claim about an order or a shipment that left: a customer's, or a draft against the
-    carrier, an insurer or a supplier. Amounts come from the records. parent_id: the customer's
+    carrier, an insurer or a supplier. Amounts come from the records; with return_id and no lines,
+    for a supplier, the units that went back to it. parent_id: the customer's
     claim a recovery pays for, found by itself where there is one. Nothing is sent or paid.
     """
     new = NewClaim(
@@ -194,8 +196,9 @@ def open_claims(call: Call) -> ClaimList:
     "claims://claim/{claim_id}/packet", scope=Scope.CLAIMS_READ, mime_type="text/markdown"
 )
 def claim_packet(call: Call, claim_id: Identifier) -> str:
-    """What goes to the other side: goods, amounts, dates, and the evidence by hash."""
-    return filing.packet(call, claim_id)
+    """What goes to the other side: parties, shipment, loss at cost, evidence by hash, the deadline
+    and its source, and what is still missing."""
+    return packet.of(call, claim_id)
 
 
 @tools.prompt()

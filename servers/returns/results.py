@@ -180,6 +180,8 @@ def _next(rma: Return, state: str, found: Whole) -> str:
         step = "settle_return now; the policy does not wait for the goods."
     if state in _NEXT and any(line.reason == "damaged_in_transit" for line in found.lines):
         step += " Damaged on the way: claims.open_claim as well."
+    if any(each.disposition == "rtv" for looked in found.inspections.values() for each in looked):
+        step += " What went back to the supplier: claims.open_claim with kind=supplier, return_id."
     return step
 
 

@@ -415,7 +415,7 @@ async def test_resources_prompt_and_completion(desk: Desk) -> None:
     packet: Any = await desk.client.read_resource(f"claims://claim/{id}/packet")
     assert packet.contents[0].mime_type == "text/markdown"
     assert "TN-ord_1" in packet.contents[0].text
-    assert "| LAMP-1 | 2 | 20.00 EUR | 40.00 EUR |" in packet.contents[0].text
+    assert "| LAMP-1 | 2 | 20.00 EUR | 40.00 EUR | " in packet.contents[0].text
     every: Any = await desk.client.read_resource("claims://open")
     assert id in every.contents[0].text
     prompt = await desk.client.get_prompt("claim_review", {"claim_id": id})
