@@ -14,9 +14,8 @@ from sqlalchemy.orm import Session
 
 from clients.commands.config import Host, remote_entries, shown
 from clients.seeding import seed_demo
-from common.http.serving import serve
 from common.http.startup import UnsafeToStart, check
-from common.settings import Settings
+from common.settings import Settings, figures_shared
 from common.shop import opened
 from common.tables.auth_server import AuthUser
 from common.tables.inventory import Warehouse
@@ -43,8 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     people, approvers = asyncio.run(_prepare(settings))
     print(instructions(settings, people, approvers), flush=True)
-    with suppress(KeyboardInterrupt):
-        serve(settings, toolsets)
+    with suppress(KeyboardInterrupt), figures_shared(settings.http.workers):
+        from common.http.serving import serve
+
+        return serve(settings, toolsets)
     return 0
 
 

@@ -45,9 +45,11 @@ SHOP_TRAVEL_URL             where that server answers, ``http(s)://host[:port][/
 
 import getpass
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 
 from common.scopes import Scope
@@ -250,13 +252,22 @@ class Settings:
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 
-def metrics_folder(made: str = "") -> Path | None:
-    """Where the workers' figures meet, for the library that reads it from the environment; with
-    ``made``, set for the processes that are started from here."""
-    if made:
-        os.environ[METRICS_FOLDER] = made
+def metrics_folder() -> Path | None:
+    """Where the workers' figures meet."""
     folder = os.environ.get(METRICS_FOLDER)
     return Path(folder) if folder else None
+
+
+@contextmanager
+def figures_shared(workers: int) -> Iterator[None]:
+    """A folder where several workers' figures meet, for the library that looks for its name when
+    it is imported: enter this before anything of ``common.http`` is."""
+    if workers < 2:
+        yield
+        return
+    with TemporaryDirectory(prefix="shop-metrics-") as folder:
+        os.environ[METRICS_FOLDER] = folder
+        yield
 
 
 def inherited(**changes: str) -> dict[str, str]:

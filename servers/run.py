@@ -45,9 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         if chosen.http:
-            _serve_http(chosen.server, chosen.read_only)
-        else:
-            anyio.run(_serve, chosen.server, chosen.read_only, front)
+            return _serve_http(chosen.server, chosen.read_only)
+        anyio.run(_serve, chosen.server, chosen.read_only, front)
     except ShopError as error:
         print(f"{error.message} {error.next}", file=sys.stderr)
         return 2
@@ -70,10 +69,9 @@ def toolsets(domains: Sequence[str] = DOMAINS) -> "list[Toolset]":
     return [import_module(f"servers.{domain}.tools").tools for domain in domains]
 
 
-def _serve_http(domain: str | None, read_only: bool) -> None:
+def _serve_http(domain: str | None, read_only: bool) -> int:
     from common.gateways import choosing
-    from common.http.serving import serve
-    from common.settings import Settings
+    from common.settings import Settings, figures_shared
 
     gc.enable()
     settings = Settings.load()
@@ -81,7 +79,10 @@ def _serve_http(domain: str | None, read_only: bool) -> None:
         settings = replace(settings, read_only=True)
     choosing.check(settings.gateway)
     served = [name for name in DOMAINS if domain in (None, name)]
-    serve(settings, partial(toolsets, served))
+    with figures_shared(settings.http.workers):
+        from common.http.serving import serve
+
+        return serve(settings, partial(toolsets, served))
 
 
 def _front(domain: str) -> "Front | None":

@@ -3,8 +3,6 @@
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 from mcp.server.mcpserver import MCPServer
@@ -14,9 +12,11 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from common.auth import Authenticator, Caller, Headers, calling_actor
+from common.auth import server as auth_server
+from common.auth.api_keys import http as api_keys
 from common.auth.issuers import trusted
 from common.gateways import webhook
-from common.http import health, metadata
+from common.http import console, health, metadata
 from common.http.front import Front
 from common.http.gate import Endpoint, Gate
 from common.http.needs import Needs
@@ -28,7 +28,6 @@ from common.shop import Shop
 from common.toolset import Toolset
 
 Guest = Callable[[Headers, str], Caller]
-_FACES = ("common.auth.server", "common.auth.api_keys.http", "common.http.console")
 
 
 @dataclass(frozen=True)
@@ -82,8 +81,9 @@ def http_app(
         routes.append(metadata.route(http, toolset, issuers))
     if faces:
         routes += webhook.routes(shop)
-        for name in _FACES:
-            routes += _face(name, shop, authenticator)
+        routes += auth_server.routes(shop)
+        routes += api_keys.routes(shop, authenticator)
+        routes += console.routes(shop, authenticator)
     return compose(http, served, routes)
 
 
@@ -143,10 +143,3 @@ def compose(
     )
     front = Front(crossing, http.allowed_hosts, http.allowed_origins, lines=http.access_log)
     return HttpApp(front, running)
-
-
-def _face(name: str, shop: Shop, authenticator: Authenticator) -> list[BaseRoute]:
-    if find_spec(name.rpartition(".")[0]) is None or find_spec(name) is None:
-        return []
-    found: list[BaseRoute] = import_module(name).routes(shop, authenticator)
-    return found

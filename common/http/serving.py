@@ -2,16 +2,16 @@
 
 import logging
 import socket
-import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final
 
 import uvicorn
+from sqlalchemy import make_url
+from sqlalchemy.orm import configure_mappers
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn.supervisors import Multiprocess
 
 from common import telemetry
 from common.auth.api_keys.checking import key_check, password_check
@@ -20,7 +20,8 @@ from common.http.app import HttpApp, http_app
 from common.http.guests import guests
 from common.http.startup import check
 from common.http.wire import BoundedHttp
-from common.settings import HttpSettings, Settings, metrics_folder
+from common.http.workers import Workers
+from common.settings import HttpSettings, Settings
 from common.shop import opened
 from common.toolset import Toolset
 
@@ -28,23 +29,31 @@ log = logging.getLogger(__name__)
 
 GRACE_S: Final = 10
 KEEP_ALIVE_S: Final = 75  # longer than proxies keep theirs
-WORKER_STARTS_S: Final = 60
 MOST_CONNECTIONS: Final = 2_000
 
 Toolsets = Callable[[], Sequence[Toolset]]
 
 
-def serve(settings: Settings, toolsets: Toolsets) -> None:
-    """Serve until told to stop. Raises UnsafeToStart before a port is opened."""
+def serve(settings: Settings, toolsets: Toolsets) -> int:
+    """Serve until told to stop. Returns the exit code. Raises UnsafeToStart before a port is
+    opened."""
     check(settings.http)
     listener = listening(settings.http)
     config = configured(partial(application, settings, toolsets), settings.http)
     if settings.http.workers > 1:
-        counting = tempfile.TemporaryDirectory(prefix="shop-metrics-")
-        metrics_folder(counting.name)
-        Multiprocess(config, sockets=[listener]).run()
-    else:
-        uvicorn.Server(config).run(sockets=[listener])
+        load(settings, toolsets())
+        return Workers(config, listener, grace_s=GRACE_S + 5).run()
+    uvicorn.Server(config).run(sockets=[listener])
+    return 0
+
+
+def load(settings: Settings, toolsets: Sequence[Toolset]) -> None:
+    """Whatever every worker needs and none changes, once for all of them. Opens nothing."""
+    configure_mappers()
+    make_url(settings.database_url).get_dialect().import_dbapi()
+    for toolset in toolsets:
+        for spec in toolset.tools.values():
+            spec.input_schema, spec.output_schema  # noqa: B018 - made once, then kept
 
 
 def application(settings: Settings, toolsets: Toolsets) -> ASGIApp:
@@ -103,7 +112,6 @@ def configured(factory: Callable[[], Any], http: HttpSettings) -> uvicorn.Config
         limit_concurrency=MOST_CONNECTIONS,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=GRACE_S,
-        timeout_worker_healthcheck=WORKER_STARTS_S,
     )
 
 

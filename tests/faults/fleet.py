@@ -24,6 +24,7 @@ from tests.faults.callers import exchange
 ROOT: Final = Path(__file__).resolve().parents[2]
 READY_S: Final = 90.0
 TOKEN_S: Final = 6 * 3_600
+PARENTS: Final = 0.1  # how many of the kills are of a process that has workers
 PUBLIC: Final = "http://127.0.0.1:8300"  # what every server says it is, whatever its port
 
 
@@ -85,8 +86,8 @@ class Server:
         assert self.process is not None
         with suppress(psutil.Error):
             parent = psutil.Process(self.process.pid)
-            workers = [c for c in parent.children() if "spawn_main" in " ".join(c.cmdline())]
-            return workers or [parent]
+            alive = [c for c in parent.children() if c.status() != psutil.STATUS_ZOMBIE]
+            return alive or [parent]
         return []
 
 
@@ -114,6 +115,7 @@ class Fleet:
         ]  # fmt: skip
         self.tokens: dict[tuple[str, str], str] = {}
         self.died = 0
+        self.returning: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """All of them. Raises TimeoutError, RuntimeError."""
@@ -135,31 +137,39 @@ class Fleet:
         )  # fmt: skip
 
     async def kill(self) -> None:
-        """One that works, at this moment; then wait until it works again."""
-        able = [server for server in self.servers if server.ready]
-        if not able:
-            return
+        """A process that answers, at this moment, and now and then one that has workers. Whatever
+        its supervisor does not replace is started again; nobody waits for that."""
+        while not (able := [server for server in self.servers if server.ready]):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
         server = self.random.choice(able)
-        if not (victims := server.victims()):
+        victims = server.victims()
+        alone = len(victims) == 1
+        victim = self.random.choice(victims) if victims else None
+        if server.process is None or victim is None:
             return
-        victim = self.random.choice(victims)
+        if not alone and len(able) > 1 and self.random.random() < PARENTS:
+            victim = psutil.Process(server.process.pid)
         with suppress(psutil.Error):
             victim.send_signal(signal.SIGKILL)
-        if server.process is not None and victim.pid == server.process.pid:
-            await self.again(server)
-        else:  # its parent starts another worker
-            async with asyncio.timeout(READY_S):
-                while len(server.victims()) < len(victims):  # noqa: ASYNC110 - another process
-                    await asyncio.sleep(0.05)
+        if victim.pid == server.process.pid:
+            server.ready = False
+            self.returning.add(again := asyncio.create_task(self.again(server)))
+            again.add_done_callback(self.returning.discard)
 
     async def again(self, server: Server) -> None:
         """A new process at the same address, until it answers."""
         server.ready = False
         assert server.process is not None
+        orphans = [each for each in server.victims() if each.pid != server.process.pid]
         server.process.kill()
         await asyncio.to_thread(server.process.wait)
+        await asyncio.to_thread(psutil.wait_procs, orphans, READY_S)  # they notice by themselves
         server.start(self.folder)
         await server.until_ready()
+
+    async def returned(self) -> None:
+        """Whatever is on its way back has come."""
+        await asyncio.gather(*self.returning)
 
     async def watch(self) -> None:
         """Whatever died by itself is started again, as an operator's supervisor does."""

@@ -24,10 +24,13 @@ class NoDisk(Exception):
     """No file system of our own can be mounted here."""
 
 
-async def kills(fleet: Fleet, random: Random, count: int, done: list[str]) -> None:
-    """One after the other, each after the one before works again."""
-    for _ in range(count):
-        await asyncio.sleep(random.uniform(0.05, 0.9))
+async def kills(fleet: Fleet, random: Random, count: int, seconds: float, done: list[str]) -> None:
+    """Evenly over the time, each at a moment of its own; later where nobody is there to kill."""
+    clock = asyncio.get_running_loop()
+    began, apart = clock.time(), seconds / max(count, 1)
+    for number in range(count):
+        at = began + (number + random.uniform(0.1, 0.9)) * apart
+        await asyncio.sleep(max(at - clock.time(), 0))
         await fleet.kill()
         done.append("killed")
 

@@ -115,14 +115,14 @@ class Remote:
 
     def _spoil(self, fleet: Fleet) -> None:
         for number, server in enumerate(fleet.servers):
-            wrong: dict[str, Any] = {"seed": self.plan.seed}
+            wrong: dict[str, Any] = {"seed": self.plan.seed, "workers": self.plan.workers}
             if "failpoints" in self.plan.faults and number % 2:
                 wrong["failing"] = 0.01
             if "clock" in self.plan.faults and number % 3 == 0:
                 wrong["clock"] = 40
             if self.plan.plant:
                 wrong["plant"] = self.plan.plant
-            server.wrong = wrong if len(wrong) > 1 else {}
+            server.wrong = wrong if len(wrong) > 2 else {}
 
     async def _storm(self, fleet: Fleet, book: Book, random: Random) -> None:
         over = asyncio.Event()
@@ -148,7 +148,8 @@ class Remote:
         began = time.monotonic()
         try:
             await asyncio.wait_for(
-                nemesis.kills(fleet, random, self.plan.kills, self.done), LONGEST_S
+                nemesis.kills(fleet, random, self.plan.kills, self.plan.seconds, self.done),
+                LONGEST_S,
             )
             while time.monotonic() - began < self.plan.seconds:
                 await asyncio.sleep(0.1)
@@ -198,6 +199,7 @@ class Remote:
     async def _settle(self, fleet: Fleet, caller: Caller, book: Book) -> None:
         """When all is quiet, whoever still does not know asks once more, with the same key."""
         caller.vanishing = 0
+        await fleet.returned()
         for server in fleet.servers:
             if server.process is None or server.process.poll() is not None or not server.ready:
                 await fleet.again(server)

@@ -65,12 +65,20 @@ def jumping(random: Random, seconds: float) -> None:
 
 
 def run(said: dict[str, Any]) -> int:
-    """As ``python -m servers --http``."""
-    random = Random(f"{said['seed']}:{os.getpid()}")
+    """As ``python -m servers --http``. What is wrong differs from worker to worker."""
+    random = Random()
+
+    def begin() -> None:
+        random.seed(f"{said['seed']}:{os.getpid()}")
+        if said.get("clock"):
+            jumping(random, float(said["clock"]))
+
+    if said.get("workers", 1) > 1:
+        os.register_at_fork(after_in_child=begin)
+    else:
+        begin()
     if said.get("failing"):
         failing(random, float(said["failing"]))
-    if said.get("clock"):
-        jumping(random, float(said["clock"]))
     if said.get("plant"):
         planted.BUGS[said["plant"]](random)
     return main(["--http"])

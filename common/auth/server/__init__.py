@@ -5,7 +5,6 @@ request; ``keys`` tells a verifier in the same process what to verify with.
 """
 
 from collections.abc import Awaitable, Callable
-from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
@@ -27,7 +26,7 @@ class IssuerRefused(ValueError):
     """Tokens and passwords would cross a network in the clear."""
 
 
-def routes(shop: Shop, authenticator: Any = None) -> list[BaseRoute]:
+def routes(shop: Shop) -> list[BaseRoute]:
     """Every route of the server; none where it is not to run. Raises IssuerRefused."""
     if not shop.settings.http.auth_server:
         return []
