@@ -1,5 +1,6 @@
 """From settings to a listening process: uvicorn with uvloop and httptools, one or many workers."""
 
+import gc
 import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -74,6 +75,7 @@ def application(settings: Settings, toolsets: Toolsets) -> ASGIApp:
                 shop, toolsets(), checking, guests=guests(settings.http),
                 sessions=settings.http.workers == 1,
             )  # fmt: skip
+            gc.freeze()  # what stays for good is not looked through again and again
             try:
                 async with app.running():
                     yield
