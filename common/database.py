@@ -7,14 +7,14 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, Engine, event, make_url, select
+from sqlalchemy import Connection, Engine, ExceptionContext, event, make_url, select
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnection
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.exc import StaleDataError
 
-from common import sqlite
+from common import postgres, sqlite
 from common.changes import row_touched
 from common.errors import Busy, Conflict
 from common.grants import role_of
@@ -38,6 +38,7 @@ _WRITE = re.compile(
     r"(?:INSERT(?:\s+OR\s+\w+)?\s+INTO|(?<!FOR )UPDATE|DELETE\s+FROM)\s+\"?(\w+)",
     re.IGNORECASE | re.DOTALL,
 )
+_READ_ONLY = "25006"  # of a host that was the primary
 _RETRY_STATES = {"40001", "40P01", "55P03"}
 
 
@@ -107,7 +108,7 @@ class Database:
             except NoConnection as error:  # nothing was begun
                 raise Busy("Every connection to the database was in use.") from error
             except DBAPIError as error:
-                if not _lost_race(error):
+                if not (_lost_race(error) or (write and _state(error.orig) == _READ_ONLY)):
                     raise
                 if attempt == ATTEMPTS:
                     raise Busy("The database stayed busy.") from error
@@ -209,25 +210,39 @@ def _postgres_engine(url: str, pool: int, read_only: bool) -> AsyncEngine:
         "lock_timeout": str(LOCK_WAIT_MS),
         "statement_timeout": str(STATEMENT_MS),
         "idle_in_transaction_session_timeout": str(STATEMENT_MS),
-        "default_transaction_read_only": "on" if read_only else "off",
+        # Said only to restrict: a host that was fenced as read-only must stay so.
+        **({"default_transaction_read_only": "on"} if read_only else {}),
     }
-    return create_async_engine(
+    engine = postgres.engine(
         url,
+        limits,
         pool_size=pool,
         max_overflow=0,
         pool_timeout=POOL_WAIT_S,
         pool_pre_ping=True,
         isolation_level="READ COMMITTED",
         hide_parameters=True,
-        connect_args={"server_settings": limits},
     )
+    event.listen(engine.sync_engine, "handle_error", _leave_old_primary)
+    return engine
+
+
+def _leave_old_primary(context: ExceptionContext) -> None:
+    # Its connections answer a ping and refuse every write: the next ones look for another host.
+    where = context.connection.info.get(MAY) if context.connection is not None else None
+    if where is not None and where[1] and _state(context.original_exception) == _READ_ONLY:
+        context.is_disconnect = True
+
+
+def _state(error: object) -> str:
+    return str(getattr(error, "sqlstate", ""))
 
 
 def _lost_race(error: DBAPIError) -> bool:
     original = error.orig
     if isinstance(error, OperationalError) and isinstance(original, sqlite3.OperationalError):
         return "locked" in str(original) or "busy" in str(original)
-    return str(getattr(original, "sqlstate", "")) in _RETRY_STATES
+    return _state(original) in _RETRY_STATES
 
 
 def _refuse_foreign_write(connection: Connection, cursor: Any, statement: str, *_: Any) -> None:

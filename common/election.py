@@ -16,9 +16,10 @@ from typing import IO, Any, Final, Protocol
 
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.pool import NullPool
 
+from common import postgres
 from common.database import Database
 
 if sys.platform == "win32":
@@ -126,16 +127,9 @@ class AdvisoryLock:
 
     async def take(self) -> bool:
         await self.give_back()
-        self._engine = create_async_engine(
-            self._url, poolclass=NullPool, isolation_level="AUTOCOMMIT",
-            connect_args={
-                "timeout": ANSWER_S,
-                # A leader whose machine vanished is found out by the server as well.
-                "server_settings": {
-                    "application_name": "shop leader", "tcp_keepalives_idle": "10",
-                    "tcp_keepalives_interval": "3", "tcp_keepalives_count": "3",
-                },
-            },
+        self._engine = postgres.engine(
+            self._url, {"application_name": "shop leader"}, poolclass=NullPool,
+            isolation_level="AUTOCOMMIT",
         )  # fmt: skip
         taken = False
         try:

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from sqlalchemy import event, text
-from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session
 
+from common import postgres
 from common.database import Database
 
 log = logging.getLogger(__name__)
@@ -154,10 +154,9 @@ class _Notify:
         await self._database.run("*", lambda session: session.execute(query, values).all())
 
     async def receive(self, deliver: Callable[[str], None]) -> None:
-        import asyncpg  # SQLite needs none
-
-        url = make_url(self._database.login("*")).set(drivername="postgresql")
-        connection = await asyncpg.connect(url.render_as_string(hide_password=False), timeout=10)
+        connection = await postgres.connect(
+            self._database.login("*"), {"application_name": "shop notices"}
+        )
         gone = asyncio.Event()
         connection.add_termination_listener(lambda _: gone.set())
         try:

