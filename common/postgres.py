@@ -65,11 +65,17 @@ async def _opened(**options: Any) -> Any:
             continue
         finally:
             if not taken:  # also when whoever waited gave up
-                order.remove((host, port))
-                order.append((host, port))
+                _ask_last(order, (host, port))
+        # A connection that ends may have lost its host.
+        connection.add_termination_listener(lambda _, lost=(host, port): _ask_last(order, lost))
         _watch(connection)
         return connection
     raise refused
+
+
+def _ask_last(order: list[tuple[Any, Any]], host: tuple[Any, Any]) -> None:
+    order.remove(host)
+    order.append(host)
 
 
 def _hosts(host: Any, port: Any) -> tuple[tuple[Any, Any], ...]:

@@ -2,7 +2,7 @@
 
 ==========================  ==========================================================
 SHOP_HOME                   folder of the embedded database, keys and anchors
-SHOP_DATABASE_URL           ``sqlite:///file`` or ``postgresql+asyncpg://…``
+SHOP_DATABASE_URL           ``sqlite:///file`` or ``postgresql+asyncpg://…``, one host or several
 SHOP_DATABASE_ROLES         ``1``: each server has its own login in PostgreSQL (``shop db grants``)
 SHOP_DATABASE_POOL          connections a process and login may hold; default ``16``
 SHOP_POLICY_FILE            policy in place of the default one

@@ -127,3 +127,16 @@ async def test_a_connection_over_tcp_is_watched_at_both_ends(other: Other) -> No
     assert await connection.fetchval("SHOW tcp_user_timeout") == str(connecting.SILENT_MS)
     assert await connection.fetchval("SHOW tcp_keepalives_idle") == str(connecting.IDLE_S)
     await connection.close()
+
+
+async def test_the_host_of_a_connection_that_ended_is_asked_last(url: str, other: Other) -> None:
+    real, name = socket_of(url), "postgres"
+    both = several(url, f"{real}:5432", f"{other.sockets}:{other.port}")
+    both = make_url(both).set(database=name).render_as_string(hide_password=False)
+    found = []
+    for _ in range(3):
+        connection = await connecting.connect(both, {})
+        found.append(await connection.fetchval("SHOW unix_socket_directories"))
+        connection.terminate()
+        await asyncio.sleep(0)  # listeners are told in the next turn
+    assert found == [real, other.sockets, real]
