@@ -18,7 +18,7 @@ export PIP_ROOT_USER_ACTION = ignore
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo serve test lint format bench faults docs judges replay routes demand manifests pictures snapshot lock clean
+.PHONY: help demo serve test lint format bench faults hosts docs judges replay routes demand manifests pictures snapshot lock clean
 MAKEFLAGS += --no-print-directory
 
 help: ## Say what there is
@@ -49,6 +49,9 @@ bench: .venv/.dev ## Measure calls beside the bare SDK, start-up, growth, audit,
 faults: .venv/.dev ## Processes killed while they write, then callers over HTTP against servers that die
 	@$(BIN)/python -m tests.faults
 	@$(BIN)/python -m tests.faults --http
+
+hosts: .venv/.dev ## Several hosts as network namespaces, cut off, restarted, promoted (needs root, iproute2, nginx)
+	@$(BIN)/python -m tests.hosts
 
 judges: .venv/.dev .venv-judges/.installed ## Judges of others that need an environment of their own (.venv-judges)
 	@$(BIN)/python -m tests.judges.outside .venv-judges
