@@ -11,7 +11,7 @@ from pathlib import Path
 from mcp import MCPError
 from rich.console import Console
 
-from clients.demo import goods, money, shopper
+from clients.demo import goods, money, parcel, shopper
 from clients.demo.colleague import TerminalFailed
 from clients.demo.stage import OPERATOR, DemoFailed, Stage, raised
 from clients.seeding import seed_demo
@@ -60,6 +60,7 @@ async def _day(stage: Stage) -> None:
     await goods.enroll(stage)
     await goods.low_stock(stage)
     shipped = await goods.order_to_delivery(stage)
+    await parcel.by_carrier(stage)
     await money.return_and_refund(stage, shipped)
     await money.damage_claim(stage, shipped)
     await money.hold_and_release(stage, shipped)
