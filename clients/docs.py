@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 
+from clients import docs_fleet, docs_goods
 from common.approvals.tools import offered_by
 from common.errors import closed_codes
 from common.policy import Policy
@@ -99,6 +100,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "errors": error_table,
     "scopes": scope_table,
     "settings": settings_table,
+    **docs_goods.EXAMPLES,
+    **docs_fleet.EXAMPLES,
 }
 
 
