@@ -12,7 +12,7 @@ from typing import Final
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from clients.commands.config import Host, remote_entries, shown
+from clients.commands.config import Host, client_said, remote_entries, shown
 from clients.seeding import seed_demo
 from common.http.startup import UnsafeToStart, check
 from common.settings import Settings, figures_shared
@@ -89,7 +89,7 @@ def instructions(settings: Settings, people: int, approvers: int) -> str:
     lines += [
         "Paste into your host (also: shop config cursor --url, shop config vscode --url):",
         shown(remote_entries(Host.CLAUDE, list(DOMAINS), http.public_url)),
-        "Should the host ask for a client id: shop-native, without a secret.",
+        client_said(),
         "",
         "Stop with Ctrl-C.",
     ]

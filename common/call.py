@@ -40,6 +40,8 @@ class Actor:
     email: str = ""
     # Of somebody whom nothing tells from others: the network they come from.
     network: str = ""
+    # What they showed: a token's ``jti`` or its digest, a key's id. For records alone.
+    credential: str = field(default="", compare=False)
 
     @property
     def counted(self) -> str:

@@ -55,11 +55,20 @@ def config(
         shown(remote_entries(host, wanted, url) if url else entries(host, wanted, read_only))
     )
     typer.echo(f"Paste it into: {(_WHERE_REMOTE if url else _WHERE)[host]}", err=True)
+    if url:
+        typer.echo(client_said(), err=True)
 
 
 def shown(configuration: dict[str, Any]) -> str:
     """As it is pasted."""
     return json.dumps(configuration, indent=2)
+
+
+def client_said() -> str:
+    """What the shop's own authorization server knows every desktop program by."""
+    from common.auth.server.clients import NATIVE
+
+    return f"Should the host ask for a client id: {NATIVE}, without a secret."
 
 
 def remote_entries(host: Host, servers: list[str], url: str) -> dict[str, Any]:

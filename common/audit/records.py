@@ -86,7 +86,8 @@ def outcome_of(error: ShopError) -> str:
 def who(actor: Actor) -> dict[str, Any]:
     """The actor as records name them."""
     named: dict[str, Any] = {"iss": actor.issuer, "sub": actor.subject, "client": actor.client}
-    return named | ({"machine": True} if actor.machine else {})
+    named |= {"machine": True} if actor.machine else {}
+    return named | ({"credential": actor.credential} if actor.credential else {})
 
 
 def transition(moved: Transition, actor: Actor, version: str) -> dict[str, Any]:

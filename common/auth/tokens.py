@@ -205,7 +205,9 @@ class Verifier:
         scopes = issuer.granted(subject, words)
         machine = identity.machine or subject == client
         email = "" if machine or not issuer.profile.emails else _email(claims)
-        actor = Actor(issuer.url, subject, client, scopes, machine=machine, email=email)
+        actor = Actor(
+            issuer.url, subject, client, scopes, machine=machine, email=email, credential=token_id
+        )  # fmt: skip
         auth_time = number(claims.get("auth_time", 0))
         caller = Caller(
             actor, "introspected" if opaque else "token", audience,

@@ -124,4 +124,5 @@ def test_a_remote_shop(tmp_path: Path, host: str, key: str, kind: str | None) ->
     entry = json.loads(result.stdout)[key]["shop-orders"]
     assert entry.get("type") == kind
     assert entry["url"] == "https://shop.example/orders/mcp"
+    assert "client id: shop-native" in result.stderr
     assert printed(tmp_path, host, "--url", "https://a", "--read-only").exit_code != 0

@@ -12,7 +12,7 @@ from common.auth.authenticator import authenticator
 from common.auth.server import users
 from common.http.console import issuer
 from tests.console.world import ANA, KIM, Person, Web, a_web
-from tests.support.auth_server import PASSWORD, sign_in
+from tests.support.auth_server import PASSWORD, claims, sign_in
 from tests.support.http import on_port
 from tests.support.oidc import Oidc, resources
 from tests.support.shop import settings_in
@@ -90,6 +90,9 @@ async def test_who_signs_out_takes_the_token_back(
     csrf = re.search(r'name="csrf" value="([^"]+)"', (await browser.get("/console")).text)
     assert csrf
     await browser.post("/console/logout", data={"csrf": unescape(csrf[1])})
+    for tool in ("console_login", "console_logout"):
+        named = (await web.records(tool))[-1]["actor"]["credential"]
+        assert named == claims(tokens[0])["jti"], "the record says which token it was"
     after = authenticator(web.shop)
     try:
         with pytest.raises(CredentialsRefused):

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
@@ -39,6 +40,7 @@ class Book:
     begun: dict[str, float] = field(default_factory=dict)
     spans: dict[str, tuple[float, float]] = field(default_factory=dict)  # first try, first answer
     vanished: int = 0
+    unanswered: Counter[str] = field(default_factory=Counter)  # why nothing was learnt
 
 
 @dataclass
@@ -52,6 +54,7 @@ class Caller:
     book: Book
     vanishing: float
     over: asyncio.Event
+    served: Callable[[], bool] = lambda: True
     count: int = 0
     signed_in: str = ""
     patience_s: float = PATIENCE_S
@@ -60,7 +63,9 @@ class Caller:
     async def live(self) -> None:
         """Until it is over."""
         while not self.over.is_set():
-            if self.book.open and self.random.random() < 0.5:
+            if not self.served():
+                await asyncio.sleep(0.1)
+            elif self.book.open and self.random.random() < 0.5:
                 await self.attempt(self.book.open.pop(self.random.randrange(len(self.book.open))))
             elif self.random.random() < 0.15:
                 await self.look()
@@ -89,6 +94,7 @@ class Caller:
             self.book.history.write("fail", intent.mark, code=str(refused))
         except Unknown as unknown:
             self.book.history.write("unknown", intent.mark, code=str(unknown))
+            self.book.unanswered[str(unknown)] += 1
             await asyncio.sleep(self.random.uniform(0.01, 0.2))
             if self.random.random() < 0.8:
                 self.book.open.append(intent)

@@ -115,6 +115,7 @@ class Fleet:
         ]  # fmt: skip
         self.tokens: dict[tuple[str, str], str] = {}
         self.died = 0
+        self.killed: set[psutil.Process] = set()
         self.returning: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -149,6 +150,9 @@ class Fleet:
             return
         if not alone and len(able) > 1 and self.random.random() < PARENTS:
             victim = psutil.Process(server.process.pid)
+        self.killed.add(victim)
+        if victim.pid == server.process.pid:
+            self.killed.update(victims)
         with suppress(psutil.Error):
             victim.send_signal(signal.SIGKILL)
         if victim.pid == server.process.pid:
@@ -171,14 +175,21 @@ class Fleet:
         """Whatever is on its way back has come."""
         await asyncio.gather(*self.returning)
 
+    def served(self) -> bool:
+        """Whether anybody answers anywhere."""
+        return any(server.ready for server in self.servers)
+
     async def watch(self) -> None:
         """Whatever died by itself is started again, as an operator's supervisor does."""
+        known: set[psutil.Process] = set()
         while True:
             await asyncio.sleep(0.1)
             for server in self.servers:
                 if server.ready and server.process and server.process.poll() is not None:
-                    self.died += 1
                     await self.again(server)
+            able = [server for server in self.servers if server.ready]
+            self.died += sum(not each.is_running() for each in known - self.killed)
+            known = {each for server in able for each in server.victims()}
 
     def close(self) -> None:
         for server in self.servers:

@@ -30,10 +30,13 @@ class Outcome:
 
     wrong: list[str] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
 
     def told(self) -> str:
         counted = ", ".join(f"{count} {name}" for name, count in sorted(self.counts.items()))
-        return "\n".join([counted, *self.wrong[:50], "broken" if self.wrong else "sound"])
+        return "\n".join(
+            [counted, *self.notes, *self.wrong[:50], "broken" if self.wrong else "sound"]
+        )
 
 
 @dataclass

@@ -78,7 +78,7 @@ class Remote:
             fleet.close()
         await self._reckon(book, outcome)
         outcome.counts.update(self.done)
-        outcome.counts["died at a failpoint"] = fleet.died
+        outcome.counts["died by themselves"] = fleet.died
         outcome.counts["processes started"] = sum(server.starts for server in fleet.servers)
         outcome.counts["seconds in all"] = int(time.monotonic() - began)
         return outcome
@@ -139,7 +139,7 @@ class Remote:
         callers = [
             Caller(
                 f"caller-{number}", Random(f"{self.plan.seed}:{number}"), fleet.target, decide,
-                book, 0.06 if "vanish" in self.plan.faults else 0.0, over,
+                book, 0.06 if "vanish" in self.plan.faults else 0.0, over, fleet.served,
             )
             for number in range(self.plan.callers)
         ]  # fmt: skip
@@ -226,6 +226,8 @@ class Remote:
             outcome.counts["unknown answers"] += intent.unknown
             outcome.counts["refused"] += bool(intent.failed and not intent.ok)
             outcome.counts["replayed"] += sum(bool(a.get("replayed")) for a in intent.answers)
+        why = [f"{count} {code}" for code, count in book.unanswered.most_common(12)]
+        outcome.notes.append(f"nothing learnt because of: {', '.join(why) or 'nothing'}")
         outcome.counts["reads of tallies"] = len(book.transactions)
         if len(book.latencies) > 1:
             outcome.counts["p50 ms"] = int(quantiles(book.latencies, n=100)[49] * 1_000)

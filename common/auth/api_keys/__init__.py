@@ -135,7 +135,9 @@ def verify(session: Session, http: HttpSettings, secret: str, now: datetime) -> 
     if held is None:
         return None
     scopes = frozenset(narrowed(granted(frozenset(key.scopes)), held)) - {Scope.APPROVALS_DECIDE}
-    actor = Actor(key.issuer, key.subject, f"key:{key.id}", frozenset(map(str, scopes)))
+    actor = Actor(
+        key.issuer, key.subject, f"key:{key.id}", frozenset(map(str, scopes)), credential=key.id
+    )  # fmt: skip
     stale = key.last_used_at is None or key.last_used_at + USED_EVERY <= now
     return Verified(key.id, actor, key.expires_at, stale)
 

@@ -159,13 +159,15 @@ def _kept(caller: Caller) -> dict[str, Any]:
         "iss": actor.issuer, "sub": actor.subject, "client": actor.client,
         "scopes": sorted(actor.scopes), "machine": actor.machine, "method": caller.method,
         "expires_at": caller.expires_at, "auth_time": caller.auth_time,
+        "credential": actor.credential,
     }  # fmt: skip
 
 
 def _caller(kept: dict[str, Any], audience: str) -> Caller:
     actor = Actor(
-        kept["iss"], kept["sub"], kept["client"], frozenset(kept["scopes"]), kept["machine"]
-    )
+        kept["iss"], kept["sub"], kept["client"], frozenset(kept["scopes"]), kept["machine"],
+        credential=kept.get("credential", ""),
+    )  # fmt: skip
     return Caller(
         actor, kept["method"], audience, expires_at=kept["expires_at"],
         auth_time=kept["auth_time"],
