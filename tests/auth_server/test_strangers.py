@@ -6,7 +6,9 @@ import json
 import secrets
 import time
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -14,11 +16,11 @@ from joserfc import jwt
 from joserfc.jwk import ECKey
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from common.auth.server import managing
-from tests.support.auth_server import REDIRECT, Flow, Served, auth_server, came_back
+from tests.support.auth_server import REDIRECT, Flow, Served, a_code, auth_server, came_back
 from tests.support.serving import free_port, served
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -50,14 +52,14 @@ async def site() -> AsyncIterator[str]:
         yield url
 
 
-def proof(server: Served, client: str) -> dict[str, str]:
+def proof(server: Served, client: str, key: ECKey = KEY) -> dict[str, str]:
     now = int(time.time())
     said = {
         "iss": client, "sub": client, "aud": server.url, "iat": now, "exp": now + 60,
         "jti": secrets.token_hex(8),
     }  # fmt: skip
     return {
-        "client_assertion": jwt.encode({"alg": "ES256"}, said, KEY),
+        "client_assertion": jwt.encode({"alg": "ES256"}, said, key),
         "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
     }
 
@@ -127,6 +129,75 @@ async def test_proofs_that_prove_nothing(server: Served, site: str, algorithm: s
             "/auth/token", data=form | {"grant_type": "refresh_token", "refresh_token": "x"}
         )
         assert answer.json().get("error") == "invalid_client", answer.text
+
+
+@dataclass
+class Elsewhere:
+    """A client whose keys are not in its document."""
+
+    url: str
+    document: dict[str, Any]
+    keys: Response
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def elsewhere() -> AsyncIterator[Elsewhere]:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/client.json"
+    found = Elsewhere(
+        url,
+        {
+            "client_id": url, "redirect_uris": [REDIRECT], "jwks_uri": f"{url}.keys",
+            "token_endpoint_auth_method": "private_key_jwt",
+        },
+        JSONResponse({"keys": [KEY.as_dict(private=False)]}),
+    )  # fmt: skip
+
+    async def document(request: Request) -> Response:
+        return JSONResponse(found.document)
+
+    async def keys(request: Request) -> Response:
+        return found.keys
+
+    routes = [Route("/client.json", document), Route("/client.json.keys", keys)]
+    async with served(Starlette(routes=routes), port):
+        yield found
+
+
+async def test_a_client_whose_keys_are_elsewhere(server: Served, elsewhere: Elsewhere) -> None:
+    """By ``jwks_uri``: fetched like the document, and a proof made with them is believed."""
+    browser, flow = server.browser(), Flow(server.audience(), client_id=elsewhere.url)
+    code = (await a_code(browser, flow))["code"]
+    other = ECKey.generate_key("P-256")
+    for key, status in ((other, 400), (KEY, 200)):
+        form = flow.exchange(code) | proof(server, elsewhere.url, key)
+        answer = await browser.post("/auth/token", data=form)
+        assert answer.status_code == status, answer.text
+
+
+@pytest.mark.parametrize(
+    ("place", "keys"),
+    [
+        ("https://10.0.0.7/keys", None), ("https://169.254.169.254/keys", None),
+        ("http://keys.example/keys", None), ("file:///etc/passwd", None), (7, None),
+        ("", RedirectResponse("http://127.0.0.1:9/")), ("", JSONResponse({}, 404)),
+        ("", JSONResponse({"keys": []})),
+        ("", Response(" " * 20_000, media_type="application/json")),
+    ],
+)  # fmt: skip
+async def test_keys_elsewhere_refused(
+    server: Served, elsewhere: Elsewhere, place: Any, keys: Response | None
+) -> None:
+    elsewhere.keys = keys or elsewhere.keys
+    elsewhere.document["jwks_uri"] = place or elsewhere.document["jwks_uri"]
+    flow = Flow(server.audience(), client_id=elsewhere.url)
+    assert (await server.browser().get(flow.url())).status_code == 400
+
+
+async def test_keys_in_two_places_are_refused(server: Served, elsewhere: Elsewhere) -> None:
+    elsewhere.document["jwks"] = {"keys": [KEY.as_dict(private=False)]}
+    flow = Flow(server.audience(), client_id=elsewhere.url)
+    assert (await server.browser().get(flow.url())).status_code == 400
 
 
 def _part(value: dict[str, str]) -> str:

@@ -161,15 +161,18 @@ class Fleet:
             again.add_done_callback(self.returning.discard)
 
     async def again(self, server: Server) -> None:
-        """A new process at the same address, until it answers."""
+        """A new process at the same address until one answers: the database may be away."""
         server.ready = False
         assert server.process is not None
         orphans = [each for each in server.victims() if each.pid != server.process.pid]
         server.process.kill()
         await asyncio.to_thread(server.process.wait)
         await asyncio.to_thread(psutil.wait_procs, orphans, READY_S)  # they notice by themselves
-        server.start(self.folder)
-        await server.until_ready()
+        async with asyncio.timeout(READY_S):
+            while not server.ready:
+                server.start(self.folder)
+                await server.until_ready()
+                await asyncio.sleep(0.2)
 
     async def returned(self) -> None:
         """Whatever is on its way back has come."""

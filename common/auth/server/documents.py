@@ -3,6 +3,7 @@
 Whoever starts a sign-in makes this server fetch a URL. So: https only, public addresses only,
 connected to by the address that was checked (a name cannot change its mind in between), no
 redirect, no port but 443, a few kilobytes, a few seconds, a few at a time, and kept for a while.
+The keys a document names by ``jwks_uri`` are fetched in the same way, within the same seconds.
 Plain http and loopback addresses only where the server itself is on loopback.
 """
 
@@ -27,6 +28,8 @@ SECONDS: Final = 4.0
 AT_ONCE: Final = 4
 KEPT_SECONDS: Final = 600
 REFUSED_SECONDS: Final = 30
+SIGNED: Final = "private_key_jwt"
+_NAMED: Final = "The client metadata document, or what it names,"
 MOST_KEPT: Final = 256
 _GLOBAL: Final = ipaddress.IPv6Network("2000::/3")  # all that is given to networks (RFC 4291)
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -72,6 +75,21 @@ class Documents:
         return entry
 
     async def _fetch(self, url: str) -> Client:
+        document = await self._json(url)
+        if document.get("client_id") != url:
+            raise Refused("invalid_client", "The client metadata document names another client_id.")
+        if "client_secret" in document:
+            raise Refused("invalid_client", "A client metadata document may not hold a secret.")
+        if "jwks_uri" in document and document.get("token_endpoint_auth_method") == SIGNED:
+            if "jwks" in document or not isinstance(document["jwks_uri"], str):
+                raise Refused("invalid_client", "A client has jwks, or the URL of them: one.")
+            document["jwks"] = await self._json(document["jwks_uri"])
+        # Publishing a document is free: it may act for people who say so, never for itself.
+        return described(
+            url, document, default_method="none", methods=("none", SIGNED), may=(CODE, REFRESH)
+        )
+
+    async def _json(self, url: str) -> dict[str, Any]:
         parts = checked(url, self._http)
         address = await _resolved(parts, loopback=on_loopback(self._http))
         host = f"[{address}]" if address.version == 6 else str(address)
@@ -89,16 +107,16 @@ class Documents:
             ) as answer,
         ):  # fmt: skip
             if answer.status_code != 200:
-                raise Refused("invalid_client", "The client metadata document was not answered.")
+                raise Refused("invalid_client", f"{_NAMED} was not answered.")
             kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
             if kind != "application/json" and not kind.endswith("+json"):
-                raise Refused("invalid_client", "The client metadata document is not JSON.")
+                raise Refused("invalid_client", f"{_NAMED} is not JSON.")
             body = b""
             async for part in answer.aiter_raw():
                 body += part
                 if len(body) > LONGEST_BODY:
-                    raise Refused("invalid_client", "The client metadata document is too long.")
-        return _read(url, body)
+                    raise Refused("invalid_client", f"{_NAMED} is too long.")
+        return _read(body)
 
 
 def is_document(client_id: str) -> bool:
@@ -135,7 +153,8 @@ def checked(url: str, http: HttpSettings) -> SplitResult:
         and (port in {None, 443} or local)
     )
     if not fine:
-        raise Refused("invalid_client", "A client_id URL is https, with a path and nothing odd.")
+        why = "The URL of a client or of its keys is https, with a path and nothing odd."
+        raise Refused("invalid_client", why)
     return parts
 
 
@@ -146,7 +165,8 @@ async def _resolved(parts: SplitResult, *, loopback: bool) -> _Address:
     found = await loop.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
     addresses = [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
     if not addresses or not all(_allowed(address, loopback) for address in addresses):
-        raise Refused("invalid_client", "The client_id does not lead to a public address.")
+        why = "The URL of a client or of its keys does not lead to a public address."
+        raise Refused("invalid_client", why)
     return addresses[0]
 
 
@@ -161,17 +181,11 @@ def _allowed(address: _Address, loopback: bool) -> bool:
     return (address.is_global and not address.is_multicast) or (loopback and address.is_loopback)
 
 
-def _read(url: str, body: bytes) -> Client:
+def _read(body: bytes) -> dict[str, Any]:
     try:
-        document: Any = json.loads(body)
+        found: Any = json.loads(body)
     except (ValueError, RecursionError):
-        raise Refused("invalid_client", "The client metadata document is not JSON.") from None
-    if not isinstance(document, dict) or document.get("client_id") != url:
-        raise Refused("invalid_client", "The client metadata document names another client_id.")
-    if "client_secret" in document:
-        raise Refused("invalid_client", "A client metadata document may not hold a secret.")
-    # Publishing a document is free: it may act for people who say so, never for itself.
-    return described(
-        url, document, default_method="none", methods=("none", "private_key_jwt"),
-        may=(CODE, REFRESH),
-    )  # fmt: skip
+        found = None
+    if not isinstance(found, dict):
+        raise Refused("invalid_client", f"{_NAMED} is not JSON.")
+    return found
