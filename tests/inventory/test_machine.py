@@ -30,6 +30,7 @@ from common.errors import InsufficientStock, InvalidParameters, RuleViolation, S
 from common.shop import Shop
 from common.tables.inventory import Lot, PurchaseLine, Reservation, SupplierItem, Variant
 from common.tables.spine import Account, Transfer
+from common.tables.stock_documents import ReceiptLine
 from servers.inventory import (
     corrections,
     counts,
@@ -102,6 +103,7 @@ class Warehouses(RuleBasedStateMachine):
         self.held: list[Held] = []
         self.on_the_way: list[tuple[str, str, int]] = []
         self.orders: dict[str, list[int]] = {}
+        self.odd: Counter[tuple[str, str]] = Counter()
         self.in_world = 0
 
         def make(call: Call) -> None:
@@ -154,22 +156,31 @@ class Warehouses(RuleBasedStateMachine):
             self.orders[made.purchase_order_id] = [units, 0, units]
 
     @precondition(lambda self: self.orders)
-    @rule(data=st.data(), good=st.integers(0, 14), bad=st.integers(0, 3))
-    def receive(self, data: st.DataObject, good: int, bad: int) -> None:
+    @rule(
+        data=st.data(), good=st.integers(0, 14), bad=st.integers(0, 3),
+        last=st.sampled_from([False, False, True]),
+    )  # fmt: skip
+    def receive(self, data: st.DataObject, good: int, bad: int, last: bool) -> None:
         id = data.draw(st.sampled_from(sorted(self.orders)))
         ordered, arrived, left = self.orders[id]
         fits = left > 0 and good + bad > 0 and arrived + good + bad <= ordered + ordered // 10
         line = ReceivedLine(sku=self.sku, received=good, damaged=bad)
         self.try_(
             fits,
-            lambda c: receiving.receive_purchase_order(c, id, [line], None, False),
+            lambda c: receiving.receive_purchase_order(c, id, [line], None, last),
             ShopError,
         )
         if fits:
             self.units[NORTH, "available"] += good
             self.units[NORTH, "damaged"] += bad
             self.in_world += good + bad
-            self.orders[id] = [ordered, arrived + good + bad, max(0, left - good - bad)]
+            arrived += good + bad
+            self.odd[id, "over"] += max(0, min(good, arrived - ordered - self.odd[id, "over"]))
+            self.odd[id, "damaged"] += bad
+            left = max(0, left - good - bad)
+            if last:
+                self.odd[id, "short"] += left
+            self.orders[id] = [ordered, arrived, 0 if last else left]
 
     # -- promising ---------------------------------------------------------------------------------
 
@@ -376,6 +387,51 @@ class Warehouses(RuleBasedStateMachine):
                 assert getattr(level, status) == self.units[site, status]
             coming = sum(left for _, target, left in self.on_the_way if target == site)
             assert level.in_transit == coming
+        milk = self.ground.look(lambda s: stock.level(s, now, self.milk, NORTH))
+        assert milk.reserved == self.reserved(self.milk, NORTH)
+        assert milk.on_hand == sum(self.lots.values())
+        assert milk.available == milk.on_hand - milk.reserved >= 0
+
+    @invariant()
+    def reservations_are_somebodys(self) -> None:
+        """Each says for whom and until when; the open ones that stand are the model's."""
+
+        def compare(session: Session) -> None:
+            mine = select(Reservation).where(Reservation.sku.in_((self.sku, self.milk)))
+            for row in session.scalars(mine):
+                assert row.source_type == "manual"
+                assert row.source_id == "ref"
+                assert row.expires_at is not None
+            still = mine.where(
+                Reservation.state.in_(reserving.OPEN),
+                Reservation.expires_at > self.ground.clock.now,
+            )
+            found = {row.id: row.quantity for row in session.scalars(still)}
+            assert found == {held.id: held.units for held in self.live()}
+
+        self.ground.look(compare)
+
+    @invariant()
+    def differences_are_kept(self) -> None:
+        """Over, short and damaged units of every order, on its line and on its receipts."""
+
+        def compare(session: Session) -> None:
+            for line in session.scalars(select(PurchaseLine).where(PurchaseLine.sku == self.sku)):
+                id = line.purchase_order_id
+                kept = (line.over, line.damaged, line.short)
+                assert kept == tuple(self.odd[id, kind] for kind in ("over", "damaged", "short"))
+                assert line.received + line.damaged <= line.ordered + line.ordered // 10
+                mine = select(ReceiptLine).where(ReceiptLine.purchase_line_id == line.id)
+                for row in session.scalars(mine):
+                    assert row.discrepancy is not None or not row.damaged
+                    assert (row.discrepancy is None) == (row.note == "")
+                told = session.scalars(mine).all()
+                for kind in ("over", "damaged", "short"):
+                    words = [part.split() for row in told for part in row.note.split("; ")]
+                    units = sum(int(word[1]) for word in words if word and word[0] == kind)
+                    assert units == self.odd[id, kind]
+
+        self.ground.look(compare)
 
     @invariant()
     def nothing_appears_or_vanishes(self) -> None:
@@ -388,8 +444,8 @@ class Warehouses(RuleBasedStateMachine):
 
     @invariant()
     def balances_are_their_transfers(self) -> None:
-        def compare(session: Session) -> None:
-            name = stock.units(self.sku)
+        def compare(session: Session, sku: str) -> None:
+            name = stock.units(sku)
             moved: Counter[str] = Counter()
             query = select(Transfer.debit_id, Transfer.credit_id, Transfer.amount).where(
                 Transfer.ledger == name, Transfer.kind.in_(("posted", "post"))
@@ -400,7 +456,8 @@ class Warehouses(RuleBasedStateMachine):
             for row in session.scalars(select(Account).where(Account.ledger == name)):
                 assert row.debits_posted - row.credits_posted == moved[row.id]
 
-        self.ground.look(compare)
+        for sku in (self.sku, self.milk):
+            self.ground.look(lambda s, sku=sku: compare(s, sku))
 
     @invariant()
     def orders_are_kept(self) -> None:

@@ -6,7 +6,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -77,6 +77,7 @@ class Deliveries(RuleBasedStateMachine):
         self.run("*", world)
         self.orders: list[str] = []
         self.events: dict[str, tuple[Any, ...]] = {}
+        self.ended: dict[str, str] = {}
 
     def run(self, domain: str, work: Callable[[Call], T]) -> T:
         return self.loop.run_until_complete(do(self.shop, domain, work))
@@ -196,7 +197,30 @@ class Deliveries(RuleBasedStateMachine):
         kind = "weather" if status == "exception" else None
         at = self.clock.now - timedelta(minutes=20 * ago)
         told = Reported(f"e{event}", status, at, exception_kind=kind)
+        before = self.standing(id)
         self.attempt(lambda call: tracking.report(call, id, told))
+        after = self.standing(id)
+        if before is None or after is None:
+            return
+        if before[0] in moving.OVER or at < before[1]:
+            assert after == before, "an end, or news that came late"
+        elif before[0] in moving.RANK and after[0] in moving.RANK:
+            assert moving.RANK[after[0]] >= moving.RANK[before[0]]
+
+    def standing(self, shipment_id: str) -> tuple[str, datetime] | None:
+        query = select(Shipment.status, Shipment.status_at).where(Shipment.id == shipment_id)
+        found = self.loop.run_until_complete(look(self.shop, lambda s: s.execute(query).first()))
+        return None if found is None else (found[0], found[1])
+
+    @rule(number=which)
+    def expected(self, number: int) -> None:
+        """Nobody is told an arrival that is past."""
+        id = self.one(Route, number)
+        found = self.attempt(lambda call: routes.whole(call, id))
+        if found is not None and found.route.status in fleet.ON_ROAD:
+            etas = [halt.eta for halt in found.halts if halt.stop.status in moving.LIVE]
+            assert etas
+            assert all(eta is not None and eta >= self.clock.now for eta in etas)
 
     @rule()
     def hand_over(self) -> None:
@@ -274,6 +298,10 @@ class Deliveries(RuleBasedStateMachine):
                 assert id not in on
             assert row.status != "delivered" or row.shipped_at is not None
             assert row.delivered_at is None or row.delivered_at >= row.created_at
+            assert id not in on or row.status not in moving.OVER
+        now = {id: row.status for id, row in shipments.items()}
+        assert {id: now[id] for id in self.ended} == self.ended
+        self.ended = {id: status for id, status in now.items() if status in moving.OVER}
 
     def _check_routes(
         self,
@@ -294,19 +322,28 @@ class Deliveries(RuleBasedStateMachine):
             taken |= {id for id, row in known.items() if row.status == "driving"}
             assert taken <= set(names)
             assert all(known[name].status in busy for name in names)
+        ahead = [r for r in all_routes.values() if r.status not in ("completed", "cancelled")]
+        days = [(route.vehicle_id, route.on_date) for route in ahead]
+        assert len(days) == len(set(days))
         for route in all_routes.values():
             mine = [stop for stop in live if stop.route_id == route.id]
             over = route.status in ("completed", "cancelled")
             assert bool(mine) != over
             if route.status not in fleet.DRAFTS:
                 continue
-            van = vans[route.vehicle_id]
+            van, driver = vans[route.vehicle_id], drivers[route.driver_id or ""]
+            assert route.duty_seconds <= driver.max_duty_seconds
+            assert route.driving_seconds <= driver.max_driving_seconds
+            assert route.planned_finish - route.planned_start >= timedelta(
+                seconds=route.driving_seconds + route.waiting_seconds
+            )
             weight = sum(shipments[stop.shipment_id].weight_g for stop in mine)
             assert route.load_weight_g == weight <= van.capacity_weight_g
             assert route.load_volume_cm3 <= van.capacity_volume_cm3
             assert [stop.position for stop in mine] == list(range(1, len(mine) + 1))
-            assert mine[-1].load_weight_g == 0
             for stop in mine:
+                weight -= shipments[stop.shipment_id].weight_g
+                assert stop.load_weight_g == weight >= 0
                 closes = shipments[stop.shipment_id].window_closes_at
                 assert closes is None or stop.planned_arrival <= closes
                 assert route.planned_start <= stop.planned_arrival <= route.planned_finish
