@@ -108,9 +108,9 @@ def finish_due(call: Call, limit: int) -> int:
 
 def sweep(call: Call, limit: int) -> int:
     """Everything of the storefront that time brings: checkouts to end, carts that are over, points
-    that were earned, memberships that lapse. Returns how many things were done."""
+    that were earned or go back, memberships that lapse. Returns how many things were done."""
     done = finish_due(call, limit) + members.settle_awards(call, limit)
-    done += members.lapse_due(call, limit)
+    done += members.settle_refunds(call, limit) + members.lapse_due(call, limit)
     query = _carts_over(call.now).order_by(Cart.expires_at, Cart.id).limit(limit)
     for cart in call.session.scalars(query.with_for_update(skip_locked=True)):
         cart.status = "expired"
@@ -121,7 +121,8 @@ def sweep(call: Call, limit: int) -> int:
 
 def due_queries(now: datetime) -> list[Any]:
     """What finds anything if ``sweep`` has something to do."""
-    return [due(now), members.awards_due(), members.lapse_due_query(now), _carts_over(now)]
+    points = [members.awards_due(), members.refunds_due()]
+    return [due(now), *points, members.lapse_due_query(now), _carts_over(now)]
 
 
 def _carts_over(now: datetime) -> Select[Cart]:

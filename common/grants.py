@@ -50,7 +50,7 @@ _SHOWN: Final = frozenset(
 # What has lapsed is closed by the keeper, and the orders behind it are told.
 _KEEPER: Final = {"payment": "UPDATE", "sales_order": "UPDATE", "outbox": "INSERT",
                   "order_event": "INSERT"}  # fmt: skip
-_BOTH: Final = (books.UNITS, books.MONEY)
+_BOOKS: Final = (books.UNITS, books.MONEY, books.POINTS)
 
 
 def role_of(domain: str, *, read_only: bool = False) -> str:
@@ -141,9 +141,7 @@ def _server_grant(server: str, name: str, kind: type[Base]) -> str:
 
 
 def _keeper_grant(name: str, kind: type[Base]) -> str:
-    # Checkouts that lapsed are undone by the keeper, with everything a checkout may write.
-    sold = "storefront" in {kind.owner, *kind.also_written_by} and name not in APPEND_ONLY
-    if kind.owner in SERVERS and not sold:
+    if kind.owner in SERVERS:
         return f"SELECT, {_KEEPER[name]}" if name in _KEEPER else "SELECT"
     return "SELECT, INSERT" if name in APPEND_ONLY else "SELECT, INSERT, UPDATE, DELETE"
 
@@ -152,7 +150,7 @@ def _keeper_grant(name: str, kind: type[Base]) -> str:
 
 
 def codes_of(server: str, book: str) -> list[str]:
-    """The transfer codes a server may post in one book. What fits both books (what an import
+    """The transfer codes a server may post in one book. What fits several books (what an import
     opens, what has lapsed) it may post only where it has a code of its own."""
     own = [code for code in books.ENTRIES if book_of(code) == book and books.allowed(server, code)]
     if not own:
@@ -165,9 +163,9 @@ def codes_of(server: str, book: str) -> list[str]:
 
 
 def book_of(code: str) -> str | None:
-    """``units`` or ``money``; None for a code that fits both."""
+    """``units``, ``money`` or ``points``; None for a code that fits several."""
     classes = books.ENTRIES[code].debit | books.ENTRIES[code].credit
-    homes = [book for book in _BOTH if classes & set(books.SIDES[book])]
+    homes = [book for book in _BOOKS if classes & set(books.SIDES[book])]
     return homes[0] if len(homes) == 1 else None
 
 
@@ -189,7 +187,7 @@ def classes_of(server: str, book: str) -> list[str]:
 def _functions() -> str:
     sides = "\n".join(
         f"    WHEN '{book}/{name}' THEN '{side}'"
-        for book in _BOTH
+        for book in _BOOKS
         for name, side in books.SIDES[book].items()
     )
     entries = "\n".join(_entry_case(code) for code in books.ENTRIES if _enters(code))
@@ -322,7 +320,7 @@ def _fitting(codes: str) -> str:
 
 
 def _by_book(server: str, condition: Callable[[str, str], str]) -> str:
-    kept = [book for book in _BOTH if codes_of(server, book)]
+    kept = [book for book in _BOOKS if codes_of(server, book)]
     return " OR ".join(f"(ledger LIKE '{book}/%' AND {condition(server, book)})" for book in kept)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Final
 
 from sqlalchemy import select
@@ -14,7 +15,7 @@ from common.audit.records import FORM
 from common.auth import revocation
 from common.call import Actor, Call
 from common.clock import Clock
-from common.database import Database, new_audit_id
+from common.database import Database, Rollback, new_audit_id
 from common.paid_in import lapsed
 from common.settings import Settings
 from common.tables.spine import ApprovalRequest, OpenPending
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 
 EVERY_S: Final = 20
 BATCH: Final = 200
+HOUSEKEEPING: Final = "housekeeping"
 
 
 class Housekeeping:
@@ -35,7 +37,7 @@ class Housekeeping:
 
     async def once(self) -> int:
         """Everything that is due now. Returns how many things were done."""
-        now, audit_id = self.clock(), new_audit_id()
+        now = self.clock()
 
         def due(session: Session) -> bool:
             held = select(OpenPending.transfer_id).where(OpenPending.expires_at <= now)
@@ -48,9 +50,8 @@ class Housekeeping:
 
         done = 0
         if await self.database.run("*", due, write=False):
-            done = await self.database.run(
-                "*", lambda session: self._expire(session, audit_id), audit_id=audit_id
-            )
+            for domain, sweep in (("storefront", checking_out.sweep), (HOUSEKEEPING, _lapsing)):
+                done += await self._swept(domain, sweep)
 
         def forget(session: Session) -> None:
             idempotency.sweep(session, now, BATCH)
@@ -68,24 +69,29 @@ class Housekeeping:
             now=self.clock(), force=force,
         )  # fmt: skip
 
-    def _expire(self, session: Session, audit_id: str) -> int:
-        now = self.clock()
-        actor = Actor("shop", "housekeeping", "shop", frozenset(), machine=True)
-        call = Call(actor, session, now, audit_id, "housekeeping", "expire")
-        done = checking_out.sweep(call, BATCH)  # while what it holds can still be let go
-        done += len(paid.expire_lapsed(call, BATCH)) + len(ledger.expire_due(call, BATCH))
-        for moved in requests.expire_due(session, now, BATCH):
-            call.effect("expire", "approval_request", moved.request_id)
-            done += 1
-        chain.append(
-            session, audit_id=audit_id, now=now, payload=None,
-            record={
-                "v": FORM, "server": "housekeeping", "tool": "expire", "outcome": "ok",
-                "actor": {"iss": "shop", "sub": "housekeeping", "client": "shop"},
-                "args": {}, "effects": call.effects,
-            },
-        )  # fmt: skip
-        return done
+    async def _swept(self, domain: str, sweep: Callable[[Call, int], int]) -> int:
+        """What time brings, on record, with the rights of the domain. The storefront's comes
+        first, while what it holds can still be let go."""
+        now, audit_id = self.clock(), new_audit_id()
+
+        def work(session: Session) -> int:
+            actor = Actor("shop", "housekeeping", "shop", frozenset(), machine=True)
+            call = Call(actor, session, now, audit_id, domain, "expire")
+            done = sweep(call, BATCH)
+            if not done:
+                raise Rollback(0)
+            chain.append(
+                session, audit_id=audit_id, now=now, payload=None,
+                record={
+                    "v": FORM, "server": domain, "tool": "expire", "outcome": "ok",
+                    "actor": {"iss": "shop", "sub": "housekeeping", "client": "shop"},
+                    "args": {}, "effects": call.effects,
+                },
+            )  # fmt: skip
+            return done
+
+        as_whom = "*" if domain == HOUSEKEEPING else domain
+        return await self.database.run(as_whom, work, audit_id=audit_id)
 
     async def forever(self) -> None:
         """Now and then, until cancelled."""
@@ -95,3 +101,12 @@ class Housekeeping:
                 await self.once()
             except Exception:
                 log.exception("housekeeping failed; it will be tried again")
+
+
+def _lapsing(call: Call, limit: int) -> int:
+    """Authorizations, holds and requests for approval whose time is over."""
+    done = len(paid.expire_lapsed(call, limit)) + len(ledger.expire_due(call, limit))
+    for moved in requests.expire_due(call.session, call.now, limit):
+        call.effect("expire", "approval_request", moved.request_id)
+        done += 1
+    return done

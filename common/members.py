@@ -2,19 +2,22 @@
 
 ``member:{customer}`` is what the shop owes in points, ``issued`` where they come from, ``redeemed``
 and ``lapsed`` where they go. A point is worth one minor unit of the order's currency when redeemed.
+Points of an order go back as its money does, in the same share. Nobody has fewer than none: what
+was spent already is owed by the award, and taken from points that come later.
 """
 
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, func, select
 
-from common import accounts, ledger
+from common import accounts, funds, ledger, paid
 from common.call import Call
 from common.errors import InsufficientFunds
 from common.money import exponent
 from common.tables.orders import Order
-from common.tables.payments import Payment
+from common.tables.payments import Payment, Refund
+from common.tables.spine import Account, Transfer
 from common.tables.storefront import Membership, MembershipTier, PointsAward
 
 LEDGER: Final = "points/shop"
@@ -53,10 +56,19 @@ def tier_of(call: Call, customer_id: str | None) -> MembershipTier | None:
 
 
 def points_of(call: Call, customer_id: str) -> tuple[int, int]:
-    """(points that can be redeemed, points ever earned)."""
+    """(points that can be redeemed, points ever earned and not taken back)."""
     code = account(customer_id)
     balance = accounts.totals(call.session, LEDGER, [code], now=call.now).get(code)
-    return (balance.available, balance.credits_posted) if balance else (0, 0)
+    if balance is None:
+        return 0, 0
+    back = call.session.scalar(
+        select(func.coalesce(func.sum(Transfer.amount), 0))
+        .join(Account, Account.id == Transfer.debit_id)
+        .where(
+            Account.ledger == LEDGER, Account.code == code, Transfer.code == "points_take_back"
+        )
+    )  # fmt: skip
+    return balance.available, balance.credits_posted - int(back or 0)
 
 
 def hold_points(call: Call, customer_id: str, points: int, reference: str, until: datetime) -> str:
@@ -83,7 +95,7 @@ def promise_points(call: Call, order: Order) -> None:
         call.add(
             PointsAward(
                 id=call.new_id("award"), membership_id=member.id, order_id=order.id, points=points,
-                state="pending", at=call.now,
+                total_minor=order.total_minor, state="pending", at=call.now,
             )
         )  # fmt: skip
 
@@ -94,28 +106,80 @@ def settle_awards(call: Call, limit: int) -> int:
     found = list(call.session.scalars(query.with_for_update(of=PointsAward, skip_locked=True)))
     for award in found:
         order = call.session.get_one(Order, award.order_id)
-        if order.status == "cancelled":
-            award.state = "void"
-            continue
-        award.state = "earned"
-        ledger.transfer(
-            call, LEDGER, "issued", account(order.customer_id), award.points, "points_earn",
-            order.id, id=f"points.{order.id}",
-        )  # fmt: skip
+        right = 0 if order.status == "cancelled" else _right(call, award, order)
+        award.state = "earned" if right else "void"
+        _settle(call, award, order, right)
     call.session.flush()
     return len(found)
 
 
 def awards_due() -> Select[PointsAward]:
-    """Awards whose order was paid or cancelled."""
+    """Awards whose order was paid or cancelled, or paid and refunded."""
     return (
         select(PointsAward)
         .join(Order, Order.id == PointsAward.order_id)
         .where(
             PointsAward.state == "pending",
-            (Order.payment_status == "captured") | (Order.status == "cancelled"),
+            Order.payment_status.in_((*PAID, "refunded")) | (Order.status == "cancelled"),
         )
     )
+
+
+def settle_refunds(call: Call, limit: int) -> int:
+    """Points go back with the money of their order, and come again if a refund fails."""
+    query = refunds_due().order_by(Refund.id).limit(limit)
+    found = list(call.session.scalars(query.with_for_update(of=Refund, skip_locked=True)))
+    orders = sorted({refund.order_id for refund in found if refund.order_id is not None})
+    awards = select(PointsAward).where(
+        PointsAward.order_id.in_(orders), PointsAward.state == "earned"
+    )
+    for award in call.session.scalars(awards.order_by(PointsAward.id).with_for_update()):
+        order = call.session.get_one(Order, award.order_id)
+        _settle(call, award, order, _right(call, award, order))
+    for refund in found:
+        refund.points_at = call.now
+    call.session.flush()
+    return len(found)
+
+
+def refunds_due() -> Select[Refund]:
+    """Refunds that points were not brought in line with yet."""
+    return select(Refund).where(Refund.points_at.is_(None))
+
+
+def _right(call: Call, award: PointsAward, order: Order) -> int:
+    """The points for what was paid and has not gone back: the same share as of the total."""
+    payments = paid.payments_of(call.session, order.id)
+    moved = funds.moved(call.session, [each.id for each in payments], order.currency).values()
+    kept = sum(each.captured - each.refunded for each in moved)
+    total = award.total_minor or order.total_minor
+    return award.points * max(0, min(kept, total)) // total if total else award.points
+
+
+def _settle(call: Call, award: PointsAward, order: Order, right: int) -> None:
+    """Give or take what the award is away from what is right."""
+    code = account(order.customer_id)
+    if right > award.given:
+        ledger.transfer(call, LEDGER, "issued", code, right - award.given, "points_earn", order.id)
+        award.given, award.owed = right, 0
+        owing = select(PointsAward).where(
+            PointsAward.membership_id == award.membership_id, PointsAward.owed > 0
+        )
+        for other in call.session.scalars(owing.order_by(PointsAward.id).with_for_update()):
+            _take(call, other, code)
+        return
+    award.owed = award.given - right
+    _take(call, award, code)
+
+
+def _take(call: Call, award: PointsAward, code: str) -> None:
+    """What an award owes, as far as there is any."""
+    there = accounts.totals(call.session, LEDGER, [code], now=call.now)[code].available
+    points = min(award.owed, there)
+    if points > 0:
+        ledger.transfer(call, LEDGER, code, "issued", points, "points_take_back", award.order_id)
+        award.given, award.owed = award.given - points, award.owed - points
+    call.session.flush()
 
 
 def lapse_due_query(now: datetime) -> Select[Membership]:
@@ -140,6 +204,12 @@ def lapse_due(call: Call, limit: int) -> int:
             continue
         member.state, member.ended_at = "lapsed", call.now
         left, _ = points_of(call, member.customer_id)
+        if over:
+            gone = select(PointsAward).where(
+                PointsAward.membership_id == member.id, PointsAward.state == "earned"
+            )
+            for award in call.session.scalars(gone):
+                award.state, award.owed = "void", 0
         if over and left:
             ledger.transfer(
                 call, LEDGER, account(member.customer_id), "lapsed", left, "points_lapse", member.id

@@ -107,6 +107,7 @@ def _not_refunded(call: Call, refund: Refund, payment: Payment, outcome: Outcome
     )  # fmt: skip
     refund.status, refund.settled_at = "failed", call.now
     refund.failure_code = (outcome.code or "failed")[:32]
+    refund.points_at = None
     call.session.flush()
     call.effect("update", "refund", refund.id, status="failed")
     paid.refresh(call, payment)

@@ -63,17 +63,17 @@ GRANT SELECT ON carrier_pickup TO shop_inventory, shop_orders, shop_returns, sho
 GRANT SELECT, INSERT, UPDATE, DELETE ON carrier_pickup TO shop_logistics;
 GRANT SELECT ON carrier_policy TO shop_inventory, shop_orders, shop_logistics, shop_returns, shop_payments, shop_keeper, shop_reader;
 GRANT SELECT, INSERT, UPDATE, DELETE ON carrier_policy TO shop_claims;
-GRANT SELECT ON cart TO shop_inventory, shop_orders, shop_logistics, shop_returns, shop_claims, shop_payments, shop_reader;
-GRANT SELECT, INSERT, UPDATE, DELETE ON cart TO shop_storefront, shop_keeper;
-GRANT SELECT ON cart_item TO shop_inventory, shop_orders, shop_logistics, shop_returns, shop_claims, shop_payments, shop_reader;
-GRANT SELECT, INSERT, UPDATE, DELETE ON cart_item TO shop_storefront, shop_keeper;
+GRANT SELECT ON cart TO shop_inventory, shop_orders, shop_logistics, shop_returns, shop_claims, shop_payments, shop_keeper, shop_reader;
+GRANT SELECT, INSERT, UPDATE, DELETE ON cart TO shop_storefront;
+GRANT SELECT ON cart_item TO shop_inventory, shop_orders, shop_logistics, shop_returns, shop_claims, shop_payments, shop_keeper, shop_reader;
+GRANT SELECT, INSERT, UPDATE, DELETE ON cart_item TO shop_storefront;
 GRANT SELECT, UPDATE ON catalogue_stamp TO shop_inventory;
 GRANT SELECT ON catalogue_stamp TO shop_orders, shop_logistics, shop_returns, shop_claims, shop_payments, shop_storefront, shop_reader;
 GRANT SELECT, INSERT, UPDATE, DELETE ON catalogue_stamp TO shop_keeper;
-GRANT SELECT ON checkout TO shop_inventory, shop_orders, shop_logistics, shop_returns, shop_claims, shop_payments, shop_reader;
-GRANT SELECT, INSERT, UPDATE, DELETE ON checkout TO shop_storefront, shop_keeper;
-GRANT SELECT ON checkout_promotion TO shop_inventory, shop_orders, shop_logistics, shop_returns, shop_claims, shop_payments, shop_reader;
-GRANT SELECT, INSERT, UPDATE, DELETE ON checkout_promotion TO shop_storefront, shop_keeper;
+GRANT SELECT ON checkout TO shop_inventory, shop_orders, shop_logistics, shop_returns, shop_claims, shop_payments, shop_keeper, shop_reader;
+GRANT SELECT, INSERT, UPDATE, DELETE ON checkout TO shop_storefront;
+GRANT SELECT ON checkout_promotion TO shop_inventory, shop_orders, shop_logistics, shop_returns, shop_claims, shop_payments, shop_keeper, shop_reader;
+GRANT SELECT, INSERT, UPDATE, DELETE ON checkout_promotion TO shop_storefront;
 GRANT SELECT ON claim TO shop_inventory, shop_orders, shop_logistics, shop_returns, shop_payments, shop_keeper, shop_reader;
 GRANT SELECT, INSERT, UPDATE, DELETE ON claim TO shop_claims;
 GRANT SELECT ON claim_decision TO shop_inventory, shop_orders, shop_logistics, shop_returns, shop_payments, shop_keeper, shop_reader;
@@ -88,8 +88,8 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON console_count TO shop_keeper;
 GRANT SELECT, INSERT, UPDATE, DELETE ON console_session TO shop_keeper;
 GRANT SELECT, INSERT, UPDATE, DELETE ON count_line TO shop_inventory;
 GRANT SELECT ON count_line TO shop_orders, shop_logistics, shop_returns, shop_claims, shop_payments, shop_keeper, shop_reader;
-GRANT SELECT ON customer TO shop_inventory, shop_logistics, shop_returns, shop_claims, shop_payments, shop_reader;
-GRANT SELECT, INSERT, UPDATE, DELETE ON customer TO shop_orders, shop_keeper;
+GRANT SELECT ON customer TO shop_inventory, shop_logistics, shop_returns, shop_claims, shop_payments, shop_keeper, shop_reader;
+GRANT SELECT, INSERT, UPDATE, DELETE ON customer TO shop_orders;
 GRANT SELECT, INSERT, UPDATE ON customer TO shop_storefront;
 GRANT SELECT, INSERT, UPDATE, DELETE ON cycle_count TO shop_inventory;
 GRANT SELECT ON cycle_count TO shop_orders, shop_logistics, shop_returns, shop_claims, shop_payments, shop_keeper, shop_reader;
@@ -122,56 +122,59 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON lot TO shop_inventory;
 GRANT SELECT ON lot TO shop_orders, shop_logistics, shop_returns, shop_claims, shop_payments, shop_storefront, shop_keeper, shop_reader;
 GRANT SELECT ON manifest TO shop_inventory, shop_orders, shop_returns, shop_claims, shop_payments, shop_keeper, shop_reader;
 GRANT SELECT, INSERT, UPDATE, DELETE ON manifest TO shop_logistics;
-GRANT SELECT ON membership TO shop_inventory, shop_orders, shop_logistics, shop_returns, shop_claims, shop_payments, shop_reader;
-GRANT SELECT, INSERT, UPDATE, DELETE ON membership TO shop_storefront, shop_keeper;
-GRANT SELECT ON membership_tier TO shop_inventory, shop_orders, shop_logistics, shop_returns, shop_claims, shop_payments, shop_reader;
-GRANT SELECT, INSERT, UPDATE, DELETE ON membership_tier TO shop_storefront, shop_keeper;
+GRANT SELECT ON membership TO shop_inventory, shop_orders, shop_logistics, shop_returns, shop_claims, shop_payments, shop_keeper, shop_reader;
+GRANT SELECT, INSERT, UPDATE, DELETE ON membership TO shop_storefront;
+GRANT SELECT ON membership_tier TO shop_inventory, shop_orders, shop_logistics, shop_returns, shop_claims, shop_payments, shop_keeper, shop_reader;
+GRANT SELECT, INSERT, UPDATE, DELETE ON membership_tier TO shop_storefront;
 GRANT SELECT, INSERT, UPDATE (expires_at), DELETE ON open_pending TO shop_inventory, shop_orders, shop_logistics, shop_returns, shop_claims, shop_payments, shop_storefront;
 GRANT SELECT, INSERT, UPDATE, DELETE ON open_pending TO shop_keeper;
 GRANT SELECT ON open_pending TO shop_reader;
-GRANT SELECT ON order_adjustment TO shop_inventory, shop_logistics, shop_payments, shop_reader;
-GRANT SELECT, INSERT, UPDATE, DELETE ON order_adjustment TO shop_orders, shop_keeper;
+GRANT SELECT ON order_adjustment TO shop_inventory, shop_logistics, shop_payments, shop_keeper, shop_reader;
+GRANT SELECT, INSERT, UPDATE, DELETE ON order_adjustment TO shop_orders;
 GRANT SELECT, INSERT, UPDATE ON order_adjustment TO shop_returns, shop_claims, shop_storefront;
 GRANT SELECT, INSERT, UPDATE ON order_event TO shop_inventory, shop_logistics, shop_returns, shop_claims, shop_payments, shop_storefront;
-GRANT SELECT, INSERT, UPDATE, DELETE ON order_event TO shop_orders, shop_keeper;
+GRANT SELECT, INSERT, UPDATE, DELETE ON order_event TO shop_orders;
+GRANT SELECT, INSERT ON order_event TO shop_keeper;
 GRANT SELECT ON order_event TO shop_reader;
-GRANT SELECT ON order_hold TO shop_inventory, shop_logistics, shop_returns, shop_claims, shop_reader;
-GRANT SELECT, INSERT, UPDATE, DELETE ON order_hold TO shop_orders, shop_keeper;
+GRANT SELECT ON order_hold TO shop_inventory, shop_logistics, shop_returns, shop_claims, shop_keeper, shop_reader;
+GRANT SELECT, INSERT, UPDATE, DELETE ON order_hold TO shop_orders;
 GRANT SELECT, INSERT, UPDATE ON order_hold TO shop_payments, shop_storefront;
-GRANT SELECT ON order_line TO shop_inventory, shop_payments, shop_reader;
-GRANT SELECT, INSERT, UPDATE, DELETE ON order_line TO shop_orders, shop_keeper;
+GRANT SELECT ON order_line TO shop_inventory, shop_payments, shop_keeper, shop_reader;
+GRANT SELECT, INSERT, UPDATE, DELETE ON order_line TO shop_orders;
 GRANT SELECT, INSERT, UPDATE ON order_line TO shop_logistics, shop_returns, shop_claims, shop_storefront;
 GRANT SELECT ON order_note TO shop_inventory, shop_logistics, shop_returns, shop_claims, shop_payments, shop_storefront, shop_keeper, shop_reader;
 GRANT SELECT, INSERT, UPDATE, DELETE ON order_note TO shop_orders;
 GRANT SELECT ON outbox TO shop_inventory, shop_reader;
 GRANT SELECT, INSERT, UPDATE ON outbox TO shop_orders, shop_logistics, shop_returns, shop_claims, shop_storefront;
-GRANT SELECT, INSERT, UPDATE, DELETE ON outbox TO shop_payments, shop_keeper;
+GRANT SELECT, INSERT, UPDATE, DELETE ON outbox TO shop_payments;
+GRANT SELECT, INSERT ON outbox TO shop_keeper;
 GRANT SELECT ON parcel TO shop_inventory, shop_claims, shop_payments, shop_keeper, shop_reader;
 GRANT SELECT, INSERT, UPDATE ON parcel TO shop_orders, shop_returns;
 GRANT SELECT, INSERT, UPDATE, DELETE ON parcel TO shop_logistics;
 GRANT SELECT ON payment TO shop_inventory, shop_reader;
 GRANT SELECT, INSERT, UPDATE ON payment TO shop_orders, shop_logistics, shop_returns, shop_claims, shop_storefront;
-GRANT SELECT, INSERT, UPDATE, DELETE ON payment TO shop_payments, shop_keeper;
+GRANT SELECT, INSERT, UPDATE, DELETE ON payment TO shop_payments;
+GRANT SELECT, UPDATE ON payment TO shop_keeper;
 GRANT SELECT ON payment_hold TO shop_inventory, shop_orders, shop_logistics, shop_returns, shop_claims, shop_keeper, shop_reader;
 GRANT SELECT, INSERT, UPDATE, DELETE ON payment_hold TO shop_payments;
-GRANT SELECT ON payment_method TO shop_inventory, shop_logistics, shop_reader;
+GRANT SELECT ON payment_method TO shop_inventory, shop_logistics, shop_keeper, shop_reader;
 GRANT SELECT, INSERT, UPDATE ON payment_method TO shop_orders, shop_returns, shop_claims, shop_storefront;
-GRANT SELECT, INSERT, UPDATE, DELETE ON payment_method TO shop_payments, shop_keeper;
+GRANT SELECT, INSERT, UPDATE, DELETE ON payment_method TO shop_payments;
 GRANT SELECT ON payout TO shop_inventory, shop_orders, shop_logistics, shop_returns, shop_claims, shop_keeper, shop_reader;
 GRANT SELECT, INSERT, UPDATE, DELETE ON payout TO shop_payments;
 GRANT SELECT ON payout_line TO shop_inventory, shop_orders, shop_logistics, shop_returns, shop_claims, shop_keeper, shop_reader;
 GRANT SELECT, INSERT, UPDATE, DELETE ON payout_line TO shop_payments;
-GRANT SELECT ON points_award TO shop_inventory, shop_orders, shop_logistics, shop_returns, shop_claims, shop_payments, shop_reader;
-GRANT SELECT, INSERT, UPDATE, DELETE ON points_award TO shop_storefront, shop_keeper;
+GRANT SELECT ON points_award TO shop_inventory, shop_orders, shop_logistics, shop_returns, shop_claims, shop_payments, shop_keeper, shop_reader;
+GRANT SELECT, INSERT, UPDATE, DELETE ON points_award TO shop_storefront;
 GRANT SELECT, INSERT ON policy_use TO shop_inventory, shop_orders, shop_logistics, shop_returns, shop_claims, shop_payments, shop_storefront;
 GRANT SELECT, INSERT, UPDATE, DELETE ON policy_use TO shop_keeper;
 GRANT SELECT ON policy_use TO shop_reader;
 GRANT SELECT, INSERT, UPDATE, DELETE ON product TO shop_inventory;
 GRANT SELECT ON product TO shop_orders, shop_logistics, shop_returns, shop_claims, shop_payments, shop_storefront, shop_keeper, shop_reader;
-GRANT SELECT ON promotion TO shop_inventory, shop_orders, shop_logistics, shop_returns, shop_claims, shop_payments, shop_reader;
-GRANT SELECT, INSERT, UPDATE, DELETE ON promotion TO shop_storefront, shop_keeper;
-GRANT SELECT ON promotion_use TO shop_inventory, shop_orders, shop_logistics, shop_returns, shop_claims, shop_payments, shop_reader;
-GRANT SELECT, INSERT, UPDATE, DELETE ON promotion_use TO shop_storefront, shop_keeper;
+GRANT SELECT ON promotion TO shop_inventory, shop_orders, shop_logistics, shop_returns, shop_claims, shop_payments, shop_keeper, shop_reader;
+GRANT SELECT, INSERT, UPDATE, DELETE ON promotion TO shop_storefront;
+GRANT SELECT ON promotion_use TO shop_inventory, shop_orders, shop_logistics, shop_returns, shop_claims, shop_payments, shop_keeper, shop_reader;
+GRANT SELECT, INSERT, UPDATE, DELETE ON promotion_use TO shop_storefront;
 GRANT SELECT ON proof_of_delivery TO shop_inventory, shop_orders, shop_returns, shop_claims, shop_payments, shop_keeper, shop_reader;
 GRANT SELECT, INSERT, UPDATE, DELETE ON proof_of_delivery TO shop_logistics;
 GRANT SELECT ON provider_event TO shop_inventory, shop_orders, shop_logistics, shop_returns, shop_claims, shop_keeper, shop_reader;
@@ -187,14 +190,14 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON receipt TO shop_inventory;
 GRANT SELECT ON receipt TO shop_orders, shop_logistics, shop_returns, shop_claims, shop_payments, shop_keeper, shop_reader;
 GRANT SELECT, INSERT, UPDATE, DELETE ON receipt_line TO shop_inventory;
 GRANT SELECT ON receipt_line TO shop_orders, shop_logistics, shop_returns, shop_claims, shop_payments, shop_keeper, shop_reader;
-GRANT SELECT ON refund TO shop_inventory, shop_logistics, shop_reader;
+GRANT SELECT ON refund TO shop_inventory, shop_logistics, shop_keeper, shop_reader;
 GRANT SELECT, INSERT, UPDATE ON refund TO shop_orders, shop_returns, shop_claims, shop_storefront;
-GRANT SELECT, INSERT, UPDATE, DELETE ON refund TO shop_payments, shop_keeper;
+GRANT SELECT, INSERT, UPDATE, DELETE ON refund TO shop_payments;
 GRANT SELECT, INSERT, UPDATE, DELETE ON reorder_policy TO shop_inventory;
 GRANT SELECT ON reorder_policy TO shop_orders, shop_logistics, shop_returns, shop_claims, shop_payments, shop_keeper, shop_reader;
-GRANT SELECT, INSERT, UPDATE, DELETE ON reservation TO shop_inventory, shop_keeper;
+GRANT SELECT, INSERT, UPDATE, DELETE ON reservation TO shop_inventory;
 GRANT SELECT, INSERT, UPDATE ON reservation TO shop_orders, shop_logistics, shop_returns, shop_claims, shop_storefront;
-GRANT SELECT ON reservation TO shop_payments, shop_reader;
+GRANT SELECT ON reservation TO shop_payments, shop_keeper, shop_reader;
 GRANT SELECT ON return_policy TO shop_inventory, shop_orders, shop_logistics, shop_claims, shop_payments, shop_storefront, shop_keeper, shop_reader;
 GRANT SELECT, INSERT, UPDATE, DELETE ON return_policy TO shop_returns;
 GRANT SELECT ON rma TO shop_inventory, shop_orders, shop_logistics, shop_claims, shop_payments, shop_keeper, shop_reader;
@@ -206,8 +209,9 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON route TO shop_logistics;
 GRANT SELECT ON route_plan TO shop_inventory, shop_orders, shop_returns, shop_claims, shop_payments, shop_keeper, shop_reader;
 GRANT SELECT, INSERT, UPDATE, DELETE ON route_plan TO shop_logistics;
 GRANT SELECT ON sales_order TO shop_inventory, shop_reader;
-GRANT SELECT, INSERT, UPDATE, DELETE ON sales_order TO shop_orders, shop_keeper;
+GRANT SELECT, INSERT, UPDATE, DELETE ON sales_order TO shop_orders;
 GRANT SELECT, INSERT, UPDATE ON sales_order TO shop_logistics, shop_returns, shop_claims, shop_payments, shop_storefront;
+GRANT SELECT, UPDATE ON sales_order TO shop_keeper;
 GRANT SELECT ON schema_note TO shop_inventory, shop_orders, shop_logistics, shop_returns, shop_claims, shop_payments, shop_storefront, shop_reader;
 GRANT SELECT, INSERT, UPDATE, DELETE ON schema_note TO shop_keeper;
 GRANT SELECT ON settlement TO shop_inventory, shop_orders, shop_logistics, shop_claims, shop_payments, shop_keeper, shop_reader;
@@ -281,6 +285,10 @@ LANGUAGE sql IMMUTABLE AS $$
     WHEN 'money/claims' THEN 'none'
     WHEN 'money/write_off' THEN 'none'
     WHEN 'money/opening' THEN 'none'
+    WHEN 'points/member' THEN 'credit'
+    WHEN 'points/issued' THEN 'none'
+    WHEN 'points/redeemed' THEN 'none'
+    WHEN 'points/lapsed' THEN 'none'
   END
 $$;
 CREATE OR REPLACE FUNCTION shop_fits(
@@ -368,6 +376,8 @@ CREATE OR REPLACE FUNCTION shop_fits(
           AND shop_class(c.ledger, c.code) IN ('redeemed')
         WHEN 'points_lapse' THEN a_kind = 'posted' AND shop_class(d.ledger, d.code) IN ('member')
           AND shop_class(c.ledger, c.code) IN ('lapsed')
+        WHEN 'points_take_back' THEN a_kind = 'posted' AND shop_class(d.ledger, d.code) IN ('member')
+          AND shop_class(c.ledger, c.code) IN ('issued')
         WHEN 'opening' THEN a_kind = 'posted' AND shop_class(d.ledger, d.code) IN ('adjustments', 'available', 'bank', 'claims', 'clearing', 'customer', 'damaged', 'dispute_losses', 'disputed', 'fees', 'gift_card', 'goodwill', 'held', 'in_transit', 'inspection', 'lost', 'opening', 'payment', 'quarantine', 'receivable', 'refurbish', 'scrap', 'store_credit', 'supplier', 'write_off')
           AND shop_class(c.ledger, c.code) IN ('adjustments', 'available', 'bank', 'claims', 'clearing', 'customer', 'damaged', 'dispute_losses', 'disputed', 'fees', 'gift_card', 'goodwill', 'held', 'in_transit', 'inspection', 'lost', 'opening', 'payment', 'quarantine', 'receivable', 'refurbish', 'scrap', 'store_credit', 'supplier', 'write_off')
       ELSE false END
@@ -487,18 +497,18 @@ CREATE POLICY shop_payments_holds ON open_pending FOR ALL TO shop_payments
   WITH CHECK (EXISTS (SELECT FROM transfer t WHERE t.id = transfer_id AND ((t.ledger LIKE 'money/%' AND true))));
 DROP POLICY IF EXISTS shop_storefront_opens ON account;
 CREATE POLICY shop_storefront_opens ON account FOR INSERT TO shop_storefront
-  WITH CHECK (((ledger LIKE 'units/%' AND shop_class(ledger, code) IN ('available', 'customer', 'opening')) OR (ledger LIKE 'money/%' AND shop_class(ledger, code) IN ('clearing', 'gift_card', 'held', 'opening', 'payment', 'store_credit'))) AND side = shop_side(ledger, code));
+  WITH CHECK (((ledger LIKE 'units/%' AND shop_class(ledger, code) IN ('available', 'customer', 'opening')) OR (ledger LIKE 'money/%' AND shop_class(ledger, code) IN ('clearing', 'gift_card', 'held', 'opening', 'payment', 'store_credit')) OR (ledger LIKE 'points/%' AND shop_class(ledger, code) IN ('issued', 'lapsed', 'member', 'redeemed'))) AND side = shop_side(ledger, code));
 DROP POLICY IF EXISTS shop_storefront_counts ON account;
 CREATE POLICY shop_storefront_counts ON account FOR UPDATE TO shop_storefront
-  USING ((ledger LIKE 'units/%' AND shop_class(ledger, code) IN ('available', 'customer', 'opening')) OR (ledger LIKE 'money/%' AND shop_class(ledger, code) IN ('clearing', 'gift_card', 'held', 'opening', 'payment', 'store_credit')))
-  WITH CHECK ((ledger LIKE 'units/%' AND shop_class(ledger, code) IN ('available', 'customer', 'opening')) OR (ledger LIKE 'money/%' AND shop_class(ledger, code) IN ('clearing', 'gift_card', 'held', 'opening', 'payment', 'store_credit')));
+  USING ((ledger LIKE 'units/%' AND shop_class(ledger, code) IN ('available', 'customer', 'opening')) OR (ledger LIKE 'money/%' AND shop_class(ledger, code) IN ('clearing', 'gift_card', 'held', 'opening', 'payment', 'store_credit')) OR (ledger LIKE 'points/%' AND shop_class(ledger, code) IN ('issued', 'lapsed', 'member', 'redeemed')))
+  WITH CHECK ((ledger LIKE 'units/%' AND shop_class(ledger, code) IN ('available', 'customer', 'opening')) OR (ledger LIKE 'money/%' AND shop_class(ledger, code) IN ('clearing', 'gift_card', 'held', 'opening', 'payment', 'store_credit')) OR (ledger LIKE 'points/%' AND shop_class(ledger, code) IN ('issued', 'lapsed', 'member', 'redeemed')));
 DROP POLICY IF EXISTS shop_storefront_posts ON transfer;
 CREATE POLICY shop_storefront_posts ON transfer FOR INSERT TO shop_storefront
-  WITH CHECK (((ledger LIKE 'units/%' AND code IN ('expire', 'opening', 'points_earn', 'points_hold', 'points_lapse', 'points_redeem', 'points_return', 'reserve', 'unreserve')) OR (ledger LIKE 'money/%' AND code IN ('authorize', 'charge', 'credit_spend', 'expire', 'opening', 'points_earn', 'points_hold', 'points_lapse', 'points_redeem', 'points_return', 'price_difference', 'void'))) AND shop_fits(ledger, code, kind, debit_id, credit_id, amount, pending_id));
+  WITH CHECK (((ledger LIKE 'units/%' AND code IN ('expire', 'opening', 'reserve', 'unreserve')) OR (ledger LIKE 'money/%' AND code IN ('authorize', 'charge', 'credit_spend', 'expire', 'opening', 'price_difference', 'void')) OR (ledger LIKE 'points/%' AND code IN ('expire', 'opening', 'points_earn', 'points_hold', 'points_lapse', 'points_redeem', 'points_return', 'points_take_back'))) AND shop_fits(ledger, code, kind, debit_id, credit_id, amount, pending_id));
 DROP POLICY IF EXISTS shop_storefront_holds ON open_pending;
 CREATE POLICY shop_storefront_holds ON open_pending FOR ALL TO shop_storefront
-  USING (EXISTS (SELECT FROM transfer t WHERE t.id = transfer_id AND ((t.ledger LIKE 'units/%' AND true) OR (t.ledger LIKE 'money/%' AND true))))
-  WITH CHECK (EXISTS (SELECT FROM transfer t WHERE t.id = transfer_id AND ((t.ledger LIKE 'units/%' AND true) OR (t.ledger LIKE 'money/%' AND true))));
+  USING (EXISTS (SELECT FROM transfer t WHERE t.id = transfer_id AND ((t.ledger LIKE 'units/%' AND true) OR (t.ledger LIKE 'money/%' AND true) OR (t.ledger LIKE 'points/%' AND true))))
+  WITH CHECK (EXISTS (SELECT FROM transfer t WHERE t.id = transfer_id AND ((t.ledger LIKE 'units/%' AND true) OR (t.ledger LIKE 'money/%' AND true) OR (t.ledger LIKE 'points/%' AND true))));
 DROP POLICY IF EXISTS keeper_counts ON account;
 CREATE POLICY keeper_counts ON account FOR ALL TO shop_keeper
   USING (true)

@@ -175,9 +175,12 @@ class Refund(Record):
     failure_code: Mapped[Word | None]
     created_at: Mapped[datetime]
     settled_at: Mapped[datetime | None]
+    # When the points its order brought were brought in line with it.
+    points_at: Mapped[datetime | None]
 
     __table_args__ = (
         Index("ix_refund_created", "created_at", "id"),
+        Index("ix_refund_points", "points_at", "id"),
         Index("ix_refund_order", "order_id", "position", "id"),
         Index("ix_refund_status", "status", "created_at", "id"),
         Index("ix_refund_source", "source_type", "source_id"),

@@ -202,7 +202,10 @@ class Membership(Record):
 
 class PointsAward(Record):
     """Points an order will bring: ``pending`` until its money is captured, then ``earned``;
-    ``void`` when it was cancelled before."""
+    ``void`` when it was cancelled or refunded before, and once they lapsed with a membership.
+
+    ``total_minor`` is what the order cost when they were promised. ``given`` is what it has brought
+    so far, less what refunds took back; ``owed`` what they could not take, as it was spent."""
 
     __tablename__ = "points_award"
     owner = "storefront"
@@ -210,6 +213,9 @@ class PointsAward(Record):
     membership_id: Mapped[str] = to("membership", index=True)
     order_id: Mapped[str] = to("sales_order")
     points: Mapped[int]
+    total_minor: Mapped[int | None]
+    given: Mapped[int] = mapped_column(default=0)
+    owed: Mapped[int] = mapped_column(default=0)
     state: Mapped[Word] = mapped_column(default="pending")
     at: Mapped[datetime]
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import func, select
+from sqlalchemy import case, func, select
 
 from common import members, paid
 from common.call import Call
@@ -22,13 +22,15 @@ MOST_TIERS: Final = 20
 
 @dataclass(frozen=True)
 class Standing:
-    """``membership`` None: not a member. ``pending_points`` come when orders are paid."""
+    """``membership`` None: not a member. ``pending_points`` come when orders are paid;
+    ``owed_points`` are what refunds still take from points to come."""
 
     membership: Membership | None
     tier: MembershipTier | None
     current: bool
     points: int
     pending_points: int
+    owed_points: int
     tiers: list[MembershipTier]
     payment: Payment | None = None
 
@@ -39,16 +41,18 @@ def standing(call: Call, customer: Customer | None) -> Standing:
     tiers.sort(key=lambda tier: tier.rank)
     member = members.membership_of(call, customer.id if customer else None)
     if member is None or customer is None:
-        return Standing(None, None, False, 0, 0, tiers)
+        return Standing(None, None, False, 0, 0, 0, tiers)
     points, _ = members.points_of(call, customer.id)
-    pending = call.session.scalar(
-        select(func.coalesce(func.sum(PointsAward.points), 0)).where(
-            PointsAward.membership_id == member.id, PointsAward.state == "pending"
+    promised = case((PointsAward.state == "pending", PointsAward.points), else_=0)
+    pending, owed = call.session.execute(
+        select(func.sum(promised), func.sum(PointsAward.owed)).where(
+            PointsAward.membership_id == member.id
         )
-    )
+    ).one()
     return Standing(
         member, call.get(MembershipTier, member.tier_id),
-        members.tier_of(call, customer.id) is not None, points, int(pending or 0), tiers,
+        members.tier_of(call, customer.id) is not None, points, int(pending or 0),
+        int(owed or 0), tiers,
         call.session.get(Payment, member.payment_id) if member.payment_id else None,
     )  # fmt: skip
 

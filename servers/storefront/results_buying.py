@@ -214,13 +214,15 @@ class Tier(Result):
 
 
 class MembershipView(Result):
-    """``points`` can be redeemed at one minor unit each; ``pending_points`` come with payment."""
+    """``points`` can be redeemed at one minor unit each; ``pending_points`` come with payment;
+    ``owed_points``, of refunded orders, are taken from points to come."""
 
     member: bool
     state: str | None = None
     tier: str | None = None
     points: int
     pending_points: int
+    owed_points: int
     renews_at: str | None = None
     auto_renew: bool | None = None
     fee_payment_status: str | None = None
@@ -240,6 +242,7 @@ class MembershipView(Result):
             tier=member.tier_id if member else None,
             points=found.points,
             pending_points=found.pending_points,
+            owed_points=found.owed_points,
             renews_at=_when(member.renews_at) if member else None,
             auto_renew=member.auto_renew if member else None,
             fee_payment_status=found.payment.status if found.payment else None,

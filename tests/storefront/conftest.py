@@ -8,7 +8,7 @@ import pytest
 from common.shop import Shop
 from tests.conftest import CopyOf
 from tests.storefront.goods import goods
-from tests.support.shop import MovingClock, a_shop, filled
+from tests.support.shop import MovingClock, a_shop, do, filled, walled
 
 FILL = filled("*", goods)
 
@@ -33,4 +33,19 @@ def url(kind: str, copy_of: CopyOf) -> str:
 @pytest.fixture
 async def either(url: str, tmp_path: Path) -> AsyncIterator[Shop]:
     async with a_shop(tmp_path, clock=MovingClock(), database_url=url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def walled_url(copy_of: CopyOf) -> str:
+    return copy_of("postgresql", "walled", walled)
+
+
+@pytest.fixture
+async def behind_the_wall(walled_url: str, tmp_path: Path) -> AsyncIterator[Shop]:
+    """A grocer's shop on PostgreSQL whose servers have a login each."""
+    async with a_shop(
+        tmp_path, clock=MovingClock(), database_url=walled_url, database_roles=True
+    ) as opened:
+        await do(opened, "*", goods)
         yield opened

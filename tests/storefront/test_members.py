@@ -1,12 +1,17 @@
 """Members: tiers, points in double entry, a fee that is agreed, a year that ends."""
 
+from typing import Any
+
 import pytest
+from mcp import Client
 from sqlalchemy import select
 
-from common import members
+from common import members, paid
 from common.call import Call
+from common.gateways.port import Outcome, State
+from common.outbox_settling import settle
 from common.shop import Shop
-from common.tables.orders import Order
+from common.tables.payments import Outbox
 from common.tables.spine import Account
 from common.tables.storefront import Membership
 from servers.storefront.tools import tools
@@ -16,6 +21,7 @@ from tests.storefront.shoppers import (
     filled,
     guest,
     member,
+    nothing_stranded,
     quoted,
     worker,
     world,
@@ -54,10 +60,7 @@ async def test_join_benefits_points(open_shop: Shop) -> None:
         points = (5 * 399 - off) // 100
         assert (waiting["points"], waiting["pending_points"]) == (0, points)
 
-        def captured(call: Call) -> None:
-            call.get(Order, bought["order_id"]).payment_status = "captured"
-
-        await do(shop, "*", captured)
+        await captured(shop, bought["order_id"])
         await shop.housekeeping.once()
         await shop.housekeeping.once()
         earned = await done(client, "check_membership")
@@ -203,3 +206,129 @@ async def points_add_up(shop: Shop) -> None:
     )
     assert sum(row.debits_posted - row.credits_posted for row in rows) == 0
     assert all(row.debits_pending == row.credits_pending == 0 for row in rows)
+
+
+async def captured(shop: Shop, order_id: str) -> None:
+    def capture(call: Call) -> None:
+        for payment in paid.payments_of(call.session, order_id):
+            paid.capture(call, payment)
+
+    await do(shop, "payments", capture)
+    await worker(shop).drain()
+
+
+async def refunded(shop: Shop, order_id: str, amount_minor: int) -> None:
+    await do(
+        shop, "payments", lambda call: paid.refund_order(call, order_id, amount_minor, "return")
+    )
+
+
+async def bought_and_paid(shop: Shop, client: Client, *items: tuple[str, int], **more: Any) -> Any:
+    """An order of Lea's, paid, with its points given; what ``checkout`` said of it."""
+    quote = await quoted(client, await filled(client, *items), **more)
+    await agreed(client, quote, "pm-lea")
+    await worker(shop).drain()
+    bought = await agreed(client, quote, "pm-lea")
+    assert bought["status"] == "completed"
+    await captured(shop, bought["order_id"])
+    await shop.housekeeping.once()
+    return bought
+
+
+async def points(client: Client) -> tuple[int, int]:
+    found = await done(client, "check_membership")
+    assert found["pending_points"] == 0
+    return found["points"], found["owed_points"]
+
+
+async def test_points_go_back_with_the_money(open_shop: Shop) -> None:
+    """In the same share, once each, all of them with all of it, and again when a refund fails."""
+    shop = open_shop
+    async with connected(shop, tools, who=member()) as client:
+        await done(client, "join_membership", tier="circle", agreed_fee_minor=0)
+        order = await bought_and_paid(shop, client, ("Eggs, dozen, free range", 10))
+        total, given = order["total_minor"], (await points(client))[0]
+        assert given == (3990 - 200) // 100
+        third = total // 3
+        await refunded(shop, order["order_id"], third)
+        for _ in range(2):
+            await shop.housekeeping.once()
+            assert await points(client) == (given * (total - third) // total, 0)
+        await refunded(shop, order["order_id"], total - third)
+        await shop.housekeeping.once()
+        assert await points(client) == (0, 0)
+
+        def failed(call: Call) -> None:
+            refunds = select(Outbox).where(Outbox.kind == "refund").order_by(Outbox.id)
+            row = next(
+                each for each in call.session.scalars(refunds)
+                if each.payload["amount_minor"] == third
+            )  # fmt: skip
+            settle(call, row, Outcome(State.FAILED))
+
+        await do(shop, "payments", failed)
+        await shop.housekeeping.once()
+        assert await points(client) == (given * third // total, 0)
+    await points_add_up(shop)
+
+
+async def test_points_that_were_spent_are_owed(open_shop: Shop) -> None:
+    """Nobody has fewer than none: the rest comes off the next ones."""
+    shop = open_shop
+    async with connected(shop, tools, who=member()) as client:
+        await done(client, "join_membership", tier="circle", agreed_fee_minor=0)
+        first = await bought_and_paid(shop, client, ("Eggs, dozen, free range", 10))
+        given = (await points(client))[0]
+        spent = await bought_and_paid(shop, client, ("avocado", 1), redeem_points=given)
+        left = (await points(client))[0]
+        assert left < given
+        await refunded(shop, first["order_id"], first["total_minor"])
+        await shop.housekeeping.once()
+        assert await points(client) == (0, given - left)
+        await bought_and_paid(shop, client, ("Eggs, dozen, free range", 10))
+        assert await points(client) == (left, 0)
+        assert spent["status"] == "completed"
+    await points_add_up(shop)
+
+
+async def test_paid_and_refunded_before_points_came(open_shop: Shop) -> None:
+    shop = open_shop
+    async with connected(shop, tools, who=member()) as client:
+        await done(client, "join_membership", tier="circle", agreed_fee_minor=0)
+        quote = await quoted(client, await filled(client, ("Eggs, dozen, free range", 10)))
+        await agreed(client, quote, "pm-lea")
+        await worker(shop).drain()
+        order = await agreed(client, quote, "pm-lea")
+        await captured(shop, order["order_id"])
+        await refunded(shop, order["order_id"], order["total_minor"])
+        await shop.housekeeping.once()
+        assert await points(client) == (0, 0)
+    await points_add_up(shop)
+
+
+async def test_behind_the_wall(behind_the_wall: Shop) -> None:
+    """With the rights of its own role alone: bought, paid, points given, spent, and taken back;
+    what is never answered is undone, what was answered unseen is completed."""
+    shop = behind_the_wall
+    await do(shop, "*", world)
+    async with connected(shop, tools, who=member()) as client:
+        await done(client, "join_membership", tier="circle", agreed_fee_minor=0)
+        first = await bought_and_paid(shop, client, ("Eggs, dozen, free range", 10))
+        given = (await points(client))[0]
+        await bought_and_paid(shop, client, ("avocado", 1), redeem_points=given)
+        await refunded(shop, first["order_id"], first["total_minor"])
+        await shop.housekeeping.once()
+        assert (await points(client))[1] > 0
+        unseen = await quoted(client, await filled(client, ("avocado", 1)))
+        await agreed(client, unseen, "pm-lea")
+        await worker(shop).drain()
+        await shop.housekeeping.once()
+        assert (await agreed(client, unseen, "pm-lea"))["status"] == "completed"
+    async with connected(shop, tools, who=member("tok_timeout_lost")) as client:
+        lost = await quoted(client, await filled(client, ("avocado", 1)))
+        await agreed(client, lost, "pm-tok_timeout_lost")
+        shop.guard.clock.forward(minutes=16)  # type: ignore[attr-defined]
+        await shop.housekeeping.once()
+        assert (await done(client, "get_cart", cart_id=lost["cart_id"]))["units"] == 1
+    await nothing_stranded(shop)
+    await points_add_up(shop)
