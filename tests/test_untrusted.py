@@ -1,14 +1,17 @@
 """Text of outsiders in every column and every answer: clean, cut, and named as what it is."""
 
+import asyncio
 import json
-import sqlite3
 from collections.abc import AsyncIterator, Iterator
+from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import String
+from sqlalchemy import Connection, String, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
 
 from clients.seeding import seed_demo
 from common.shop import Shop
@@ -16,7 +19,8 @@ from common.tables import Base, tables
 from common.toolset import Effect
 from common.untrusted import MOST_CHARACTERS, UNTRUSTED, clean
 from servers.run import DOMAINS
-from tests.support.shop import MovingClock, a_shop, actor, connected
+from tests.support.shop import MovingClock, a_shop, actor, connected, look
+from tests.support.sql import inside
 
 MARK = "PLANTED"
 HIDDEN = "\u202e\u200b\u2066\U000e0041\ufe0f\x1b\x07"
@@ -48,43 +52,62 @@ def columns() -> Iterator[tuple[str, str, int]]:
                 yield name, column.name, int(column.type.length or 0)
 
 
-def plant(file: Path) -> set[str]:
+def plant(connection: Connection) -> set[str]:
     """The attack in every free text of every row there is; the columns that took it."""
     taken: set[str] = set()
-    with sqlite3.connect(file) as database:
-        for table, column, length in columns():
-            text = ATTACK + "y" * (3 * MOST_CHARACTERS if length == 2_000 else 20)
-            try:
-                database.execute(
-                    f'UPDATE "{table}" SET "{column}" = ? WHERE "{column}" IS NOT NULL', (text,)
-                )
-                taken.add(f"{table}.{column}")
-            except sqlite3.IntegrityError:
-                continue  # a word of a closed list, or a row that never changes
-        for table, column in ADDRESSES:
-            database.execute(
-                f"UPDATE {table} SET {column} = json_set({column}, '$.city', ?)", (ATTACK,)
-            )
-    database.close()
+    postgresql = connection.dialect.name == "postgresql"
+    for table, column, length in columns():
+        value = ATTACK + "y" * (3 * MOST_CHARACTERS if length == 2_000 else 20)
+        if postgresql:
+            value = value[:length]  # it takes no more
+        put = text(f'UPDATE "{table}" SET "{column}" = :value WHERE "{column}" IS NOT NULL')
+        try:
+            with connection.begin_nested() if postgresql else nullcontext():
+                connection.execute(put, {"value": value})
+            taken.add(f"{table}.{column}")
+        except DBAPIError:
+            continue  # a word of a closed list, or a row that never changes
+    for table, column in ADDRESSES:
+        city = (
+            f"jsonb_set({column}, '{{city}}', to_jsonb(CAST(:value AS text)))"
+            if postgresql
+            else f"json_set({column}, '$.city', :value)"
+        )
+        connection.execute(text(f"UPDATE {table} SET {column} = {city}"), {"value": ATTACK})
     return taken
 
 
+async def _seeded(folder: Path, url: str) -> None:
+    async with a_shop(folder, clock=MovingClock(), database_url=url) as shop:
+        await seed_demo(shop, days=3)
+
+
 @pytest.fixture
-async def planted(tmp_path: Path) -> AsyncIterator[Shop]:
-    async with a_shop(tmp_path, clock=MovingClock()) as shop:
-        await seed_demo(shop, days=6)
-    assert len(plant(tmp_path / "shop.db")) > 40
-    async with a_shop(tmp_path, clock=MovingClock()) as shop:
+def sqlite_url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'shop.db'}"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def planted_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A shop's database of either kind, with the attack in it."""
+    kind = "sqlite" if request.param == "sqlite" else "postgres"
+    url = str(request.getfixturevalue(f"{kind}_url"))
+    asyncio.run(_seeded(tmp_path, url))
+    assert len(inside(url, plant)) > 40
+    return url
+
+
+@pytest.fixture
+async def planted(planted_url: str, tmp_path: Path) -> AsyncIterator[Shop]:
+    async with a_shop(tmp_path, clock=MovingClock(), database_url=planted_url) as shop:
         yield shop
 
 
-def arguments(shop_file: Path) -> dict[str, Any]:
+def arguments(session: Session) -> dict[str, Any]:
     """Ids of rows there are, by the name of the argument."""
 
     def first(query: str) -> Any:
-        with sqlite3.connect(shop_file) as database:
-            row = database.execute(query).fetchone()
-        database.close()
+        row = session.execute(text(query)).first()
         return row[0] if row else "none"
 
     return {
@@ -119,9 +142,9 @@ def texts(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.slow
-async def test_every_reading_tool(planted: Shop, tmp_path: Path) -> None:
+async def test_every_reading_tool(planted: Shop) -> None:
     """Nothing hidden, nothing longer than it may be, every planted text named in _meta."""
-    known = arguments(tmp_path / "shop.db")
+    known = await look(planted, arguments)
     reached: set[str] = set()
     missed: list[str] = []
     for domain in DOMAINS:
@@ -136,8 +159,8 @@ async def test_every_reading_tool(planted: Shop, tmp_path: Path) -> None:
             for uri in toolset.resources:
                 if "{" not in uri and not uri.startswith("ui:"):  # those are pages of ours
                     read: Any = await client.read_resource(uri)
-                    for _, text in texts(json.loads(read.contents[0].text)):
-                        assert text == clean(text), uri
+                    for _, said in texts(json.loads(read.contents[0].text)):
+                        assert said == clean(said), uri
     assert not missed
     assert len(reached) >= 15, sorted(reached)
 
@@ -146,13 +169,13 @@ def check(tool: str, result: Any, reached: set[str]) -> list[str]:
     """What is wrong with an answer."""
     missed = []
     named = set((result.meta or {}).get(UNTRUSTED, []))
-    for path, text in texts(result.structured_content):
-        assert text == clean(text), f"{tool} shows what nobody can see in {path}"
-        if MARK in text and not result.is_error:
+    for path, said in texts(result.structured_content):
+        assert said == clean(said), f"{tool} shows what nobody can see in {path}"
+        if MARK in said and not result.is_error:
             reached.add(tool)
             if path not in named:
                 missed.append(f"{tool} {path} is not named as untrusted")
-            if len(text) > MOST_CHARACTERS:
+            if len(said) > MOST_CHARACTERS:
                 missed.append(f"{tool} {path} is too long")
     for content in result.content:
         assert content.text == clean(content.text), tool

@@ -214,8 +214,8 @@ class PointsAward(Record):
     order_id: Mapped[str] = to("sales_order")
     points: Mapped[int]
     total_minor: Mapped[int | None]
-    given: Mapped[int] = mapped_column(default=0)
-    owed: Mapped[int] = mapped_column(default=0)
+    given: Mapped[int] = mapped_column(default=0, server_default="0")
+    owed: Mapped[int] = mapped_column(default=0, server_default="0")
     state: Mapped[Word] = mapped_column(default="pending")
     at: Mapped[datetime]
 

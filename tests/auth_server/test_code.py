@@ -11,8 +11,11 @@ import httpx2
 import pytest
 import pytest_asyncio
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from common.auth.server import users
+from common.clock import utc_now
+from common.tables.auth_server import AuthUser
 from common.tables.spine import AuditRecord
 from tests.support.auth_server import (
     REDIRECT,
@@ -403,3 +406,28 @@ async def test_signing_out(server: Served) -> None:
     assert answer.status_code == 403
     assert (await browser.post("/auth/logout", headers={"Origin": server.url})).status_code == 200
     assert "/auth/login" in (await browser.get(Flow(server.audience()).url())).text
+
+
+async def test_the_consent_page_says_who_learns_an_address(server: Served) -> None:
+    """As much as the token will tell: with the scopes that mean it, of those who have one."""
+    subject, address = "eva@shop.example", "eva@example.com"
+    scopes = ["storefront:read", "storefront:account"]
+    await server.user(subject, scopes)
+    for known, scope, told in (
+        ("", "storefront:read storefront:account", False),
+        (address, "storefront:read", False),
+        (address, "storefront:read storefront:account", True),
+    ):
+
+        def say(session: Session, known: str = known) -> None:
+            found = session.scalars(select(AuthUser).where(AuthUser.subject == subject)).one()
+            users.set_email(found, known, utc_now())
+
+        await server.shop.database.run("*", say)
+        browser, flow = server.browser(), Flow(server.audience("storefront"), scope=scope)
+        page = await sign_in(browser, await browser.get(flow.url()), subject=subject)
+        assert page.text.count(f"<bdi>{address}</bdi>") == told
+        back = came_back(await allow(browser, page))
+        answer = await exchanged(browser, flow.exchange(back["code"]))
+        said = claims(answer.json()["access_token"])
+        assert ("email" in said, said["scope"]) == (told, scope)

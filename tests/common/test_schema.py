@@ -5,7 +5,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,8 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import JSON, Column, Connection, String, create_engine, insert, inspect, text
+from sqlalchemy import JSON, Column, Connection, String, insert, inspect, text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from common import schema
 from common.database import Database
@@ -24,6 +23,7 @@ from common.settings import inherited
 from common.tables import Base
 from common.tables.base import Utc
 from tests.support.postgres import Postgres
+from tests.support.sql import inside
 
 ROOT = Path(__file__).parent.parent.parent
 APPEND_ONLY = ("transfer", "audit_record", "approval_decision", "claim_evidence", "tracking_event")
@@ -58,27 +58,6 @@ def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("migrated") / "shop.db"
     schema.upgrade_now(f"sqlite:///{file}")
     return file
-
-
-def inside(url: str, work: Callable[[Connection], Any]) -> Any:
-    """Run ``work`` in one transaction of a plain connection."""
-    if url.startswith("sqlite"):
-        engine = create_engine(url)
-        try:
-            with engine.begin() as connection:
-                return work(connection)
-        finally:
-            engine.dispose()
-
-    async def run() -> Any:
-        engine = create_async_engine(url)
-        try:
-            async with engine.begin() as connection:
-                return await connection.run_sync(work)
-        finally:
-            await engine.dispose()
-
-    return asyncio.run(run())
 
 
 def say(url: str, statement: str) -> list[tuple[Any, ...]]:

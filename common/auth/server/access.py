@@ -1,7 +1,7 @@
 """Access tokens: JWTs of RFC 9068, for one audience (RFC 8707), for a few minutes."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -60,10 +60,15 @@ def issue(
     }  # fmt: skip
     if auth_time is not None:
         claims |= {"auth_time": int(auth_time.timestamp()), "acr": acr(methods), "amr": [*methods]}
-    if email and not PERSONAL.isdisjoint(scopes):
+    if email and tells_email(scopes):
         claims |= {"email": email, "email_verified": True}
     header = {"alg": algorithm, "typ": "at+jwt", "kid": key.kid}
     return Access(jwt.encode(header, claims, key, algorithms=[algorithm]), jti, expires_at)
+
+
+def tells_email(scopes: Iterable[str]) -> bool:
+    """Whether a token of these scopes tells its person's address: the consent page says so too."""
+    return not PERSONAL.isdisjoint(scopes)
 
 
 def read(session: Session, settings: Settings, now: datetime, token: str) -> dict[str, Any] | None:

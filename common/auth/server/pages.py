@@ -288,7 +288,9 @@ def _consent_page(request: Request, shop: Shop, form: dict[str, Any], wanted: Wa
     shown = page(
         "consent.html", leads_to=target, sealed=seal_form(shop.settings, bound, shop.guard.clock()),
         client=client.name, client_id=client.id, described_itself=is_document(client.id),
-        user=wanted.who.user.subject, scopes=wanted.scopes, resource=wanted.request.resource,
+        user=wanted.who.user.subject, resource=wanted.request.resource,
+        scopes=[(scope, access.tells_email([scope])) for scope in wanted.scopes],
+        email=wanted.who.user.email,
         target=urlsplit(target).netloc or f"{urlsplit(target).scheme}:",
         held_back=[
             s for s in (wanted.request.payload.scope or "").split()
