@@ -186,8 +186,8 @@ class Toolset:
     widgets: dict[str, Widget] = field(default_factory=dict)
 
     def widget(self, name: str, folder: Path, description: str, *, doing: str, done: str) -> None:
-        """Offer the page ``<folder>/widgets/<name>.html``, in both forms, to whoever may read."""
-        file = folder / "widgets" / f"{name}.html"
+        """Offer the page ``<folder>/widgets/<name>.js``, in both forms, to whoever may read."""
+        file = folder / "widgets" / f"{name}.js"
         made = Widget(self.domain, name, file, description, doing, done)
         self._once(self.widgets, name, made)
 

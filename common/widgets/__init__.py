@@ -1,10 +1,11 @@
 """Widgets: pages that a host shows beside an answer (MCP Apps, and the form ChatGPT began with).
 
-A widget is one HTML file beside the tools that show it. ``shop.css`` and ``shop.js``, which it
-names as any page would, are written into it when it is first read: what goes to a host is one
-page that needs no network.
+A widget is one script beside the tools that show it: it says what to draw of an answer. Around it
+``page.html`` puts what all share, ``look.css`` (the console's too), ``shop.css`` and ``shop.js``,
+when it is first read: what goes to a host is one page that needs no network.
 """
 
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,11 +14,8 @@ from typing import Any, Final
 APP: Final = "text/html;profile=mcp-app"
 SKYBRIDGE: Final = "text/html+skybridge"
 _HERE: Final = Path(__file__).resolve().parent
-_TO_HERE: Final = "../../../common/widgets"
-_SHARED: Final = {
-    f'<link rel="stylesheet" href="{_TO_HERE}/shop.css">': ("style", "shop.css"),
-    f'<script src="{_TO_HERE}/shop.js"></script>': ("script", "shop.js"),
-}
+LOOK: Final = _HERE / "look.css"
+_PART: Final = re.compile(r"\{\{ ([a-z.]+) \}\}\n")
 
 
 @dataclass(frozen=True)
@@ -76,11 +74,10 @@ class Widget:
 
 @cache
 def page(file: Path) -> str:
-    """The self-contained page. Raises ValueError when the file does not name the shared parts."""
-    text = file.read_text(encoding="utf-8")
-    for reference, (tag, shared) in _SHARED.items():
-        if text.count(reference) != 1:
-            raise ValueError(f"{file.name} has to name {shared} once")
-        body = (_HERE / shared).read_text(encoding="utf-8")
-        text = text.replace(reference, f"<{tag}>\n{body}</{tag}>")
-    return text
+    """The self-contained page around a widget's script."""
+
+    def part(found: re.Match[str]) -> str:
+        named = file if found[1] == "widget" else _HERE / found[1]
+        return named.read_text(encoding="utf-8")
+
+    return _PART.sub(part, (_HERE / "page.html").read_text(encoding="utf-8"))

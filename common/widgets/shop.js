@@ -362,6 +362,7 @@ const shop = (() => {
 
   async function start(described) {
     view = described;
+    document.title = view.title;
     main = document.querySelector("main");
     said = h("p", { class: "unseen", role: "status" });
     document.body.append(said);

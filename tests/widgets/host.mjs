@@ -1,20 +1,22 @@
-// A host of MCP Apps for tests: a chat whose "model" is the test. It keeps what was said over a
-// reload, as hosts do, and shows the old answers again.
+// A host for tests: a chat whose "model" is the test. It keeps what was said over a reload, as hosts
+// do, and shows the old answers again. It speaks MCP Apps, or is one that offers window.openai.
 import { AppBridge, PostMessageTransport } from "@modelcontextprotocol/ext-apps/app-bridge";
 import { Client, StreamableHTTPClientTransport } from "@modelcontextprotocol/client";
 
 const UI = "io.modelcontextprotocol/ui";
 const MIME = "text/html;profile=mcp-app";
+const SKYBRIDGE = "text/html+skybridge";
 const NOTHING = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:";
 const INFO = { name: "test-host", version: "1" };
 
-let client, tools, theme;
+let client, tools, theme, form;
 const bridges = [];
 const resources = new Map();
-window.chat = { messages: [], contexts: [] };
+window.chat = { messages: [], contexts: [], heights: [] };
 
 window.connect = async (settings) => {
   theme = settings.theme;
+  form = settings.form === "openai" ? openaiForm : appsForm;
   document.documentElement.dataset.theme = theme;
   client = new Client(INFO, {
     capabilities: { extensions: { [UI]: { mimeTypes: [MIME] } } },
@@ -42,7 +44,7 @@ window.ask_quietly = (name, args) => client.callTool({ name, arguments: args });
 window.dress = (next) => {
   theme = next;
   document.documentElement.dataset.theme = next;
-  for (const bridge of bridges) bridge.setHostContext({ ...context(), theme });
+  for (const bridge of bridges) bridge.dress(next);
 };
 
 const context = () => ({ theme, locale: "en-GB", timeZone: "UTC", displayMode: "inline", platform: "web" });
@@ -55,15 +57,24 @@ function bubble(text) {
 }
 
 async function show(name, args, result) {
-  const uri = tools.get(name)?._meta?.ui?.resourceUri;
+  const uri = form.uri(tools.get(name)?._meta ?? {});
   if (!uri) return;
   if (!resources.has(uri)) resources.set(uri, (await client.readResource({ uri })).contents[0]);
   const page = resources.get(uri);
-  if (page.mimeType !== MIME) throw new Error(`${uri} is ${page.mimeType}`);
+  if (page.mimeType !== form.mime) throw new Error(`${uri} is ${page.mimeType}`);
   const frame = document.createElement("iframe");
   frame.title = tools.get(name).title;
   frame.setAttribute("sandbox", "allow-scripts");
   document.querySelector("#chat").append(frame);
+  await form.show(frame, page.text, args, result);
+}
+
+const guarded = (text, more = "") => text.replace("<head>",
+  `<head><meta http-equiv="Content-Security-Policy" content="${NOTHING}">${more}`);
+
+const appsForm = { mime: MIME, uri: (meta) => meta.ui?.resourceUri, show: showApp };
+
+async function showApp(frame, text, args, result) {
   const bridge = new AppBridge(
     client, INFO, { serverTools: {}, serverResources: {}, message: {}, updateModelContext: {} },
     { hostContext: context() });
@@ -78,12 +89,93 @@ async function show(name, args, result) {
   bridge.onsizechange = ({ height }) => { if (height) frame.style.height = `${height}px`; };
   const ready = new Promise((resolve) => { bridge.oninitialized = () => resolve(); });
   await bridge.connect(new PostMessageTransport(frame.contentWindow, frame.contentWindow));
-  frame.srcdoc = page.text.replace("<head>",
-    `<head><meta http-equiv="Content-Security-Policy" content="${NOTHING}">`);
+  frame.srcdoc = guarded(text);
   await ready;
-  bridges.push(bridge);
+  bridges.push({ dress: (next) => bridge.setHostContext({ ...context(), theme: next }) });
   await bridge.sendToolInput({ arguments: args });
   await bridge.sendToolResult(result);
+}
+
+// ---- a host that offers window.openai ----
+
+// What the page finds: values it may read, and functions that are answered by this window.
+const INJECTED = `(values) => {
+  const waiting = new Map();
+  let last = 0;
+  const ask = (method, params) => new Promise((resolve, reject) => {
+    waiting.set(++last, { resolve, reject });
+    parent.postMessage({ openai: last, method, params }, "*");
+  });
+  addEventListener("message", ({ source, data }) => {
+    if (source !== parent || data?.openai === undefined) return;
+    if (data.globals) {
+      Object.assign(window.openai, data.globals);
+      dispatchEvent(new CustomEvent("openai:set_globals", { detail: { globals: data.globals } }));
+      return;
+    }
+    const { resolve, reject } = waiting.get(data.openai);
+    waiting.delete(data.openai);
+    if (data.error) reject(new Error(data.error)); else resolve(data.result);
+  });
+  window.openai = {
+    ...values,
+    callTool: (name, args) => ask("callTool", { name, args }),
+    sendFollowUpMessage: ({ prompt }) => ask("sendFollowUpMessage", { prompt }),
+    setWidgetState: (state) => {
+      window.openai.widgetState = state;
+      return ask("setWidgetState", { state });
+    },
+    notifyIntrinsicHeight: (height) => { ask("notifyIntrinsicHeight", { height }); },
+  };
+}`;
+
+const openaiForm = { mime: SKYBRIDGE, uri: (meta) => meta["openai/outputTemplate"], show: showOpenai };
+
+// Kept by the session that the answer names, so that the next widget of the same cart finds it.
+const widgetStates = new Map();
+
+async function showOpenai(frame, text, args, result) {
+  const session = result._meta?.widgetSessionId ?? crypto.randomUUID();
+  const values = {
+    theme, locale: "en-GB", displayMode: "inline", maxHeight: 2000, userAgent: { device: { type: "desktop" } },
+    safeArea: { insets: { top: 0, bottom: 0, left: 0, right: 0 } }, toolInput: args,
+    toolOutput: result.structuredContent ?? null, toolResponseMetadata: result._meta ?? null,
+    widgetState: widgetStates.get(session) ?? null,
+  };
+  const does = {
+    async callTool({ name, args }) {
+      if (tools.get(name)?._meta?.["openai/widgetAccessible"] !== true) {
+        throw new Error(`${name} is not for widgets`);
+      }
+      return client.callTool({ name, arguments: args });
+    },
+    async sendFollowUpMessage({ prompt }) { window.chat.messages.push(prompt); },
+    async setWidgetState({ state }) {
+      widgetStates.set(session, state);
+      window.chat.contexts.push(state);
+    },
+    async notifyIntrinsicHeight({ height }) {
+      window.chat.heights.push(height);
+      frame.style.height = `${height}px`;
+    },
+  };
+  window.addEventListener("message", async ({ source, data }) => {
+    if (source !== frame.contentWindow || data?.openai === undefined) return;
+    const answer = { openai: data.openai };
+    try {
+      answer.result = await does[data.method](data.params);
+    } catch (error) {
+      answer.error = error.message;
+    }
+    frame.contentWindow.postMessage(answer, "*");
+  });
+  const loaded = new Promise((resolve) => { frame.addEventListener("load", resolve, { once: true }); });
+  const given = JSON.stringify(values).replaceAll("<", "\\u003c");
+  frame.srcdoc = guarded(text, `<script>(${INJECTED})(${given})</script>`);
+  await loaded;
+  bridges.push({
+    dress: (next) => frame.contentWindow.postMessage({ openai: 0, globals: { theme: next } }, "*"),
+  });
 }
 
 window.hostReady = true;

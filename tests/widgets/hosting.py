@@ -22,6 +22,7 @@ from playwright.async_api import (
     Request,
     Route,
     async_playwright,
+    expect,
 )
 
 from common.call import Actor
@@ -66,6 +67,7 @@ class Chat:
 
     page: Page
     domain: str
+    form: str = "apps"  # or openai: the host that offers window.openai
     called: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -106,6 +108,13 @@ class Chat:
     async def heard(self, what: str) -> list[Any]:
         found: list[Any] = await self.page.evaluate(f"chat.{what}")
         return found
+
+    async def looks_right(self) -> None:
+        """Nothing serious, in the dark either."""
+        for theme in ("dark", "light"):
+            assert await self.serious() == []
+            await self.page.evaluate("theme => dress(theme)", theme)
+            await expect(self.widget.locator("html")).to_have_attribute("data-theme", theme)
 
     async def serious(self) -> list[str]:
         """What axe-core finds serious in the latest widget."""
@@ -148,19 +157,20 @@ class Hosted:
 
     async def chat(
         self, context: BrowserContext, domain: str = "storefront", *, token: str = "",
-        theme: str = "light", mode: str = "auto",
+        theme: str = "light", mode: str = "auto", form: str = "apps",
     ) -> Chat:  # fmt: skip
-        chat = Chat(await context.new_page(), domain)
+        chat = Chat(await context.new_page(), domain, form)
         await self.open(chat, token=token, theme=theme, mode=mode)
         return chat
 
-    async def open(self, chat: Chat, *, token: str = "", theme: str = "light", mode: str = "auto"
-    ) -> None:  # fmt: skip
+    async def open(
+        self, chat: Chat, *, token: str = "", theme: str = "light", mode: str = "auto"
+    ) -> None:
         """Go to the chat, or load it again."""
         await chat.page.goto(PLACE)
         await chat.page.wait_for_function("window.hostReady")
         url = self.face.http.audience(chat.domain)
-        settings = {"url": url, "token": token, "theme": theme, "mode": mode}
+        settings = {"url": url, "token": token, "theme": theme, "mode": mode, "form": chat.form}
         await chat.page.evaluate("settings => connect(settings)", settings)
 
     def _heard(self, message: Any) -> None:

@@ -10,8 +10,9 @@ from iso4217 import Currency
 
 from common.approvals.tools import offered_by
 from common.errors import closed_codes
+from common.http.console import live
 from common.toolset import Toolset
-from common.widgets import APP, SKYBRIDGE, Widget, page
+from common.widgets import APP, LOOK, SKYBRIDGE, Widget
 from servers.run import DOMAINS
 from tests.support.shop import a_shop, connected
 
@@ -33,7 +34,8 @@ def script() -> str:
 @pytest.mark.parametrize("widget", widgets(), ids=lambda each: each.uri)
 def test_a_page_is_complete_in_itself(widget: Widget) -> None:
     text = widget.page()
-    assert "common/widgets" not in text
+    assert "{{ " not in text
+    assert widget.file.read_text() in text
     assert not re.findall(r"(?:src|href)\s*=\s*[\"'](?!data:)", text)
     assert not re.findall(r"https?://|//[a-z]+\.|\bfetch\(|XMLHttpRequest|WebSocket|@import", text)
     assert not re.findall(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", text)
@@ -67,11 +69,14 @@ async def test_tools_name_pages_that_can_be_read(domain: str, tmp_path: Path) ->
         assert bool(named) == bool(toolset.widgets)
 
 
-def test_a_page_names_the_shared_parts(tmp_path: Path) -> None:
-    file = tmp_path / "bare.html"
-    file.write_text("<!doctype html><title>Bare</title>")
-    with pytest.raises(ValueError, match="has to name"):
-        page(file)
+def test_the_console_looks_like_the_widgets() -> None:
+    """The shared rules are in both, once, and neither says them again."""
+    shared = LOOK.read_text()
+    console, _ = live._file("console.css")
+    for text in (console.decode(), script()):
+        assert text.count(shared) == 1
+        for name in re.findall(r"^  (--[a-z-]+): ", shared, re.MULTILINE):
+            assert text.count(f"{name}: ") == 1, name
 
 
 def test_every_refusal_has_its_words() -> None:

@@ -12,15 +12,6 @@ from tests.support.shop import do
 from tests.widgets.hosting import Chat, Hosted, hosted
 
 
-async def _looks_right(chat: Chat) -> None:
-    """Nothing serious, in the dark either."""
-    assert await chat.serious() == []
-    await chat.page.evaluate("dress('dark')")
-    await expect(chat.widget.locator("html")).to_have_attribute("data-theme", "dark")
-    assert await chat.serious() == []
-    await chat.page.evaluate("dress('light')")
-
-
 @pytest.mark.slow
 async def test_from_search_to_order(tmp_path: Path) -> None:
     async with hosted(tmp_path, [tools]) as host, host.device() as one:
@@ -28,7 +19,7 @@ async def test_from_search_to_order(tmp_path: Path) -> None:
         await do(host.shop, "*", world)
         chat = await host.chat(one, token=host.token("storefront", member("lea")))
         await chat.done("search_products", query="milk")
-        await _looks_right(chat)
+        await chat.looks_right()
         await chat.widget.get_by_role("button", name="Add Whole milk 1 l").click()
         await expect(chat.widget.get_by_text("Your cart: 1 unit")).to_be_visible()
         await chat.widget.get_by_role("button", name="Show the cart").click()
@@ -40,7 +31,7 @@ async def test_from_search_to_order(tmp_path: Path) -> None:
 
 async def _bought(host: Hosted, chat: Chat) -> None:
     cart = (await chat.done("get_account_status"))["cart_id"]
-    await _looks_right(chat)
+    await chat.looks_right()
     await chat.done("prepare_checkout", cart_id=cart)
     widget = chat.widget
     await expect(widget.get_by_text("Still needed")).to_be_visible()
@@ -55,7 +46,7 @@ async def _bought(host: Hosted, chat: Chat) -> None:
         await widget.get_by_role("button", name="Use this address").click()
     await widget.get_by_label("express").check()
     await expect(widget.get_by_role("button", name="Buy for")).to_have_text("Buy for €14.39")
-    await _looks_right(chat)
+    await chat.looks_right()
     await widget.get_by_role("button", name="Buy for").click()
     await expect(widget.get_by_role("heading", name="The payment is being")).to_be_visible()
     await worker(host.shop).drain()
@@ -68,7 +59,7 @@ async def _bought(host: Hosted, chat: Chat) -> None:
     seen = await chat.done("get_order_status", order_id=order)
     assert seen["total_minor"] == 1439
     await expect(chat.widget.get_by_role("heading", name=f"Order {order}")).to_be_visible()
-    await _looks_right(chat)
+    await chat.looks_right()
     await nothing_stranded(host.shop)
 
 
@@ -82,7 +73,7 @@ async def test_joining_and_signing_in(tmp_path: Path) -> None:
         await expect(
             guest.widget.get_by_role("heading", name="You shop as a guest")
         ).to_be_visible()
-        await _looks_right(guest)
+        await guest.looks_right()
         await guest.widget.get_by_role("button", name="Sign in").click()
         await expect(guest.widget.get_by_role("status")).to_have_text("Sent to the chat.")
         assert await guest.heard("messages") == ["I would like to sign in to the shop."]
@@ -95,9 +86,9 @@ async def test_joining_and_signing_in(tmp_path: Path) -> None:
         await lea.done("get_account_status")
         await expect(lea.widget.get_by_role("heading", name="Hello, Lea Test")).to_be_visible()
         await lea.done("check_membership")
-        await _looks_right(lea)
+        await lea.looks_right()
         await lea.widget.get_by_role("button", name="Join Circle").click()
         await expect(lea.widget.get_by_text("Yours")).to_be_visible()
-        await _looks_right(lea)
+        await lea.looks_right()
         assert (await lea.done("check_membership"))["tier"] == "circle"
         assert host.problems == []

@@ -15,6 +15,7 @@ from common.audit import browse
 from common.http.console import sessions, web
 from common.http.console.desk import Desk, Problem, query_of
 from common.http.console.rendering import HERE
+from common.widgets import LOOK
 
 WAIT_S: Final = 15.0
 EVERY_S: Final = 1.0
@@ -70,4 +71,6 @@ async def _mark(desk: Desk, topic: str) -> str:
 @cache
 def _file(name: str) -> tuple[bytes, str]:
     body = (HERE / "static" / name).read_bytes()
+    if name == "console.css":
+        body = LOOK.read_bytes() + body
     return body, f'"{hashlib.sha256(body).hexdigest()[:32]}"'

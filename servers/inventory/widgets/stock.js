@@ -1,15 +1,3 @@
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Stock</title>
-<link rel="stylesheet" href="../../../common/widgets/shop.css">
-<script src="../../../common/widgets/shop.js"></script>
-</head>
-<body>
-<main></main>
-<script>
 "use strict";
 const { h, act, button, can, count, day, empty, heading, words } = shop;
 const LONG = 28; // days of cover that fill the bar
@@ -86,6 +74,3 @@ shop.start({
   title: "Stock",
   draw: (view) => ("shelves" in view ? one(view) : low(view)),
 });
-</script>
-</body>
-</html>

@@ -1,15 +1,3 @@
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Products</title>
-<link rel="stylesheet" href="../../../common/widgets/shop.css">
-<script src="../../../common/widgets/shop.js"></script>
-</head>
-<body>
-<main></main>
-<script>
 "use strict";
 const { h, act, ask, button, can, count, empty, heading, money } = shop;
 let cart = null; // what was put into it from here
@@ -55,6 +43,3 @@ shop.start({
     ];
   },
 });
-</script>
-</body>
-</html>

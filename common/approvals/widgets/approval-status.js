@@ -1,15 +1,3 @@
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Approval</title>
-<link rel="stylesheet" href="../../../common/widgets/shop.css">
-<script src="../../../common/widgets/shop.js"></script>
-</head>
-<body>
-<main></main>
-<script>
 "use strict";
 const { h, act, ask, button, can, heading, when, words } = shop;
 const TONE = { approved: "good", used: "good", pending: "warn" };
@@ -52,6 +40,3 @@ shop.start({
     ];
   },
 });
-</script>
-</body>
-</html>

@@ -1,15 +1,3 @@
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Your order</title>
-<link rel="stylesheet" href="../../../common/widgets/shop.css">
-<script src="../../../common/widgets/shop.js"></script>
-</head>
-<body>
-<main></main>
-<script>
 "use strict";
 const { h, act, ask, button, can, heading, money, when, words } = shop;
 const BAD = ["cancelled", "failed", "expired", "declined", "canceled"];
@@ -48,6 +36,3 @@ shop.start({
     ];
   },
 });
-</script>
-</body>
-</html>

@@ -1,15 +1,3 @@
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Route</title>
-<link rel="stylesheet" href="../../../common/widgets/shop.css">
-<script src="../../../common/widgets/shop.js"></script>
-</head>
-<body>
-<main></main>
-<script>
 "use strict";
 const { h, ask, button, can, heading, when, words } = shop;
 const TONE = { done: "good", delivered: "good", failed: "bad", skipped: "bad" };
@@ -51,6 +39,3 @@ shop.start({
     ];
   },
 });
-</script>
-</body>
-</html>

@@ -1,15 +1,3 @@
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Returns</title>
-<link rel="stylesheet" href="../../../common/widgets/shop.css">
-<script src="../../../common/widgets/shop.js"></script>
-</head>
-<body>
-<main></main>
-<script>
 "use strict";
 const { h, act, button, can, count, day, empty, heading, money, words } = shop;
 const TONE = { settled: "good", rejected: "bad", cancelled: "bad", expired: "bad" };
@@ -69,6 +57,3 @@ shop.start({
   title: "Returns",
   draw: (view) => ("returns" in view ? desk(view) : one(view)),
 });
-</script>
-</body>
-</html>

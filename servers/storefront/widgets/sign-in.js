@@ -1,15 +1,3 @@
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Signed in?</title>
-<link rel="stylesheet" href="../../../common/widgets/shop.css">
-<script src="../../../common/widgets/shop.js"></script>
-</head>
-<body>
-<main></main>
-<script>
 "use strict";
 const { h, ask, button, can, day, heading, words } = shop;
 
@@ -50,6 +38,3 @@ shop.start({
   again: () => ({ tool: "get_account_status", args: {} }),
   draw: (view) => (view.signed_in ? known(view) : guest(view)),
 });
-</script>
-</body>
-</html>
