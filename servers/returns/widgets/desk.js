@@ -3,6 +3,7 @@ const { h, act, button, can, count, day, empty, heading, money, words } = shop;
 const TONE = { settled: "good", rejected: "bad", cancelled: "bad", expired: "bad" };
 const STEPS = {
   requested: ["authorize_return", "Authorize", "authorized"],
+  needs_review: ["authorize_return", "Authorize", "authorized"],
   inspected: ["settle_return", "Settle", "settled"],
 };
 let list = null; // to go back to
