@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from common.tables import Base, tables
 from common.toolset import Effect
 from common.untrusted import MOST_CHARACTERS, UNTRUSTED, clean
 from servers.run import DOMAINS
+from tests.conftest import CopyOf
 from tests.support.shop import MovingClock, a_shop, actor, connected, look
 from tests.support.sql import inside
 
@@ -77,29 +79,25 @@ def plant(connection: Connection) -> set[str]:
     return taken
 
 
-async def _seeded(folder: Path, url: str) -> None:
-    async with a_shop(folder, clock=MovingClock(), database_url=url) as shop:
-        await seed_demo(shop, days=3)
+def plant_everywhere(url: str) -> None:
+    async def seed() -> None:
+        with TemporaryDirectory() as folder:
+            async with a_shop(Path(folder), clock=MovingClock(), database_url=url) as shop:
+                await seed_demo(shop, days=3)
 
-
-@pytest.fixture
-def sqlite_url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'shop.db'}"
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def planted_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A shop's database of either kind, with the attack in it."""
-    kind = "sqlite" if request.param == "sqlite" else "postgres"
-    url = str(request.getfixturevalue(f"{kind}_url"))
-    asyncio.run(_seeded(tmp_path, url))
+    asyncio.run(seed())
     assert len(inside(url, plant)) > 40
-    return url
 
 
 @pytest.fixture
-async def planted(planted_url: str, tmp_path: Path) -> AsyncIterator[Shop]:
-    async with a_shop(tmp_path, clock=MovingClock(), database_url=planted_url) as shop:
+def url(kind: str, copy_of: CopyOf) -> str:
+    """A shop's database of either kind, with the attack in it."""
+    return copy_of(kind, "planted", plant_everywhere)
+
+
+@pytest.fixture
+async def planted(url: str, tmp_path: Path) -> AsyncIterator[Shop]:
+    async with a_shop(tmp_path, clock=MovingClock(), database_url=url) as shop:
         yield shop
 
 

@@ -5,8 +5,8 @@ from alembic import op
 
 from deploy.migrations.parts import TIME
 
-revision = "0020_points_back"
-down_revision = "0019_user_email"
+revision = "0021_points_back"
+down_revision = "0020_label_agreed"
 
 
 def upgrade() -> None:
