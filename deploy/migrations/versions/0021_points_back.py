@@ -7,6 +7,7 @@ from deploy.migrations.parts import TIME
 
 revision = "0021_points_back"
 down_revision = "0020_label_agreed"
+compatible = True
 
 
 def upgrade() -> None:
