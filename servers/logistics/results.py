@@ -8,10 +8,18 @@ from common.carriers.port import Rate
 from common.clock import stamp
 from common.money import Money
 from common.rates import Quote
-from common.tables.logistics import CarrierPickup, Label, Manifest, Shipment, TrackingEvent
+from common.tables.logistics import (
+    CarrierPickup,
+    Label,
+    Manifest,
+    ProofOfDelivery,
+    Shipment,
+    TrackingEvent,
+)
 from common.wire import Result
 from servers.logistics import moving
 from servers.logistics.carrying import Pulled
+from servers.logistics.engine.travel import Place, haversine_metres
 from servers.logistics.tracking import Tracked
 
 ADDRESS = ("line1", "line2", "city", "region", "postal_code", "country")
@@ -132,6 +140,9 @@ class ProofView(Result):
     proof_id: str
     received_by: str | None = None
     at: str
+    lat_e6: int | None = None
+    lon_e6: int | None = None
+    metres_away: int | None = None
     photo_sha256: str | None = None
     signature_sha256: str | None = None
     code_verified: bool
@@ -326,10 +337,21 @@ def _proof(found: Tracked) -> ProofView | None:
         return None
     return ProofView(
         proof_id=proof.id, received_by=proof.received_by or None, at=stamp(proof.at),
+        lat_e6=proof.lat_e6, lon_e6=proof.lon_e6, metres_away=_away(found.shipment, proof),
         photo_sha256=proof.photo_sha256, signature_sha256=proof.signature_sha256,
         code_verified=proof.code_verified, left_safe=proof.left_safe,
         damage_noted=proof.damage_noted, condition_note=proof.condition_note or None,
     )  # fmt: skip
+
+
+def _away(shipment: Shipment, proof: ProofOfDelivery) -> int | None:
+    """From where it was to go to where it was handed over, if both are known."""
+    if shipment.lat_e6 is None or shipment.lon_e6 is None:
+        return None
+    if proof.lat_e6 is None or proof.lon_e6 is None:
+        return None
+    meant = Place(shipment.lat_e6, shipment.lon_e6)
+    return round(haversine_metres(meant, Place(proof.lat_e6, proof.lon_e6)))
 
 
 def _money(amount: int | None, currency: str) -> str | None:

@@ -30,7 +30,14 @@ async def test_delivered_with_proof(either: Desk) -> None:
         signature_sha256=PHOTO, lat_e6=52_500_000, lon_e6=13_400_000,
     )  # fmt: skip
     assert (view["status"], view["delivered_at"]) == ("delivered", "2026-11-02T09:30:00Z")
-    assert view["proof"]["received_by"] == "Eve"
+    proof = view["proof"]
+    assert proof["received_by"] == "Eve"
+    assert (proof["lat_e6"], proof["lon_e6"]) == (52_500_000, 13_400_000)
+    shipment = await desk.look(lambda s: s.get(Shipment, shipment_id))
+    assert shipment is not None
+    north = (shipment.lat_e6 - 52_500_000) * 0.111195  # metres a millionth of a degree
+    east = (shipment.lon_e6 - 13_400_000) * 0.111195 * 0.6088  # cos 52.5 degrees
+    assert proof["metres_away"] == pytest.approx((north**2 + east**2) ** 0.5, rel=0.01)
     after = await done(desk.client, "get_route", route_id=route["route_id"])
     assert (after["status"], after["stops"][0]["status"]) == ("completed", "done")
     order = await desk.look(lambda s: s.get(Order, view["order_id"]))
