@@ -15,11 +15,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.hosts.network import Impossible, boxed
+from tests.hosts.plan import LEGS, Plan
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    from tests.hosts.story import LEGS, Plan, Story  # the box is tried before
-
     parser = argparse.ArgumentParser(prog="python -m tests.hosts", description=__doc__)
     parser.add_argument("--seconds", type=float, default=10, help="before and after each fault")
     parser.add_argument("--seed", type=int, default=int(time.time()))
@@ -31,6 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if chosen.inside is None:
         print(plan, flush=True)
         return outside(chosen.seed, list(sys.argv[1:] if arguments is None else arguments))
+    from tests.hosts.story import Story  # slow to import, and only the box needs it
+
     outcome = asyncio.run(Story(chosen.inside, plan).run())
     print(outcome.told())
     return 1 if outcome.wrong else 0

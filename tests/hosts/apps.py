@@ -17,12 +17,11 @@ from common.settings import inherited
 from tests.deploy.test_manifests import certificate
 from tests.faults.callers import exchange
 from tests.faults.fleet import READY_S, ROOT, Signer
-from tests.hosts.network import ADDRESSES, Network
+from tests.hosts.network import ADDRESSES, Network, found
 
 NAME: Final = "shop.example.com"
 PUBLIC: Final = f"https://{NAME}"
 PORT, TLS_PORT = 8300, 8443
-NGINX: Final = "/usr/sbin/nginx"
 
 
 class Everywhere(Signer):
@@ -116,7 +115,7 @@ class Proxy:
         self.trusts.check_hostname = False  # the certificate has no name but a common one
 
     def start(self) -> None:
-        command = [NGINX, "-c", str(self.folder / "shop.conf"), "-g", "daemon off;"]
+        command = [found("nginx"), "-c", str(self.folder / "shop.conf"), "-g", "daemon off;"]
         with (self.folder / "words.log").open("ab") as words:
             self.network.start("proxy", command, stdout=words, stderr=words)
 

@@ -67,8 +67,7 @@ class DatabaseHost:
         await self.start()
 
     async def rewind(self, primary: "DatabaseHost") -> None:
-        """From an old primary to the replica of the new one: what only this one has is dropped."""
-        self.stop("immediate")
+        """From a stopped primary to a replica of the new one: what only this one has is dropped."""
         conninfo = f"{primary.conninfo} dbname=postgres"
         self._program(
             "pg_rewind", "--source-server", conninfo, "--write-recovery-conf", "--no-sync",

@@ -5,6 +5,7 @@ makes there is gone when it ends, even by ``kill -9``, and nothing of the machin
 """
 
 import ctypes
+import errno
 import os
 import shutil
 import socket
@@ -24,6 +25,9 @@ ADDRESSES: Final = {
 """Two application hosts, the proxy, two databases."""
 OWN: Final = "10.77.0.1"
 MOST_CALLERS: Final = 50
+MOST_TRIES: Final = 10
+NOBODYS: Final = 1  # a port that answers with a refusal, which is an answer
+_NEEDED: Final = ("unshare", "nsenter", "setpriv", "ip", "nginx")
 _BOX: Final = ("--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
 _CLONE_NEWNET: Final = 0x40000000
 
@@ -36,20 +40,21 @@ def boxed(command: Sequence[str]) -> list[str]:
     """The command as process 1 of a box. Raises Impossible."""
     if sys.platform != "linux" or os.getuid() != 0:
         raise Impossible("several hosts on one machine need Linux and root")
-    if missing := [name for name in ("unshare", "nsenter", "setpriv", "ip") if not _found(name)]:
-        raise Impossible(f"not installed: {', '.join(missing)} (util-linux, iproute2)")
+    if missing := [name for name in _NEEDED if not found(name)]:
+        raise Impossible(f"not installed: {', '.join(missing)} (util-linux, iproute2, nginx)")
     probe = "ip link add shop0 type bridge && mount -t tmpfs none /mnt"
     tried = subprocess.run(
-        [_found("unshare"), *_BOX, "sh", "-c", probe],
+        [found("unshare"), *_BOX, "sh", "-c", probe],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     if tried.returncode:
         raise Impossible(f"no namespaces here: {tried.stderr.strip()}")
     # The box ends with whoever starts it, however that ends.
-    return [_found("setpriv"), "--pdeathsig", "KILL", _found("unshare"), *_BOX, *command]
+    return [found("setpriv"), "--pdeathsig", "KILL", found("unshare"), *_BOX, *command]
 
 
-def _found(name: str) -> str:
+def found(name: str) -> str:
+    """The path of a program, or nothing."""
     return shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin") or ""
 
 
@@ -80,7 +85,16 @@ class Network:
         _ip("link", "set", _port(name), "down")
 
     def mend(self, name: str) -> None:
+        """Plug it in again, and wait until both ends have noticed. Raises RuntimeError."""
         _ip("link", "set", _port(name), "up")
+        for _ in range(MOST_TRIES):
+            _ip("-n", name, "neigh", "flush", "dev", "eth0")
+            _ip("neigh", "flush", "to", ADDRESSES[name])
+            with socket.socket() as probe:
+                probe.settimeout(1)
+                if probe.connect_ex((ADDRESSES[name], NOBODYS)) == errno.ECONNREFUSED:
+                    return
+        raise RuntimeError(f"{name} cannot be reached again")
 
     def start(
         self, name: str, command: Sequence[str], *, as_nobody: bool = False, **how: Any
@@ -121,12 +135,12 @@ def _port(name: str) -> str:
 
 def _into(name: str, as_nobody: bool) -> list[str]:
     less = ("--reuid", "nobody", "--regid", "nogroup", "--clear-groups")
-    enter = [_found("nsenter"), f"--net={NAMES / name}"]
-    return [*enter, _found("setpriv"), *less] if as_nobody else enter
+    enter = [found("nsenter"), f"--net={NAMES / name}"]
+    return [*enter, found("setpriv"), *less] if as_nobody else enter
 
 
 def _ip(*arguments: str) -> None:
-    _do(_found("ip"), *arguments)
+    _do(found("ip"), *arguments)
 
 
 def _do(*command: str) -> str:

@@ -6,7 +6,7 @@ Everything is decided by the seed but the order in which processes and the netwo
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -23,24 +23,14 @@ from tests.faults.history import History
 from tests.hosts.apps import NAME, AppHost, Everywhere, Proxy
 from tests.hosts.databases import PORT, DatabaseHost, programs
 from tests.hosts.network import Network, caller_address
+from tests.hosts.plan import Plan
 from tests.payments.seed import PASSPHRASE
 from tests.support.shop import a_shop, do, walled
 
-LEGS: Final = ("cut", "restarted", "promoted", "fenced", "asynchronous")
 PATIENCE_S: Final = 12.0  # of a caller, for one answer
 LONGEST_S: Final = 90.0  # until somebody is served again
 QUIET_S: Final = 60.0
 ENOUGH: Final = 3  # effects that show that somebody is served
-
-
-@dataclass(frozen=True)
-class Plan:
-    """``seconds`` are those of calm before and after what befalls, in each leg."""
-
-    seed: int
-    seconds: float = 10
-    callers: int = 8
-    legs: tuple[str, ...] = LEGS
 
 
 class Story:
@@ -68,6 +58,7 @@ class Story:
         began = time.monotonic()
         await self._built()
         self._count("seconds to build it", began)
+        sound = [name for name in self.plan.legs if name != "asynchronous"]
         for name in self.plan.legs:
             began = time.monotonic()
             wrong = await self._leg(getattr(self, f"_{name}"))
@@ -75,6 +66,8 @@ class Story:
                 lost = [each for each in wrong if ": 0 effects" in each]
                 self.outcome.counts["acknowledged effects lost without waiting"] = len(lost)
                 wrong = [] if lost else ["nothing was found lost where nothing was waited for"]
+            elif name == sound[-1]:
+                wrong += await self._verified()
             self.outcome.wrong += [f"{name}: {each}" for each in wrong]
             self._count(f"seconds, {name}", began)
             print(f"{name}: {'broken' if wrong else 'sound'}", flush=True)
@@ -133,15 +126,15 @@ class Story:
         await self._served()
         if (found := await self._rows(old)) != before:
             self.outcome.wrong.append(f"fenced: the old primary had {before} rows, now {found}")
-        await old.rewind(self.primary)
-        await self.primary.configure("synchronous_standby_names", old.name)
-        await self._in_step()
+        await self._replica_again()
         await self._served()
         if not await old.ask("SELECT pg_is_in_recovery()"):
             self.outcome.wrong.append("fenced: the old primary is no replica")
 
     async def _asynchronous(self) -> None:
         """Nobody waits for the replica, which hears nothing for a while and is then promoted."""
+        if not await self.standby.ask("SELECT pg_is_in_recovery()"):
+            await self._replica_again()
         await self.primary.configure("synchronous_standby_names", "")
         self.network.cut(self.standby.name)
         await self._served()
@@ -150,6 +143,14 @@ class Story:
         self.standby.promote()
         self.primary, self.standby = self.standby, self.primary
         await self._served()
+
+    async def _replica_again(self) -> None:
+        """The old primary follows the new one, which waits for it from then on."""
+        self.standby.stop("immediate")
+        self.network.mend(self.standby.name)
+        await self.standby.rewind(self.primary)
+        await self.primary.configure("synchronous_standby_names", self.standby.name)
+        await self._in_step()
 
     # -- How it is done ----------------------------------------------------------------------------
 
@@ -220,12 +221,11 @@ class Story:
             self.over.set()
             await asyncio.gather(*living)
         await self._settle()
-        shop = await Shop.open(replace(Settings.load(self.env | {"SHOP_OPERATOR": "ana"})))
+        shop = await Shop.open(Settings.load(self.env | {"SHOP_OPERATOR": "ana"}))
         try:
-            wrong = await reckoning.wrongs(shop, self.book, also=frozenset({"busy"}))
+            return await reckoning.wrongs(shop, self.book, also=frozenset({"busy"}))
         finally:
             await shop.close()
-        return wrong + await self._verified()
 
     async def _settle(self) -> None:
         """When all is quiet, whoever still does not know asks once more, with the same key."""
