@@ -45,6 +45,7 @@ from common.http.answers import (
     protocol,
 )
 from common.http.needs import Need, Needs
+from common.http.sessions import Sessions
 from common.scopes import granted
 
 log = logging.getLogger(__name__)
@@ -57,6 +58,10 @@ _ONCE: Final = frozenset({
     b"x-mcp-api-key", b"x-mcp-auth", b"last-event-id", b"accept-encoding",
 })  # fmt: skip
 _ROUTING: Final = frozenset({b"mcp-protocol-version", b"mcp-method", b"mcp-name"})
+_NO_SESSION = (
+    "Session not found. It has ended, it lives in another process, or it was begun under another "
+    "sign-in or none: reconnect, that is, send initialize and go on in the new session."
+)
 _CHALLENGE_SAYS = "Additional permission is required: "
 
 
@@ -150,7 +155,7 @@ class Gate:
         await self.watch.admit(self.endpoint.domain, caller, need)
         await self._authorize(caller, need)
         if old_era:
-            self._check_session(message, named)
+            self._check_session(message, named, caller)
         single = not old_era and not need.streams
         manager = self.endpoint.single if single else self.endpoint.streaming
         endless = need.target == "subscriptions/listen"
@@ -166,17 +171,30 @@ class Gate:
         need = Need(self._base, scope["method"])
         await self.watch.admit(self.endpoint.domain, caller, need)
         await self._authorize(caller, need)
+        self._check_owner(named, caller)
         endless = scope["method"] == "GET"
         return _Passage(scope, receive, caller, self.endpoint.streaming, endless)
 
-    def _check_session(self, message: dict[str, Any], named: dict[bytes, bytes]) -> None:
-        if not self.endpoint.sessions or b"mcp-session-id" in named:
+    def _check_session(
+        self, message: dict[str, Any], named: dict[bytes, bytes], caller: Caller
+    ) -> None:
+        if not self.endpoint.sessions:
             return
-        if message.get("method") != "initialize":
+        if b"mcp-session-id" in named:
+            self._check_owner(named, caller, message.get("id"))
+        elif message.get("method") != "initialize":
             raise protocol(
                 400, INVALID_REQUEST, "no_session", "Bad Request: Missing session ID",
                 message.get("id"),
             )  # fmt: skip
+
+    def _check_owner(self, named: dict[bytes, bytes], caller: Caller, id: Any = None) -> None:
+        """One answer for sessions that never were and for those of somebody else. A guest who
+        signed in is somebody else."""
+        session = named[b"mcp-session-id"].decode("latin-1")
+        sessions = self.endpoint.streaming
+        if isinstance(sessions, Sessions) and not sessions.owned(session, _user(caller)):
+            raise protocol(404, INVALID_REQUEST, "session", _NO_SESSION, id)
 
     # -- who, and whether they may ---------------------------------------------------------------
 
@@ -230,6 +248,19 @@ class Gate:
         )  # fmt: skip
 
 
+def _user(caller: Caller) -> AuthenticatedUser:
+    """What the SDK binds a session and a sealed request state to. The token itself stays here.
+    A guest is known by the session's id, which there is not when a session begins."""
+    actor = caller.actor
+    subject = "guest" if caller.method == "guest" else actor.subject
+    return AuthenticatedUser(
+        AccessToken(
+            token="", client_id=actor.client, scopes=[], subject=subject,
+            claims={"iss": actor.issuer},
+        )
+    )  # fmt: skip
+
+
 @dataclass(frozen=True)
 class _Passage:
     """A request that may go on. ``endless``: its stream ends at the latest with the token."""
@@ -241,16 +272,7 @@ class _Passage:
     endless: bool
 
     async def __call__(self, send: Send) -> None:
-        actor = self.caller.actor
-        # What the SDK binds a session and a sealed request state to. The token itself stays here.
-        # A guest is known by the session's id, which there is not when a session begins.
-        subject = "guest" if self.caller.method == "guest" else actor.subject
-        user = AuthenticatedUser(
-            AccessToken(
-                token="", client_id=actor.client, scopes=[], subject=subject,
-                claims={"iss": actor.issuer},
-            )
-        )  # fmt: skip
+        user = _user(self.caller)
         scope: Scope = {**self.scope, "user": user}
         who, sdk = calling.set(self.caller), auth_context_var.set(user)
         try:

@@ -4,7 +4,11 @@ for a while. They live in one process; the newer era has none."""
 from typing import Any, Final
 
 from anyio.abc import TaskGroup
-from mcp.server.auth.middleware.bearer_auth import AuthorizationContext
+from mcp.server.auth.middleware.bearer_auth import (
+    AuthenticatedUser,
+    AuthorizationContext,
+    authorization_context,
+)
 from mcp.server.lowlevel.server import Server
 from mcp.server.streamable_http import EventStore, StreamableHTTPServerTransport
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
@@ -37,6 +41,11 @@ class Sessions(StreamableHTTPSessionManager):
         )  # fmt: skip
         self._most_of_one = most_of_one
         self._most_of_guests = max(most // 2, most_of_one)  # all of them are one principal
+
+    def owned(self, id: str, user: AuthenticatedUser) -> bool:
+        """Whether there is such a session, and it was begun by this principal."""
+        owner = self._session_owners.get(id)
+        return id in self._server_instances and owner == authorization_context(user)
 
     def _admit_session(
         self, requestor: AuthorizationContext | None

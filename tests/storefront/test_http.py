@@ -177,3 +177,37 @@ def request(tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
 
 def new_era(tool: str) -> dict[str, str]:
     return {"MCP-Protocol-Version": "2026-07-28", "Mcp-Method": "tools/call", "Mcp-Name": tool}
+
+
+async def test_who_signs_in_within_a_session_is_told_to_begin_anew(tmp_path: Path) -> None:
+    """In the older era a session belongs to who began it. What a guest who signed in is told, is
+    told of sessions that never were as well."""
+    said = {"Accept": "application/json, text/event-stream", "Mcp-Protocol-Version": "2025-06-18"}
+    begin = {
+        "jsonrpc": "2.0", "id": 1, "method": "initialize",
+        "params": {
+            "protocolVersion": "2025-06-18", "capabilities": {},
+            "clientInfo": {"name": "x", "version": "1"},
+        },
+    }  # fmt: skip
+    ask = {"jsonrpc": "2.0", "id": 2, "method": "tools/list"}
+    async with a_storefront(tmp_path) as (_, face), face.browser() as browser:
+        begun = await browser.post("/storefront/mcp", headers=said, json=begin)
+        session = {"Mcp-Session-Id": begun.headers["mcp-session-id"]}
+        lea = {"Authorization": f"Bearer {token_of(face, 'lea')}"}
+        guest = await browser.post("/storefront/mcp", headers=said | session, json=ask)
+        assert guest.status_code == 200
+        answers = [
+            await browser.post("/storefront/mcp", headers=said | session | lea, json=ask),
+            await browser.post(
+                "/storefront/mcp", headers=said | lea | {"Mcp-Session-Id": "f" * 32}, json=ask
+            ),
+        ]
+        for answer in answers:
+            assert answer.status_code == 404, answer.text
+            assert "send initialize" in answer.json()["error"]["message"]
+            assert answer.json()["id"] == 2
+        stream = await browser.get("/storefront/mcp", headers=said | session | lea)
+        assert stream.status_code == 404
+        again = await browser.post("/storefront/mcp", headers=said | lea, json=begin)
+        assert again.status_code == 200

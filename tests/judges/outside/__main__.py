@@ -6,7 +6,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from tests.judges.outside import approval, harness, others
+from tests.judges.outside import approval, fixture, harness, others
 from tests.judges.outside.stage import Verdict, stage
 
 CONTENT = ("passed", "no object")
@@ -17,6 +17,7 @@ async def judged(judges: Path) -> list[Verdict]:
         async with stage(judges, Path(folder)) as served:
             found = await harness.attacked(served)
             found += await approval.bound(served)
+            found += await fixture.judged(served)
             found += await others.doors(served)
             return found + await others.fuzzed(served)
 

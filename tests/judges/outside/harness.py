@@ -1,11 +1,18 @@
 """agent-security-harness: the protocol's attacks, against one server and two people."""
 
 import json
+import secrets
 import sys
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
+import httpx2
+
+from benchmarks.requests import Target
+from common.listening import APPROVAL
 from common.server import QUESTION
+from tests.judges.outside.approval import UNITS
 from tests.judges.outside.stage import ANA, BEN, Stage, Verdict
 
 ROOT: Final = Path(__file__).resolve().parents[3]
@@ -16,15 +23,13 @@ FORGED: Final = "Bearer eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJodHRwczovL290aGVyLmV4YW1
 
 # What has no object here, and why. Anything else that stays open fails the run.
 NOWHERE: Final = {
-    "MCP-RC-006": "no handle opens anything by itself: every read asks who the caller is",
     "MCP-RC-008": "no request takes a tool away; what a caller may see follows from the token",
-    "MCP-RC-010": "the servers have no tasks",
     "MCP-RC-011": "a trace's context is only recorded; nothing is decided by it",
     "MCP-007": "no server asks for sampling",
-    "MCP-015": "no tool takes a URI",
+    "MCP-015": "no tool takes a URI; decided by the run 'fixture'",
 }
 # In the older era these have no object; the newer era decides them.
-NEW_ONLY: Final = frozenset(f"MCP-RC-{number:03}" for number in (1, 2, 3, 4, 5, 7, 9))
+NEW_ONLY: Final = frozenset(f"MCP-RC-{number:03}" for number in (1, 2, 3, 4, 5, 6, 7, 9, 10))
 # A call that was agreed to and done is answered with its receipt, so nothing is asked again.
 ASKED_ANEW: Final = frozenset(("MCP-RC-004", "MCP-RC-005"))
 OVER_STDIO: Final = "MCP-017"
@@ -47,10 +52,17 @@ async def attacked(stage: Stage) -> list[Verdict]:
         "--mrtr-altered-probe", _reorder(article, 2), "--mrtr-input-responses", json.dumps(AGREED),
         "--mrtr-attacker-header", f"Authorization:Bearer {ben}", "--cache-resource-uri", stock,
     ]  # fmt: skip
+    held = [
+        "--handle-create", _asking(article, "handlePath"), "--handle-access", _watching("$HANDLE"),
+        "--handle-attacker-header", f"Authorization:Bearer {ben}",
+        "--task-create", _asking(article, "taskIdPath"), "--task-read", _watching("$TASK_ID"),
+        "--task-attacker-header", f"Authorization:Bearer {ben}",
+    ]  # fmt: skip
     command = f"{sys.executable} -m servers inventory"
     bound = ["--categories", "mrtr_request_state"]
     return [
-        *await _ran(stage, "modern", *signed, *new),
+        await _held(stage, article, ana, ben),
+        *await _ran(stage, "modern", *signed, *new, *held),
         *await _ran(stage, "binding", *signed, *[_other(each, article) for each in new], *bound),
         *await _ran(stage, "legacy", *signed),
         *await _ran(
@@ -68,6 +80,49 @@ def _reorder(article: dict[str, Any], quantity: int) -> str:
     """A call that the caller's own person must confirm."""
     arguments = article | {"quantity": quantity}
     return _request("tools/call", name="create_reorder", arguments=arguments, _meta=META)
+
+
+def _asking(article: dict[str, Any], path: str) -> str:
+    """A call that waits for a person. What is handed out, and lasts, is the approval's id."""
+    arguments = {
+        "sku": article["sku"], "warehouse": article["warehouse"], "quantity": UNITS,
+        "reason": "found", "idempotency_key": secrets.token_hex(8),
+    }  # fmt: skip
+    asked = json.loads(_request("tools/call", name="adjust_stock", arguments=arguments))
+    return json.dumps(asked | {path: "result.structuredContent.approval_id"})
+
+
+def _watching(handle: str) -> str:
+    uris = {"resourceSubscriptions": [f"{APPROVAL}{handle}"]}
+    return _request("subscriptions/listen", notifications=uris)
+
+
+async def _held(stage: Stage, article: dict[str, Any], ana: str, ben: str) -> Verdict:
+    """What the harness does not look at: that the handle opens for whom it was made."""
+    parts = urlsplit(stage.url())
+    target = Target(parts.port or 80, parts.path)
+    asked = json.loads(_asking(article, "-"))["params"]
+    answers = {}
+
+    async def post(token: str, request: bytes) -> tuple[int, bytes]:
+        head, _, body = request.partition(b"\r\n\r\n")
+        lines = [line.split(": ", 1) for line in head.decode().split("\r\n")[1:]]
+        headers = dict(lines) | {"Authorization": f"Bearer {token}"}
+        async with (
+            httpx2.AsyncClient(timeout=30) as http,
+            http.stream("POST", stage.url(), content=body, headers=headers) as answer,
+        ):
+            async for part in answer.aiter_raw():
+                return answer.status_code, part
+            return answer.status_code, b""
+
+    _, made = await post(ana, target.call(asked["name"], asked["arguments"]))
+    handle = json.loads(made)["result"]["structuredContent"]["approval_id"]
+    watch = json.loads(_watching(handle))["params"]
+    for who, token in (("owner", ana), ("other", ben)):
+        answers[who], _ = await post(token, target.request("subscriptions/listen", watch))
+    good = answers == {"owner": 200, "other": 400}
+    return Verdict("handles", "owner only", "passed" if good else "failed", f"answered {answers}")
 
 
 def _other(argument: str, article: dict[str, Any]) -> str:
