@@ -225,7 +225,9 @@ class Gate:
         if not missing:
             return
         if caller.method == "guest":
-            raise self._unauthorized("guest", "", "Sign in.", need.scopes)
+            # Who signs in must not be able to do less than before.
+            both = (*sorted(caller.actor.scopes), *need.scopes)
+            raise self._unauthorized("guest", "", "Sign in.", tuple(dict.fromkeys(both)))
         await self.watch.denied(self.endpoint.domain, caller, need.target, missing)
         raise challenge(
             403, reason="insufficient_scope", error="insufficient_scope",

@@ -1,5 +1,6 @@
 """Shoppers over real HTTP: guests without a token, 401 to sign in, the same cart afterwards."""
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -15,6 +16,7 @@ from common.auth import Caller
 from common.http.guests import guests
 from common.networks import network_of
 from common.shop import Shop
+from common.shoppers import GUEST_SCOPES
 from servers.storefront.tools import tools
 from tests.storefront.goods import goods
 from tests.storefront.shoppers import (
@@ -77,7 +79,9 @@ async def test_a_guest_signs_in(tmp_path: Path, mode: str) -> None:
                 }),
             )  # fmt: skip
         assert refused.status_code == 401
-        assert "storefront:buy" in refused.headers["www-authenticate"]
+        said = refused.headers["www-authenticate"]
+        (asked,) = re.findall(r'scope="([^"]+)"', said)
+        assert set(asked.split()) >= {"storefront:buy", *GUEST_SCOPES}
         async with face.client("storefront", token=token_of(face, "lea"), mode=mode) as client:
             quote = await quoted(client, cart)
             assert (await agreed(client, quote, "pm-lea"))["status"] == "complete_in_progress"

@@ -1,7 +1,9 @@
 // A host for tests: a chat whose "model" is the test. It keeps what was said over a reload, as hosts
 // do, and shows the old answers again. It speaks MCP Apps, or is one that offers window.openai.
 import { AppBridge, PostMessageTransport } from "@modelcontextprotocol/ext-apps/app-bridge";
-import { Client, StreamableHTTPClientTransport } from "@modelcontextprotocol/client";
+import {
+  auth, Client, extractWWWAuthenticateParams, StreamableHTTPClientTransport, UnauthorizedError,
+} from "@modelcontextprotocol/client";
 
 const UI = "io.modelcontextprotocol/ui";
 const MIME = "text/html;profile=mcp-app";
@@ -23,11 +25,55 @@ window.connect = async (settings) => {
     versionNegotiation: { mode: settings.mode ?? "auto" },
   });
   const headers = settings.token ? { Authorization: `Bearer ${settings.token}` } : {};
-  await client.connect(new StreamableHTTPClientTransport(new URL(settings.url), { requestInit: { headers } }));
+  const who = settings.links ? { authProvider: linking() } : { requestInit: { headers } };
+  await client.connect(new StreamableHTTPClientTransport(new URL(settings.url), who));
   tools = new Map((await client.listTools()).tools.map((tool) => [tool.name, tool]));
   const before = JSON.parse(sessionStorage.getItem("said") ?? "null");
   if (before) await show(before.name, before.args, before.result);
 };
+
+// Linking an account as hosts do: nobody at first; when the shop says that a call needs more, its own
+// page opens in a window, and the call goes on when the person comes back from there.
+function linking() {
+  const kept = { tokens: JSON.parse(sessionStorage.getItem("tokens") ?? "null") ?? undefined };
+  const redirectUrl = `${location.origin}/oauth/callback`;
+  const provider = {
+    redirectUrl,
+    clientMetadata: {
+      client_name: "test-host", redirect_uris: [redirectUrl], token_endpoint_auth_method: "none",
+      grant_types: ["authorization_code"], response_types: ["code"],
+    },
+    clientInformation: () => ({ client_id: "shop-native" }),
+    state: () => (kept.state = crypto.randomUUID()),
+    tokens: () => kept.tokens,
+    saveTokens: (tokens) => {
+      kept.tokens = tokens;
+      sessionStorage.setItem("tokens", JSON.stringify(tokens));
+    },
+    redirectToAuthorization: (to) => { window.open(to, "sign-in"); },
+    saveCodeVerifier: (verifier) => { kept.verifier = verifier; },
+    codeVerifier: () => kept.verifier,
+    saveDiscoveryState: (found) => { kept.discovery = found; },
+    discoveryState: () => kept.discovery,
+  };
+  return {
+    token: async () => kept.tokens?.access_token,
+    async onUnauthorized({ response, serverUrl }) {
+      const asked = { serverUrl, ...extractWWWAuthenticateParams(response) };
+      window.chat.asked = [...(window.chat.asked ?? []), asked.scope];
+      const channel = new BroadcastChannel("came-back");
+      const back = new Promise((resolve) => {
+        channel.onmessage = ({ data }) => resolve(new URLSearchParams(data));
+      });
+      await auth(provider, asked);
+      const said = await back;
+      channel.close();
+      if (said.get("state") !== kept.state) throw new Error("somebody else came back");
+      if (said.has("error")) throw new UnauthorizedError("Unauthorized");
+      await auth(provider, { ...asked, authorizationCode: said.get("code"), iss: said.get("iss") });
+    },
+  };
+}
 
 // What the model does: one call, and its answer shown.
 window.say = async (name, args, words) => {

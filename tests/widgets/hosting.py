@@ -8,7 +8,7 @@ import json
 import os
 import subprocess
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -25,6 +25,7 @@ from playwright.async_api import (
     expect,
 )
 
+from common.auth.authenticator import authenticator
 from common.call import Actor
 from common.clock import Clock
 from common.http.guests import guests
@@ -39,6 +40,7 @@ from tests.support.shop import MovingClock, a_shop, settings_in
 HERE = Path(__file__).parent
 MODULES = node_support.FOLDER / "node_modules"
 PLACE = "/test-host/"
+CAME_BACK = "new BroadcastChannel('came-back').postMessage(location.search)"
 
 
 @cache
@@ -68,6 +70,7 @@ class Chat:
     page: Page
     domain: str
     form: str = "apps"  # or openai: the host that offers window.openai
+    links: bool = False  # whether the person can sign in from it
     called: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -75,7 +78,8 @@ class Chat:
 
     def _requested(self, request: Request) -> None:
         """Calls that a widget made: only they have such a key."""
-        body = json.loads(request.post_data or "{}") if request.method == "POST" else {}
+        ours = request.method == "POST" and request.url.endswith("/mcp")
+        body = json.loads(request.post_data or "{}") if ours else {}
         arguments = body.get("params", {}).get("arguments", {})
         if str(arguments.get("idempotency_key", "")).startswith("w_"):
             self.called.append({"name": body["params"]["name"], "arguments": arguments})
@@ -157,9 +161,9 @@ class Hosted:
 
     async def chat(
         self, context: BrowserContext, domain: str = "storefront", *, token: str = "",
-        theme: str = "light", mode: str = "auto", form: str = "apps",
+        theme: str = "light", mode: str = "auto", form: str = "apps", links: bool = False,
     ) -> Chat:  # fmt: skip
-        chat = Chat(await context.new_page(), domain, form)
+        chat = Chat(await context.new_page(), domain, form, links)
         await self.open(chat, token=token, theme=theme, mode=mode)
         return chat
 
@@ -170,7 +174,10 @@ class Hosted:
         await chat.page.goto(PLACE)
         await chat.page.wait_for_function("window.hostReady")
         url = self.face.http.audience(chat.domain)
-        settings = {"url": url, "token": token, "theme": theme, "mode": mode, "form": chat.form}
+        settings = {
+            "url": url, "token": token, "theme": theme, "mode": mode, "form": chat.form,
+            "links": chat.links,
+        }  # fmt: skip
         await chat.page.evaluate("settings => connect(settings)", settings)
 
     def _heard(self, message: Any) -> None:
@@ -187,18 +194,32 @@ async def _host(route: Route) -> None:
         await route.fulfill(body=page, content_type="text/html")
 
 
+async def back_in_the_host(page: Page) -> None:
+    """The window has come to the address where the host waits: it hears so, and closes it."""
+    await page.wait_for_url("**/oauth/callback?*")
+    await page.evaluate(CAME_BACK)
+    await page.close()
+
+
 @asynccontextmanager
 async def hosted(
-    folder: Path, toolsets: Sequence[Toolset], *, clock: Clock | None = None
+    folder: Path, toolsets: Sequence[Toolset], *, clock: Clock | None = None, real: bool = False
 ) -> AsyncIterator[Hosted]:
-    """A shop in a folder, served on loopback, and Chromium."""
+    """A shop in a folder, served on loopback, and Chromium. ``real``: tokens are those of the
+    shop's own authorization server, which is there too."""
     bundle()
     http = on_port(settings_in(folder)).http
     async with (
         a_shop(folder, clock=clock or MovingClock(), http=http) as shop,
-        a_face(shop, toolsets, guests=guests(http)) as face,
+        AsyncExitStack() as more,
         async_playwright() as playwright,
     ):
+        checking = authenticator(shop) if real else None
+        if checking is not None:
+            more.push_async_callback(checking.close)
+        face = await more.enter_async_context(
+            a_face(shop, toolsets, authenticator=checking, guests=guests(http), faces=real)
+        )
         browser = await playwright.chromium.launch(
             executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
         )
