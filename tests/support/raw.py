@@ -30,6 +30,19 @@ class RawServer:
             self.process.stdin.write(json.dumps(message).encode() + b"\n")
         await self.process.stdin.drain()
 
+    async def say(self, *lines: str) -> None:
+        """Lines as they are, JSON or not."""
+        assert self.process.stdin is not None
+        self.process.stdin.write("".join(f"{line}\n" for line in lines).encode())
+        await self.process.stdin.drain()
+
+    async def told(self) -> dict[str, Any]:
+        """The next line of the server."""
+        assert self.process.stdout is not None
+        line = await asyncio.wait_for(self.process.stdout.readline(), PATIENCE_S)
+        found: dict[str, Any] = json.loads(line)
+        return found
+
     async def call(self, id: int, tool: str, **arguments: Any) -> None:
         """Send a call; ``answer`` waits for what it answers."""
         params = {"name": tool, "arguments": arguments}
