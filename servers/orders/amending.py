@@ -66,7 +66,7 @@ def split(call: Call, order_id: str, line_id: str, quantity: int) -> service.Who
     call.stake()
     changing.require_open(order, "split its lines")
     lines = {line.id: line for line in service.lines_of(call, order)}
-    _part(call, order, _line(lines, line_id), quantity)
+    part(call, order, _line(lines, line_id), quantity)
     happened(call, order.id, "line_split", reference=line_id)
     return service.whole(call, order.id)
 
@@ -89,7 +89,7 @@ def _one(call: Call, order: Order, lines: dict[str, OrderLine], change: Change) 
     if variant.currency != order.currency:
         raise RuleViolation(f"{variant.id} is not sold in {order.currency}.")
     if change.quantity is not None and change.quantity < line.quantity:
-        line = _part(call, order, line, change.quantity)
+        line = part(call, order, line, change.quantity)
     call.show("", f"{quoted(line.name)} → {quoted(variant.name)}, {line.quantity} units")
     changing.release_line(call, line)
     net = line.unit_price_minor * line.quantity - line.discount_minor
@@ -111,14 +111,14 @@ def _one(call: Call, order: Order, lines: dict[str, OrderLine], change: Change) 
     return on_top
 
 
-def _part(call: Call, order: Order, line: OrderLine, quantity: int) -> OrderLine:
+def part(call: Call, order: Order, line: OrderLine, quantity: int) -> OrderLine:
     """Split ``quantity`` units off a line; discount, tax and reservation are divided."""
     if not 0 < quantity < line.quantity:
         raise InvalidParameters.field("quantity", quantity, f"between 1 and {line.quantity - 1}")
     weights = [quantity, line.quantity - quantity]
     discounts = allocate(line.discount_minor, weights)
     taxes = allocate(line.tax_minor, weights)
-    part = OrderLine(
+    taken = OrderLine(
         id=call.new_id("line"), order_id=order.id, position=line.position, split_from_id=line.id,
         sku=line.sku, product_id=line.product_id, name=line.name, options=line.options,
         quantity=quantity, unit_price_minor=line.unit_price_minor, discount_minor=discounts[0],
@@ -129,15 +129,15 @@ def _part(call: Call, order: Order, line: OrderLine, quantity: int) -> OrderLine
     changing.release_line(call, line)
     line.quantity -= quantity
     line.discount_minor, line.tax_minor = discounts[1], taxes[1]
-    call.add(part)
-    for each in (line, part) if reserved else ():
+    call.add(taken)
+    for each in (line, taken) if reserved else ():
         reservation = reserving.reserve(
             call, each.sku, each.warehouse_id or order.warehouse_id or "", each.quantity,
             source="order", source_id=order.id,
         )  # fmt: skip
         each.reservation_id = reservation.id
     call.session.flush()
-    return part
+    return taken
 
 
 def _tax(call: Call, order: Order, line: OrderLine, difference: int) -> int:

@@ -1,13 +1,19 @@
 """Holds, and the hand-over to the warehouse."""
 
-from common import paid, reserving
+from typing import Final
+
+from sqlalchemy import select
+
+from common import paid, reserving, stock
 from common.call import Call, quoted
 from common.errors import InsufficientStock, RuleViolation
-from common.tables.inventory import Reservation
+from common.tables.inventory import Reservation, Warehouse
 from common.tables.orders import Order, OrderHold, OrderLine
 from common.tables.payments import Payment
 from common.timeline import happened
-from servers.orders import service
+from servers.orders import amending, service
+
+MOST_HOUSES: Final = 200
 
 
 def hold(call: Call, order_id: str, kind: str, reason: str) -> service.Whole:
@@ -62,11 +68,13 @@ def open_holds(call: Call, order: Order) -> list[OrderHold]:
     return sorted(held, key=lambda each: (each.placed_at, each.id))
 
 
-def release(call: Call, order_id: str) -> service.Whole:
+def release(call: Call, order_id: str, *, split: bool = False) -> service.Whole:
     """Hand the order to the warehouse: everything allocated and paid for, nothing held.
 
-    Lines without stock are backordered and stay behind; releasing it again sends them after.
-    Raises RuleViolation; InsufficientStock when no line can go.
+    A line its own house cannot serve is allocated to another that has all of it. Lines without
+    stock are backordered and stay behind; releasing it again sends them after. ``split``: of a
+    line that is short what there is goes, and only the rest stays. Raises RuleViolation;
+    InsufficientStock when no line can go.
     """
     order = service.changing(call, order_id)
     call.stake()
@@ -82,7 +90,11 @@ def release(call: Call, order_id: str) -> service.Whole:
         )
     _require_paid(call, order)
     wanted = ("backordered",) if late else ("open", "allocated", "backordered")
-    going = [line for line in lines if line.status in wanted and _allocated(call, order, line)]
+    short = [line for line in lines if line.status in wanted]
+    going = [line for line in short if _allocated(call, order, line)]
+    if split:
+        parts = [_split(call, order, line) for line in short if line not in going]
+        going += [part for part in parts if part is not None]
     if not going:
         raise InsufficientStock(f"No line of order {order.id} can be had from stock.")
     behind = sum(line.status == "backordered" for line in lines)
@@ -115,20 +127,56 @@ def _require_paid(call: Call, order: Order) -> None:
 
 
 def _allocated(call: Call, order: Order, line: OrderLine) -> bool:
-    """Whether the line's units are reserved; tries to reserve them if not."""
+    """Whether the line's units are reserved; tries to reserve them if not, in its own house and
+    then in any other that has all of them."""
     if line.reservation_id is not None:
         reservation = call.get(Reservation, line.reservation_id)
         if reserving.standing(call, reservation) in reserving.OPEN:
             line.status = "allocated"
             return True
+    own = line.warehouse_id or order.warehouse_id or ""
+    houses = [own] + [house for house, left in _stocked(call, line.sku) if left >= line.quantity]
+    for house in dict.fromkeys(houses):
+        if _reserved(call, order, line, house):
+            if house != own:
+                happened(call, order.id, "allocated", f"{line.sku} from {house}")
+            return True
+    line.status, line.reservation_id = "backordered", None
+    return False
+
+
+def _split(call: Call, order: Order, line: OrderLine) -> OrderLine | None:
+    """What there is of a line in one house, as a line of its own; None when there is nothing."""
+    own = line.warehouse_id or order.warehouse_id
+    stocked = sorted(_stocked(call, line.sku), key=lambda each: each[0] != own)
+    house, left = next(iter(stocked), ("", 0))
+    if not 0 < left < line.quantity:
+        return None
+    part = amending.part(call, order, line, left)
+    if not _reserved(call, order, part, house):
+        raise InsufficientStock(f"{left} units of {line.sku} in {house} are of several lots.")
+    happened(call, order.id, "line_split", f"{left} of {line.sku} go", reference=line.id)
+    return part
+
+
+def _stocked(call: Call, sku: str) -> list[tuple[str, int]]:
+    """Active houses with units to spare, the fullest first."""
+    levels = stock.levels(call.session, call.now, [sku])
+    houses = select(Warehouse.id).where(Warehouse.active.is_(True)).limit(MOST_HOUSES)
+    active = set(call.session.scalars(houses))
+    found = [(house, level.available) for (_, house), level in levels.items() if house in active]
+    return sorted((each for each in found if each[1] > 0), key=lambda each: (-each[1], each[0]))
+
+
+def _reserved(call: Call, order: Order, line: OrderLine, house: str) -> bool:
+    """Reserve the whole line in a house, if it has it."""
     try:
         with call.session.begin_nested():
             made = reserving.reserve(
-                call, line.sku, line.warehouse_id or order.warehouse_id or "", line.quantity,
-                source="order", source_id=order.id,
-            )  # fmt: skip
+                call, line.sku, house, line.quantity, source="order", source_id=order.id
+            )
     except InsufficientStock:
-        line.status, line.reservation_id = "backordered", None
         return False
-    line.reservation_id, line.status = made.id, "allocated"
+    line.reservation_id, line.status, line.warehouse_id = made.id, "allocated", house
+    call.session.flush()
     return True

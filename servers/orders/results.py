@@ -5,7 +5,7 @@ from typing import Any
 from common.clock import stamp
 from common.money import Money
 from common.tables.inventory import Variant
-from common.tables.orders import Order, OrderNote
+from common.tables.orders import Order, OrderLine, OrderNote
 from common.tables.payments import PaymentMethod
 from common.wire import Result
 from servers.orders import service
@@ -35,6 +35,8 @@ class LineView(Result):
     discount_minor: int | None = None
     tax_minor: int | None = None
     status: str
+    # Where it comes from, if not from the order's own house.
+    warehouse: str | None = None
 
 
 class HoldView(Result):
@@ -141,7 +143,7 @@ class OrderView(OrderRow):
                     line_id=line.id, sku=line.sku, product_id=line.product_id, name=line.name,
                     quantity=line.quantity, unit_price_minor=line.unit_price_minor,
                     discount_minor=line.discount_minor or None, tax_minor=line.tax_minor or None,
-                    status=line.status,
+                    status=line.status, warehouse=_elsewhere(order, line),
                 )
                 for line in found.lines
             ],
@@ -268,3 +270,7 @@ def _row(order: Order) -> dict[str, Any]:
         "ship_by": stamp(order.ship_by) if order.ship_by else None,
         "warehouse": order.warehouse_id,
     }
+
+
+def _elsewhere(order: Order, line: OrderLine) -> str | None:
+    return None if line.warehouse_id == order.warehouse_id else line.warehouse_id

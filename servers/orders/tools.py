@@ -286,10 +286,11 @@ def release_order_hold(call: Call, order_id: Identifier, kind: HoldKind, reason:
 
 
 @tools.tool(scope=Scope.ORDERS_WRITE, effect=Effect.CHANGES)
-def release_to_fulfilment(call: Call, order_id: Identifier) -> OrderView:
-    """Hand a paid order to the warehouse. Lines without stock are backordered. Next:
-    logistics.create_shipment."""
-    return OrderView.whole(fulfilling.release(call, order_id))
+def release_to_fulfilment(call: Call, order_id: Identifier, split: bool = False) -> OrderView:
+    """Hand a paid order to the warehouse, or to another that has what its own lacks. Lines without
+    stock are backordered; with `split` what there is of them goes. Release again once there is
+    stock. Next: logistics.create_shipment."""
+    return OrderView.whole(fulfilling.release(call, order_id, split=split))
 
 
 @tools.tool(scope=Scope.ORDERS_WRITE, effect=Effect.CREATES)

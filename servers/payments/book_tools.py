@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from common.call import Call
+from common.errors import InvalidParameters
 from common.scopes import Scope
 from common.toolset import Effect
 from common.wire import MAX_MINOR, Args, Currency, Cursor, Day, Identifier, Limit, Minor, Note
@@ -39,6 +40,8 @@ def get_ledger(
     """Read the double-entry books of a currency: the trial balance, or with `account` (such as
     payment:ID, store_credit:CUSTOMER_ID, clearing:card) its statement, the latest first."""
     if account is None:
+        if cursor is not None:
+            raise InvalidParameters.field("cursor", cursor, "only with an account's statement")
         return LedgerView.trial(currency, statements.trial(call, currency))
     return LedgerView.statement(
         currency, statements.statement(call, currency, account, cursor, limit)

@@ -2,13 +2,13 @@
 
 import asyncio
 import hashlib
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from mcp import Client
@@ -86,27 +86,26 @@ def digest(session: Session) -> str:
     return found.hexdigest()
 
 
-async def _seed(folder: Path) -> None:
-    async with a_shop(folder) as shop:
-        await seed_demo(shop, days=2)
+async def _seed(url: str) -> None:
+    with TemporaryDirectory() as folder:
+        async with a_shop(Path(folder), database_url=url) as shop:
+            await seed_demo(shop, days=2)
 
 
-def seeded(folder: Path) -> Path:
-    """A folder with the demo shop, to be copied."""
-    asyncio.run(_seed(folder))
-    return folder
+def seeded(url: str) -> None:
+    """The demo shop, to be copied."""
+    asyncio.run(_seed(url))
 
 
 @asynccontextmanager
 async def standing(
-    template: Path, folder: Path, who: Actor | None = None, person: Person | None = None
+    url: str, folder: Path, who: Actor | None = None, person: Person | None = None
 ) -> AsyncIterator[Stand]:
-    """A copy of the demo shop. Without a person nobody answers questions, so nothing above level 0
-    comes true."""
-    shutil.copytree(template, folder, dirs_exist_ok=True)
+    """The demo shop in a database. Without a person nobody answers questions, so nothing above
+    level 0 comes true."""
     clock = MovingClock()
     async with AsyncExitStack() as stack:
-        shop = await stack.enter_async_context(a_shop(folder, clock=clock))
+        shop = await stack.enter_async_context(a_shop(folder, clock=clock, database_url=url))
         shop.guard._ration = Unrationed()  # type: ignore[assignment]
         clients = {
             domain: await stack.enter_async_context(

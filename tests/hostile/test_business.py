@@ -99,12 +99,12 @@ ROWS = [
 
 
 @asynccontextmanager
-async def grounds(folder: Path) -> AsyncIterator[tuple[Town, dict[str, str]]]:
+async def grounds(folder: Path, url: str) -> AsyncIterator[tuple[Town, dict[str, str]]]:
     """A shop with an order that is paid for and has not left; and ids of another shop."""
     async with a_town(folder / "other") as other:
         placed = await other.order()
         ids = {"other_order": placed["order_id"], "other_payment": placed["payment_ids"][0]}
-    async with a_town(folder / "own") as town:
+    async with a_town(folder / "own", database_url=url) as town:
         town.shop.guard._ration = Unrationed()  # type: ignore[assignment]
         placed = await town.order(2)
         await town.provider_answers()
@@ -127,13 +127,13 @@ def filled(value: Any, ids: dict[str, str]) -> Any:
 
 
 async def newest(shop: Any) -> tuple[int, dict[str, Any]]:
-    query = select(AuditRecord.record).order_by(AuditRecord.chain, AuditRecord.seq)
+    query = select(AuditRecord.record).order_by(AuditRecord.id)
     records = await look(shop, lambda s: list(s.scalars(query)))
     return len(records), records[-1]
 
 
-async def test_refused_without_a_trace_but_the_record(tmp_path: Path) -> None:
-    async with grounds(tmp_path) as (town, ids):
+async def test_refused_without_a_trace_but_the_record(tmp_path: Path, empty: str) -> None:
+    async with grounds(tmp_path, empty) as (town, ids):
         for row in ROWS:
             await refused_as_it_should(town, ids, row)
 
@@ -153,9 +153,9 @@ async def refused_as_it_should(town: Town, ids: dict[str, str], row: Row) -> Non
     assert said["outcome"] in ("refused", "denied"), row.id
 
 
-async def test_a_sum_that_no_money_has(tmp_path: Path) -> None:
+async def test_a_sum_that_no_money_has(tmp_path: Path, empty: str) -> None:
     """97: price × quantity over the bound of every amount, and over 64 bits."""
-    async with a_town(tmp_path) as town:
+    async with a_town(tmp_path, database_url=empty) as town:
         for price, quantity in ((PRICE, 2), (PRICE, 100), (10**13 + 1, 100)):
 
             def dear(call: Call, price: int = price) -> None:
@@ -172,9 +172,11 @@ async def test_a_sum_that_no_money_has(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("answer", "most"), [("no", 20_000), ("yes", 50_000)])
-async def test_one_refund_split_into_twenty(tmp_path: Path, answer: str, most: int) -> None:
+async def test_one_refund_split_into_twenty(
+    tmp_path: Path, empty: str, answer: str, most: int
+) -> None:
     """117: each under the limit. A day's sum needs the person's yes, and then a second person's."""
-    async with a_desk(tmp_path, answer=answer) as desk:
+    async with a_desk(tmp_path, answer=answer, database_url=empty) as desk:
         await desk.seed(world)
         await desk.seed(charged(amount=100_000))
         answers = [
@@ -195,10 +197,10 @@ async def test_one_refund_split_into_twenty(tmp_path: Path, answer: str, most: i
         assert (await desk.payment("pay-1"))["refunded_minor"] == most
 
 
-async def test_one_key_for_two_intents(tmp_path: Path) -> None:
+async def test_one_key_for_two_intents(tmp_path: Path, empty: str) -> None:
     """118: the same key with any other argument is refused, and moves nothing."""
     wanted = {"payment_id": "pay-1", "amount_minor": 1_000, "currency": "EUR", "reason": "return"}
-    async with a_desk(tmp_path) as desk:
+    async with a_desk(tmp_path, database_url=empty) as desk:
         await desk.seed(world)
         await desk.seed(charged(amount=5_000))
         await desk.seed(charged("ord-2", amount=5_000, payment_id="pay-2"))
@@ -221,11 +223,11 @@ async def test_one_key_for_two_intents(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("other", [{"subject": "eve@example.com"}, {"client": "another program"}])
-async def test_somebody_elses_key(tmp_path: Path, other: dict[str, str]) -> None:
+async def test_somebody_elses_key(tmp_path: Path, empty: str, other: dict[str, str]) -> None:
     """119: the same key of another person or program is another intent: it reads no stored answer,
     and what it does is measured by what is left."""
     wanted = {"payment_id": "pay-1", "currency": "EUR", "reason": "return"}
-    async with a_desk(tmp_path) as desk:
+    async with a_desk(tmp_path, database_url=empty) as desk:
         await desk.seed(world)
         await desk.seed(charged(amount=1_500))
         mine = await call(
@@ -259,9 +261,9 @@ async def expired(desk: Desk) -> str:
     return made.id
 
 
-async def test_a_clock_put_back(tmp_path: Path) -> None:
+async def test_a_clock_put_back(tmp_path: Path, empty: str) -> None:
     """121: what has ended stays ended, what was done is not done again, and the chain is whole."""
-    async with a_desk(tmp_path) as desk:
+    async with a_desk(tmp_path, database_url=empty) as desk:
         await desk.seed(world)
         id = await expired(desk)
         await desk.seed(charged("ord-2", amount=3_000))

@@ -23,6 +23,7 @@ from tests.orders.seed import (
     SHIRT_L,
     SHIRT_M,
     SHIRT_S,
+    SOUTH,
     WIEN,
     Desk,
     an_order,
@@ -70,7 +71,8 @@ async def test_large_orders_are_confirmed(desk: Desk):
     assert order["total_minor"] == 27000
 
 
-async def test_cancelled(desk: Desk):
+async def test_cancelled(either: Desk):
+    desk = either
     order = await placed(desk, (SHIRT_S, 2), method=GIFT)
     assert await desk.balance() == 2000
     over = await done(
@@ -113,7 +115,8 @@ async def test_cancelling_ends_holds(desk: Desk):
 
 
 @pytest.mark.parametrize("captured", [False, True])
-async def test_method_changed(desk: Desk, captured: bool):
+async def test_method_changed(either: Desk, captured: bool):
+    desk = either
     order_id = await desk.seed(an_order((SHIRT_S, 2), captured=captured))
     changed = await done(
         desk.client, "change_payment_method", order_id=order_id, payment_method_id=CARD2,
@@ -162,7 +165,8 @@ async def test_amended(desk: Desk, captured: bool):
         assert gone["status"] == "in_fulfilment"
 
 
-async def test_amended_by_the_unit_with_discount_and_tax(desk: Desk):
+async def test_amended_by_the_unit_with_discount_and_tax(either: Desk):
+    desk = either
     order_id = await desk.seed(
         an_order((SHIRT_S, 3), (MUG, 1), ship_to=BERLIN, discount_minor=1000, shipping_minor=490)
     )
@@ -206,7 +210,8 @@ async def test_two_replacements_of_one_sku_on_two_lines(desk: Desk):
     assert after["total_minor"] == 4000
 
 
-async def test_split(desk: Desk):
+async def test_split(either: Desk):
+    desk = either
     order_id = await desk.seed(an_order((SHIRT_S, 3), ship_to=BERLIN, discount_minor=100))
     order = await done(desk.client, "get_order", order_id=order_id)
     after = await done(
@@ -232,7 +237,8 @@ async def test_holds(desk: Desk):
     assert (free["status"], free["holds"]) == ("placed", [])
 
 
-async def test_backorders_follow_when_there_is_stock(desk: Desk):
+async def test_backorders_follow_when_there_is_stock(either: Desk):
+    desk = either
     order_id = await desk.seed(an_order((SHIRT_S, 1), (MUG, 1)))
 
     def lose(call: Call) -> None:
@@ -255,7 +261,62 @@ async def test_backorders_follow_when_there_is_stock(desk: Desk):
     assert {line["status"] for line in second["lines"]} == {"allocated"}
 
 
-async def test_addresses(desk: Desk):
+def only(sku: str, north: int, south: int) -> Any:
+    """So many units are left in each house, beside what is reserved, which is let go."""
+
+    def work(call: Call) -> None:
+        for line in call.all(OrderLine, OrderLine.sku == sku):
+            reserving.release_if_open(call, call.get(Reservation, line.reservation_id or ""))
+        stock.adjust(call, sku, NORTH, north - 20, "fire")
+        stock.adjust(call, sku, SOUTH, south, "found")
+
+    return work
+
+
+async def test_a_line_is_allocated_to_the_house_that_has_it(either: Desk):
+    order_id = await either.seed(an_order((SHIRT_S, 3), (MUG, 2)))
+    await either.seed(only(MUG, 1, 2), "*")
+    gone = await done(either.client, "release_to_fulfilment", order_id=order_id, **either.key())
+    assert gone["fulfilment_status"] == "fulfilled"
+    assert [(line["status"], line.get("warehouse")) for line in gone["lines"]] == [
+        ("allocated", None), ("allocated", SOUTH),
+    ]  # fmt: skip
+    assert (await either.available(MUG, NORTH), await either.available(MUG, SOUTH)) == (1, 0)
+    assert [event["what"] for event in gone["timeline"]] == ["placed", "allocated", "released"]
+
+
+async def test_of_a_short_line_what_there_is_goes_if_asked(either: Desk):
+    order_id = await either.seed(
+        an_order((SHIRT_S, 3), (MUG, 5), ship_to=BERLIN, discount_minor=700)
+    )
+    before = await done(either.client, "get_order", order_id=order_id)
+    await either.seed(only(MUG, 2, 3), "*")
+    ask = {"order_id": order_id}
+    first = await done(either.client, "release_to_fulfilment", split=True, **ask, **either.key())
+    assert first["fulfilment_status"] == "partially_fulfilled"
+    mugs = [line for line in first["lines"] if line["sku"] == MUG]
+    assert sorted((line["quantity"], line["status"]) for line in mugs) == [
+        (2, "allocated"), (3, "backordered"),
+    ]  # fmt: skip
+    for name in ("discount_minor", "tax_minor"):
+        assert sum(line.get(name, 0) for line in first["lines"]) == before[name]
+    assert first["total_minor"] == before["total_minor"]
+    assert await either.available(MUG, NORTH) == 0
+    rest = await done(either.client, "release_to_fulfilment", **ask, **either.key())
+    assert rest["fulfilment_status"] == "fulfilled", "the other house has the rest"
+    assert await either.available(MUG, SOUTH) == 0
+
+
+async def test_without_split_a_short_line_stays_whole(desk: Desk):
+    order_id = await desk.seed(an_order((SHIRT_S, 3), (MUG, 5)))
+    await desk.seed(only(MUG, 2, 3), "*")
+    gone = await done(desk.client, "release_to_fulfilment", order_id=order_id, **desk.key())
+    assert [line["status"] for line in gone["lines"]] == ["allocated", "backordered"]
+    assert (await desk.available(MUG, NORTH), await desk.available(MUG, SOUTH)) == (2, 3)
+
+
+async def test_addresses(either: Desk):
+    desk = either
     order = await placed(desk, (SHIRT_S, 1))
     ask = {"order_id": order["order_id"], "address": BERLIN}
     moved = await done(desk.client, "update_shipping_address", **ask, **desk.key())

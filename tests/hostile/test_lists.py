@@ -1,0 +1,116 @@
+"""109, for every list of every server: at most a hundred rows, a cursor that leads through all of
+them, and a typed refusal for any other size or a forged cursor. Which tools are lists is found from
+the contracts, so a new one is tested the day it is offered."""
+
+import json
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from servers.run import DOMAINS
+from tests.contract.snapshot import path
+from tests.hostile.schemas import CURSORS, Maker
+from tests.hostile.stand import Stand, standing, toolset
+from tests.support.shop import call, connected
+
+# The best of what was found, ranked: there is no next page of "best".
+RANKED = {("storefront", "search_products"), ("storefront", "get_recommendations")}
+SIZES = (0, -1, 101, 10**9, 2.5, "5", True)
+
+
+def lists() -> list[tuple[str, str, dict[str, Any]]]:
+    """Server, tool and contract of everything that takes a size."""
+    found = []
+    for domain in DOMAINS:
+        for tool in json.loads(path(domain).read_text())["tools"]:
+            if "limit" in tool["inputSchema"]["properties"]:
+                found.append((domain, tool["name"], tool))
+    return found
+
+
+def pages() -> list[tuple[str, str, dict[str, Any]]]:
+    return [each for each in lists() if each[:2] not in RANKED]
+
+
+def test_every_server_has_some() -> None:
+    assert {domain for domain, _, _ in lists()} == set(DOMAINS)
+    assert {each[:2] for each in lists()} >= RANKED
+
+
+def test_whatever_is_named_a_list_is_one() -> None:
+    """A reading tool that answers many rows of the same kind takes a size and a cursor."""
+    known = {(domain, name) for domain, name, _ in lists()}
+    for domain in DOMAINS:
+        for tool in json.loads(path(domain).read_text())["tools"]:
+            reads = tool["annotations"]["readOnlyHint"]
+            named = tool["name"].startswith(("list_", "search_", "detect_", "find_"))
+            paged = "next_cursor" in tool["outputSchema"].get("properties", {})
+            one = (domain, tool["name"]) == ("orders", "find_customer")
+            if reads and (named or paged) and not one:
+                assert (domain, tool["name"]) in known
+
+
+def test_their_contracts_say_so() -> None:
+    for domain, name, tool in lists():
+        limit = tool["inputSchema"]["properties"]["limit"]
+        assert limit["minimum"] == 1, (domain, name)
+        assert 1 <= limit["default"] <= limit["maximum"] <= 100, (domain, name)
+    for domain, name, tool in pages():
+        assert "cursor" in tool["inputSchema"]["properties"], (domain, name)
+        assert "next_cursor" in tool["outputSchema"]["properties"], (domain, name)
+
+
+def needed(stand: Stand, domain: str, tool: dict[str, Any]) -> dict[str, Any]:
+    """What a call cannot do without."""
+    schema = tool["inputSchema"]
+    made = Maker(stand.ids, domain, Random(0)).group(schema, schema.get("$defs", {}))
+    return made | ({"query": "cup"} if "query" in made else {})
+
+
+async def test_other_sizes_and_forged_cursors_are_refused(url: str, tmp_path: Path) -> None:
+    async with standing(url, tmp_path) as stand:
+        before = await stand.harm()
+        async with connected(stand.shop, toolset("storefront")) as storefront:
+            clients = stand.clients | {"storefront": storefront}
+            for domain, name, tool in lists():
+                arguments = needed(stand, domain, tool)
+                records, tried = await stand.refusals(), 0
+                bad: list[dict[str, Any]] = [{"limit": size} for size in SIZES]
+                if (domain, name) not in RANKED:
+                    bad += [{"cursor": cursor} for cursor in (*CURSORS, "", 5)]
+                for wrong in bad:
+                    answer = await call(clients[domain], name, **(arguments | wrong))
+                    assert answer.get("code") == "invalid_parameters", (name, wrong, answer)
+                    tried += 1
+                assert await stand.refusals() == records + tried, f"{name}: each is on record"
+        assert await stand.harm() == before
+
+
+async def test_pages_lead_through_everything_once(url: str, tmp_path: Path) -> None:
+    walked = set()
+    async with standing(url, tmp_path) as stand:
+        for domain, name, tool in pages():
+            arguments = needed(stand, domain, tool)
+            whole = await stand.call(domain, name, arguments | {"limit": 100})
+            rows = rows_of(whole)
+            if "next_cursor" in whole or len(rows) < 3:
+                continue
+            found: list[Any] = []
+            cursor: dict[str, str] = {}
+            for _ in range(len(rows) + 1):
+                page = await stand.call(
+                    domain, name, arguments | cursor | {"limit": max(2, len(rows) // 4)}
+                )
+                found += rows_of(page)
+                if "next_cursor" not in page:
+                    break
+                cursor = {"cursor": page["next_cursor"]}
+            assert found == rows, name
+            walked.add(domain)
+    assert walked >= {"inventory", "orders", "payments"}, walked
+
+
+def rows_of(answer: dict[str, Any]) -> list[Any]:
+    lists = {name: rows for name, rows in answer.items() if isinstance(rows, list)}
+    lists.pop("notes", None)
+    return max(lists.values(), key=len, default=[])
