@@ -10,11 +10,14 @@ from common.tables.inventory import Product, PurchaseLine, PurchaseOrder, Varian
 from tests.inventory.seed import (
     BOX,
     CUPS,
+    MILK,
     NORTH,
     SOUTH,
     WEST,
     Desk,
+    a_lot,
     a_policy,
+    on,
     sold,
     stocked,
 )
@@ -130,6 +133,12 @@ async def test_expired_and_set_aside_units_do_not_count(desk: Desk):
     assert await low(desk) == {}
     await desk.seed(lambda c: stock.move(c, CUPS, NORTH, "available", "damaged", 10, "damage", "x"))
     assert (await low(desk))[f"{CUPS} {NORTH}"]["available"] == 20
+    await desk.seed(a_lot("GOOD", 20, on(9)))
+    await desk.seed(a_lot("OLD", 30, on(-1)))
+    await desk.seed(a_policy(MILK, NORTH, reorder_point=25))
+    milk = (await low(desk))[f"{MILK} {NORTH}"]
+    assert milk["available"] == 20
+    assert milk["arithmetic"][0] == "available 20 = on hand 50 - reserved 0 - unavailable 30"
 
 
 async def test_ranked_by_stock_out_and_paged(desk: Desk):

@@ -19,7 +19,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from sqlalchemy import select
+from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
 from common import paid, placing, schema, stock
@@ -116,6 +116,12 @@ class Deliveries(RuleBasedStateMachine):
             self.order(("LAMP", 1), False)
             self.ship(number, None, False)
         self.plan(False, False)
+        # One is delivered, and one is with a carrier.
+        self.deliver(0, True, False)
+        self.order(("LAMP", 1), False)
+        self.ship(4, "post", False)
+        self.wait(20)
+        self.hand_over()
 
     @rule(line=st.tuples(st.sampled_from(SKUS), st.integers(1, 2)), promised=st.booleans())
     def order(self, line: tuple[str, int], promised: bool) -> None:
@@ -211,6 +217,25 @@ class Deliveries(RuleBasedStateMachine):
         query = select(Shipment.status, Shipment.status_at).where(Shipment.id == shipment_id)
         found = self.loop.run_until_complete(look(self.shop, lambda s: s.execute(query).first()))
         return None if found is None else (found[0], found[1])
+
+    @rule(number=which, status=st.sampled_from(tracking.LEAVES + tracking.BRANCHES))
+    def late_news(self, number: int, status: str) -> None:
+        """Older than the last that counted; of a parcel at its end, anything."""
+        with_carrier = and_(Shipment.carrier_id.is_not(None), Shipment.shipped_at.is_not(None))
+        told = or_(with_carrier, Shipment.status.in_(moving.OVER))
+        query = select(Shipment.id).where(told).order_by(Shipment.id)
+        found = self.loop.run_until_complete(look(self.shop, lambda s: list(s.scalars(query))))
+        id = found[number % len(found)]
+        before = self.standing(id)
+        assert before is not None
+        over = before[0] in moving.OVER
+        news = Reported(
+            f"late-{len(self.events)}", status,
+            self.clock.now if over else before[1] - timedelta(minutes=1),
+            exception_kind="weather" if status == "exception" else None,
+        )  # fmt: skip
+        self.attempt(lambda call: tracking.report(call, id, news))
+        assert self.standing(id) == before
 
     @rule(number=which)
     def expected(self, number: int) -> None:
