@@ -12,6 +12,9 @@ JUDGES := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 	tests/judges/outside/requirements.in
 JOBS ?= 2
 TESTS ?=
+SECONDS ?= 120
+KILLS ?= 40
+SEED ?=
 DATA ?= ../shared/data
 
 export PIP_ROOT_USER_ACTION = ignore
@@ -46,9 +49,8 @@ format: .venv/.dev ## Format the code and mend what ruff can mend
 bench: .venv/.dev ## Measure calls beside the bare SDK, start-up, growth, audit, search (QUICK=--quick)
 	@$(BIN)/python -m benchmarks $(QUICK)
 
-faults: .venv/.dev ## Processes killed while they write, then callers over HTTP against servers that die
-	@$(BIN)/python -m tests.faults
-	@$(BIN)/python -m tests.faults --http
+faults: .venv/.dev ## Callers over HTTP against servers that die, on both databases (SECONDS=600 KILLS=200 SEED=1)
+	@$(BIN)/python -m tests.faults --both --seconds $(SECONDS) --kills $(KILLS) $(if $(SEED),--seed $(SEED))
 
 hosts: .venv/.dev ## Several hosts as network namespaces, cut off, restarted, promoted (needs root, iproute2, nginx)
 	@$(BIN)/python -m tests.hosts

@@ -1,8 +1,9 @@
-"""``python -m tests.faults [--http] [--seconds 60] [--kills 20] [--seed 1]``: exit 0 when all
-promises held. The folder of a run that broke something is kept and named.
+"""``python -m tests.faults [--http|--both] [--seconds 60] [--kills 20] [--seed 1]``: exit 0 when
+all promises held. The folder of a run that broke something is kept and named.
 
 Without ``--http`` seven processes call the guard itself. With it, callers reach real servers over
-HTTP, and ``--faults`` says what else befalls them.
+HTTP, and ``--faults`` says what else befalls them. ``--both``: over HTTP on SQLite, then on
+PostgreSQL, half of the time and of the kills each.
 """
 
 import argparse
@@ -11,7 +12,8 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+import traceback
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -27,23 +29,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--http", action="store_true", help="callers over HTTP")
+    parser.add_argument("--both", action="store_true", help="SQLite, then PostgreSQL, over HTTP")
     parser.add_argument("--postgres", action="store_true", help="on a PostgreSQL of its own")
     parser.add_argument("--servers", type=int, default=3)
-    parser.add_argument("--workers", type=int, default=1, help="of each server")
+    parser.add_argument("--workers", type=int, default=2, help="of each server")
     parser.add_argument("--callers", type=int, default=12)
     parser.add_argument(
         "--faults", nargs="*", choices=remote.FAULTS, help="default: all that can be had here"
     )
     parser.add_argument("--plant", choices=list(planted.BUGS), help="a bug it has to find")
     chosen = parser.parse_args(arguments)
+    if not chosen.both:
+        return int(not sound(over_http if chosen.http else within, chosen))
+    chosen.seconds, chosen.kills = chosen.seconds / 2, chosen.kills // 2
+    held = {}
+    for chosen.postgres in (False, True):
+        held["PostgreSQL" if chosen.postgres else "SQLite"] = sound(over_http, chosen)
+    print(f"seed {chosen.seed}:", *(f"{n} {'sound' if h else 'BROKEN'};" for n, h in held.items()))
+    return int(not all(held.values()))
+
+
+def sound(run: Callable[[Path, argparse.Namespace], Outcome], chosen: argparse.Namespace) -> bool:
+    """Whether one run broke nothing and came to its end."""
     folder = Path(tempfile.mkdtemp(prefix="shop-faults-"))
-    outcome = over_http(folder, chosen) if chosen.http else within(folder, chosen)
-    print(outcome.told())
+    try:
+        outcome = run(folder, chosen)
+    except Exception as error:
+        traceback.print_exc()
+        outcome = Outcome([f"the run itself ended: {type(error).__name__}: {error}"])
+    print(outcome.told(), flush=True)
     if outcome.wrong:
-        print(f"left in {folder}")
-        return 1
+        print(f"left in {folder}", flush=True)
+        return False
     shutil.rmtree(folder)
-    return 0
+    return True
 
 
 def within(folder: Path, chosen: argparse.Namespace) -> Outcome:
@@ -64,7 +83,7 @@ def over_http(folder: Path, chosen: argparse.Namespace) -> Outcome:
             walled(url)
         if "disk" in faults:
             try:
-                home = stack.enter_context(nemesis.small_disk())
+                home = stack.enter_context(nemesis.small_disk(chosen.seconds))
             except nemesis.NoDisk as error:
                 print(f"NO FULL DISK IN THIS RUN: {error}", file=sys.stderr)
                 faults -= {"disk"}

@@ -105,10 +105,11 @@ def _fill(ballast: Path) -> None:
 
 
 @contextmanager
-def small_disk() -> Iterator[Path]:
-    """A folder that is a file system of its own, in memory. Raises NoDisk."""
+def small_disk(seconds: float) -> Iterator[Path]:
+    """A folder that is a file system of its own, in memory, with room for a storm of that length.
+    Raises NoDisk."""
     folder = Path(tempfile.mkdtemp(prefix="shop-disk-"))
-    options = f"size={DISK_MB}m,mode=700"
+    options = f"size={DISK_MB + int(seconds)}m,mode=700"
     command = ["mount", "-t", "tmpfs", "-o", options, "shop-faults", str(folder)]
     if os.getuid() != 0 or shutil.which("mount") is None:
         raise NoDisk("mounting a small file system needs root")
