@@ -6,7 +6,7 @@ from typing import Any
 
 from common import stock
 from common.call import Call
-from common.tables.inventory import Product, PurchaseLine, PurchaseOrder, Variant
+from common.tables.inventory import Product, PurchaseLine, PurchaseOrder, SupplierItem, Variant
 from tests.inventory.seed import (
     BOX,
     CUPS,
@@ -63,6 +63,20 @@ async def test_reorder_now_with_arithmetic_and_supplier_terms(either: Desk):
     assert (item["supplier"], item["cost_minor"]) == ("sup_1", 40 * 300)
     assert any(line.startswith("reorder point") for line in item["arithmetic"])
     assert any("packs of 10" in line for line in item["arithmetic"])
+
+
+async def test_a_supplier_whose_lead_time_varies(either: Desk):
+    await either.seed(stocked(CUPS, NORTH, 20))
+    await either.seed(sold(CUPS, NORTH, [4] * 60), "orders")
+
+    def late_at_times(call: Call) -> None:
+        call.get(SupplierItem, f"offer_{CUPS}").lead_time_sd_millidays = 3_000
+
+    await either.seed(late_at_times)
+    item = (await low(either, region="north"))[f"{CUPS} {NORTH}"]
+    # One time in six 3 * sqrt(3) days late: 44.8 sold. A shortage of 3 % of 30 is 0.9 a cycle, so
+    # (44.8 - s) / 6 <= 0.9.
+    assert (item["reorder_point"], item["order_quantity"]) == (40, 50)
 
 
 async def test_expedite_what_comes_too_late(either: Desk):

@@ -1,5 +1,6 @@
 """From an order's lines to a parcel, and what carriers ask for it."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from sqlalchemy import select
 from common.tables.logistics import Label, Shipment
 from common.tables.orders import Order, OrderLine
 from servers.orders import fulfilling
-from tests.logistics.seed import Desk, address
+from tests.logistics.seed import TOMORROW, Desk, address
 from tests.support.shop import call, done
 
 
@@ -182,6 +183,13 @@ async def test_queues(desk: Desk) -> None:
     assert "next_cursor" not in second
     forged = await call(desk.client, "list_shipments", cursor="Zm9yZ2Vk")
     assert forged["code"] == "invalid_parameters"
+    # Not overdue yet, and on a van that will come too late.
+    hurried = await desk.shipment(promised_at=desk.clock.now + timedelta(hours=1))
+    assert await queue("late_risk") == [late]
+    await desk.done("plan_routes", date=TOMORROW, iterations=5)
+    assert await queue("late_risk") == [late, hurried]
+    view = await done(desk.client, "track_shipment", shipment_id=hurried)
+    assert view["at_risk"] is True
 
 
 async def test_lines_in_two_warehouses_make_two_parcels(desk: Desk) -> None:
