@@ -8,7 +8,6 @@ from typing import Any, Final, cast
 
 from sqlalchemy import (
     BigInteger,
-    CursorResult,
     Select,
     String,
     Table,
@@ -21,6 +20,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from common import hot
 from common.books import Side, side_of
 from common.changes import account_touched
 from common.hot import rows
@@ -278,7 +278,7 @@ def _apply(session: Session, change: Change) -> bool:
         "dn": change.debits_pending, "cn": change.credits_pending,
     }  # fmt: skip
     account_touched(session, change.account.ledger, change.account.code)
-    return cast(CursorResult[Any], session.execute(_APPLY, values)).rowcount == 1
+    return hot.change(session, _APPLY, **values) == 1
 
 
 def _is_postgresql(session: Session) -> bool:

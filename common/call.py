@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
+from common import mapped
 from common.errors import InvalidParameters, NotFound
 from common.ids import new_id
 from common.money import Money
@@ -101,7 +102,7 @@ class Call:
     def find(self, kind: type[R], id: str) -> R | None:
         """The row, or None. A row found counts among the versions an approval is bound to, unless
         this call made it: its id would be another one when the call is repeated."""
-        row = self.session.get(kind, id)
+        row = mapped.load(self.session, kind, id)
         if row is not None:
             self._count(row)
         return row
@@ -124,8 +125,7 @@ class Call:
 
     def add(self, row: R) -> R:
         """A new row, flushed so that its constraints speak now."""
-        self.session.add(row)
-        self.session.flush()
+        mapped.add(self.session, row)
         self._made.add(f"{row.__tablename__}:{row.id}")
         self.effect("create", row.__tablename__, row.id)
         return row

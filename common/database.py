@@ -2,27 +2,28 @@
 
 import asyncio
 import random
-import re
 import sqlite3
+import time
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, Engine, ExceptionContext, event, make_url, select
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy import Connection, Engine, ExceptionContext, Pool, event, make_url, select
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnection
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.exc import StaleDataError
 
 from common import postgres, sqlite
-from common.changes import row_touched
 from common.errors import Busy, Conflict
 from common.grants import role_of
 from common.hot import DRIVER
 from common.ids import new_id
+from common.mapped import stamp
 from common.sqlite import SqliteFile
-from common.tables import Base, Record, tables
+from common.tables import Base, Record
 from common.telemetry import span
+from common.writing import WRITERS, refuse_foreign, written
 
 T = TypeVar("T")
 Work = Callable[[Session], T]
@@ -32,12 +33,9 @@ LOCK_WAIT_MS: Final = 10_000
 STATEMENT_MS: Final = 60_000
 POOL: Final = 16
 POOL_WAIT_S: Final = 30
+IDLE_S: Final = 1.0
+USED: Final = "used"  # when a connection was last given back
 MAY: Final = "shop"  # where a connection says whose transaction it is in, and whether it may write
-_WRITE = re.compile(
-    r"(?:^\s*|\bWITH\b.*\b)"
-    r"(?:INSERT(?:\s+OR\s+\w+)?\s+INTO|(?<!FOR )UPDATE|DELETE\s+FROM)\s+\"?(\w+)",
-    re.IGNORECASE | re.DOTALL,
-)
 _READ_ONLY = "25006"  # of a host that was the primary
 _RETRY_STATES = {"40001", "40P01", "55P03"}
 
@@ -48,6 +46,14 @@ class Rollback(Exception):
     def __init__(self, value: Any) -> None:
         super().__init__("rolled back on purpose")
         self.value = value
+
+
+class _NothingKept(Exception):
+    """The connection broke, or turned out to be to no primary, before a commit was asked for."""
+
+    def __init__(self, pool: Pool) -> None:
+        super().__init__("the connection broke before the commit")
+        self.pool = pool
 
 
 class Database:
@@ -90,9 +96,10 @@ class Database:
     ) -> T:
         """Run ``work`` in one transaction of ``domain`` and commit, or keep nothing.
 
-        Lost races (SQLite busy, serialization failure, deadlock) are tried again, so ``work``
-        must start from nothing. ``Rollback`` keeps nothing and returns its value. A ``name`` says
-        that reads of this name take about as long as each other.
+        Lost races (SQLite busy, serialization failure, deadlock) and connections that break before
+        the commit are tried again, so ``work`` must start from nothing. ``Rollback`` keeps nothing
+        and returns its value. A ``name`` says that reads of this name take about as long as each
+        other.
         Raises Busy when every attempt lost or no connection became free, Conflict when a row
         changed under a version.
         """
@@ -107,12 +114,17 @@ class Database:
                 raise Conflict("Somebody changed the record at the same moment.") from None
             except NoConnection as error:  # nothing was begun
                 raise Busy("Every connection to the database was in use.") from error
+            except _NothingKept as broken:
+                if attempt == ATTEMPTS:
+                    raise Busy("The connection to the database broke.") from broken
+                await self._leave(domain, broken.pool)
+                await _wait(attempt)
             except DBAPIError as error:
-                if not (_lost_race(error) or (write and _state(error.orig) == _READ_ONLY)):
+                if not _lost_race(error):
                     raise
                 if attempt == ATTEMPTS:
                     raise Busy("The database stayed busy.") from error
-                await asyncio.sleep(random.uniform(0.01, 0.05) * 2**attempt)
+                await _wait(attempt)
         raise AssertionError("unreachable")
 
     def run_now(self, domain: str, work: Work[T], *, write: bool = True, audit_id: str = "") -> T:
@@ -148,6 +160,12 @@ class Database:
             self._engines[role] = engine
         return self._engines[role]
 
+    async def _leave(self, domain: str, pool: Pool) -> None:
+        """Where one connection is gone the others are: none of that pool is used again."""
+        engine = self._engine(domain)
+        if engine.sync_engine.pool is pool:
+            await engine.dispose()
+
     async def _dispose(self) -> None:
         for engine in self._engines.values():
             await engine.dispose()
@@ -167,21 +185,25 @@ class Database:
             return await session.run_sync(_transact, domain, work, write, audit_id)
 
 
+async def _wait(attempt: int) -> None:
+    await asyncio.sleep(random.uniform(0.01, 0.05) * 2**attempt)
+
+
 def _transact(session: Session, domain: str, work: Work[T], write: bool, audit_id: str) -> T:
     session.info.update(domain=domain, audit_id=audit_id, write=write)
     driver = session.info.get(DRIVER)
     if driver is not None:
         session.get_bind().info[MAY] = (domain, write)  # type: ignore[union-attr]
         sqlite.begin(driver, write=write)
-    else:
-        connection = session.connection()
-        connection.info[MAY] = (domain, write)
-        if not write:
-            connection.exec_driver_sql("SET TRANSACTION READ ONLY")
-    try:
-        result = work(session)
         if write:
-            session.flush()
+            session.connection()  # so that the session's commit is the driver's
+    else:
+        connection = session.connection(execution_options={"postgresql_readonly": not write})
+        connection.info[MAY] = (domain, write)
+        session.info[DRIVER] = connection.connection.dbapi_connection
+    try:
+        result = _worked(session, work, write)
+        if write:
             session.commit()
         return result
     except Rollback as done:
@@ -194,6 +216,21 @@ def _transact(session: Session, domain: str, work: Work[T], write: bool, audit_i
             session.close()  # a rollback would expire what the caller was given
         if driver is not None and driver.in_transaction:
             driver.rollback()
+
+
+def _worked(session: Session, work: Work[T], write: bool) -> T:
+    try:
+        result = work(session)
+        if write:
+            session.flush()
+        return result
+    except DBAPIError as error:
+        engine = session.get_bind().engine
+        fenced = write and _state(error.orig) == _READ_ONLY
+        if engine.dialect.name != "postgresql" or not (error.connection_invalidated or fenced):
+            raise
+        session.invalidate()
+        raise _NothingKept(engine.pool) from error
 
 
 def lock(session: Session, kind: type[Record], ids: list[str]) -> None:
@@ -219,11 +256,11 @@ def _postgres_engine(url: str, pool: int, read_only: bool) -> AsyncEngine:
         pool_size=pool,
         max_overflow=0,
         pool_timeout=POOL_WAIT_S,
-        pool_pre_ping=True,
         isolation_level="READ COMMITTED",
         hide_parameters=True,
     )
     event.listen(engine.sync_engine, "handle_error", _leave_old_primary)
+    _ping_the_idle(engine.sync_engine)
     return engine
 
 
@@ -238,6 +275,24 @@ def _state(error: object) -> str:
     return str(getattr(error, "sqlstate", ""))
 
 
+def _ping_the_idle(engine: Engine) -> None:
+    """A connection nobody used for a moment may be gone: three round trips find out. One that
+    breaks between two calls is found out by the next, which is tried again on another."""
+
+    @event.listens_for(engine, "checkin")
+    def returned(connection: Any, record: Any) -> None:
+        record.info[USED] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def taken(connection: Any, record: Any, _: object) -> None:
+        if time.monotonic() - record.info.get(USED, 0.0) < IDLE_S:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error as error:
+            raise InvalidatePoolError("the connection is gone") from error
+
+
 def _lost_race(error: DBAPIError) -> bool:
     original = error.orig
     if isinstance(error, OperationalError) and isinstance(original, sqlite3.OperationalError):
@@ -246,35 +301,16 @@ def _lost_race(error: DBAPIError) -> bool:
 
 
 def _refuse_foreign_write(connection: Connection, cursor: Any, statement: str, *_: Any) -> None:
-    # A bug in our code, never the caller's mistake: crash, and the guard hides the text.
-    found = _WRITE.match(statement)
-    if found is None or MAY not in connection.info:
-        return
-    domain, may_write = connection.info[MAY]
-    table = WRITERS.get(found[1])
-    if not may_write:
-        raise AssertionError(f"a reading transaction may not write {found[1]}")
-    if table is None or (domain not in table and domain != "*" and "*" not in table):
-        raise AssertionError(f"{domain} may not write {found[1]}")
-
-
-WRITERS: Final[dict[str, frozenset[str]]] = {
-    name: frozenset({kind.owner}) | kind.also_written_by for name, kind in tables().items()
-}
+    table = written(statement)
+    if table and MAY in connection.info:
+        refuse_foreign(table, *connection.info[MAY])
 
 
 @event.listens_for(Session, "before_flush")
 def _stamp(session: Session, *_: object) -> None:
-    """Every business row written names the audit record of the call that wrote it."""
-    audit_id = session.info.get("audit_id") or ""
     for row in [*session.new, *session.dirty]:
         if isinstance(row, Record) and session.is_modified(row):
-            if not audit_id:
-                raise AssertionError(f"{row.__tablename__} written outside an audited call")
-            if row in session.dirty:
-                row.version += 1
-            row.audit_id = audit_id
-            row_touched(session, row)
+            stamp(session, row, changed=row in session.dirty)
 
 
 def new_audit_id() -> str:

@@ -1,37 +1,54 @@
-"""Reads that every call pays for: Core statements made once, at import.
+"""Statements that every call pays for: Core statements made once, at import.
 
-On SQLite such a statement is compiled once and goes straight to the driver: most of what SQLAlchemy
-adds to a point read is finding out again how to run it.
+Such a statement is compiled once for a database and goes straight to its driver: most of what
+SQLAlchemy adds to a short statement is finding out again how to run it. Whatever else a session
+does, it does in the same transaction on the same connection.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import BindParameter, Select
-from sqlalchemy.dialects import sqlite
+from sqlalchemy import BindParameter, Dialect, Executable
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-DRIVER: Final = "driver"  # where a session says which SQLite connection its reads may use
+from common.writing import refuse_foreign, written
+
+DRIVER: Final = "driver"  # where a session says which driver's connection its transaction is on
+MOST_FORMS: Final = 1_000
 
 Processor = Callable[[Any], Any] | None
 
 
-def rows(session: Session, statement: Select[Any], **values: Any) -> Sequence[Any]:
+def rows(session: Session, statement: Executable, **values: Any) -> Sequence[Any]:
     """The rows of a statement over tables, not mapped classes. What the session holds unwritten
     is written first, as an ORM query would do. A list is the value of an expanding parameter."""
-    if session.info.get("write") and (session.new or session.dirty or session.deleted):
-        session.flush()
+    _flush(session)
     driver = session.info.get(DRIVER)
-    if driver is not None:
-        return _compiled(statement).run(driver, values)
-    return session.connection().execute(statement, values).all()
+    if driver is None:
+        return session.connection().execute(statement, values).all()
+    return _compiled(session, statement).rows(session, driver, values)
 
 
-def first(session: Session, statement: Select[Any], **values: Any) -> Any:
+def first(session: Session, statement: Executable, **values: Any) -> Any:
     """The first row, or None."""
     found = rows(session, statement, **values)
     return found[0] if found else None
+
+
+def change(session: Session, statement: Executable, **values: Any) -> int:
+    """Run a statement that writes. Returns how many rows it touched."""
+    _flush(session)
+    driver = session.info.get(DRIVER)
+    if driver is None:
+        return session.connection().execute(statement, values).rowcount
+    return int(_compiled(session, statement).run(session, driver, values).rowcount)
+
+
+def _flush(session: Session) -> None:
+    if session.info.get("write") and (session.new or session.dirty or session.deleted):
+        session.flush()
 
 
 class _Row(tuple[Any, ...]):
@@ -47,74 +64,113 @@ class _Row(tuple[Any, ...]):
             raise AttributeError(name) from None
 
 
-@dataclass(frozen=True)
-class _Compiled:
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """The text for lists of certain lengths, and what goes where: a value, or an item of one."""
+
     text: str
-    names: tuple[str, ...]
+    places: tuple[tuple[str, int | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    made: Any
+    dialect: Dialect
+    table: str
     binders: Mapping[str, Callable[[Any], Any]]
-    lists: frozenset[str]
-    fixed: dict[str, Any]
+    lists: tuple[str, ...]
+    fixed: Mapping[str, Any]
     readers: tuple[Processor, ...]
     row: type[_Row]
+    forms: dict[tuple[int, ...], _Form] = field(default_factory=dict)
 
-    def run(self, driver: Any, values: dict[str, Any]) -> list[Any]:
-        text, given = self.text, []
-        for name in self.names:
-            value = values[name] if name in values else self.fixed[name]
-            bind = self.binders.get(name)
-            if name in self.lists:
-                items = [bind(item) for item in value] if bind else list(value)
-                marks = ", ".join("?" * len(items)) or "SELECT 1 WHERE 0"
-                text = text.replace(f"__[POSTCOMPILE_{name}]", marks, 1)
-                given += items
-            else:
-                given.append(bind(value) if bind else value)
+    def rows(self, session: Session, driver: Any, values: Mapping[str, Any]) -> list[Any]:
+        found = self.run(session, driver, values).fetchall()
         made = self.row
-        found = driver.execute(text, given)
-        if any(self.readers):
-            reading = [read or _as_it_is for read in self.readers]
+        if self.readers:
+            reading = self.readers
             return [
-                made(read(item) for read, item in zip(reading, each, strict=True)) for each in found
-            ]
+                made([
+                    item if read is None else read(item)
+                    for read, item in zip(reading, each, strict=True)
+                ])
+                for each in found
+            ]  # fmt: skip
         return [made(each) for each in found]
 
+    def run(self, session: Session, driver: Any, values: Mapping[str, Any]) -> Any:
+        if self.table:
+            refuse_foreign(self.table, session.info["domain"], session.info["write"])
+        lists = [values[name] if name in values else self.fixed[name] for name in self.lists]
+        lengths = tuple(map(len, lists))
+        form = self.forms.get(lengths)
+        if form is None:
+            if len(self.forms) >= MOST_FORMS:
+                self.forms.clear()
+            form = self.forms[lengths] = _form(self.made, self.lists, lengths)
+        given = []
+        for name, place in form.places:
+            value = values[name] if name in values else self.fixed[name]
+            if place is not None:
+                value = value[place]
+            bind = self.binders.get(name)
+            given.append(value if bind is None else bind(value))
+        cursor = driver.cursor()
+        dbapi = self.dialect.loaded_dbapi
+        try:
+            cursor.execute(form.text, given)
+        except dbapi.Error as error:
+            raise DBAPIError.instance(
+                form.text, None, error, dbapi.Error, hide_parameters=True, dialect=self.dialect,
+                connection_invalidated=self.dialect.is_disconnect(error, driver, cursor),
+            ) from error  # fmt: skip
+        return cursor
 
-def _as_it_is(value: Any) -> Any:
-    return value
+
+_KNOWN: dict[tuple[int, str], tuple[Executable, _Compiled]] = {}
 
 
-_KNOWN: dict[int, tuple[Select[Any], _Compiled]] = {}
-_DIALECT: Final = sqlite.dialect()
-
-
-def _compiled(statement: Select[Any]) -> _Compiled:
+def _compiled(session: Session, statement: Executable) -> _Compiled:
     # By identity: these statements live as long as the program.
-    known = _KNOWN.get(id(statement))
+    dialect = session.get_bind().dialect
+    key = (id(statement), dialect.name)
+    known = _KNOWN.get(key)
     if known is None:
-        known = _KNOWN[id(statement)] = (statement, _compile(statement))
+        known = _KNOWN[key] = (statement, _compile(statement, dialect))
     return known[1]
 
 
-def _compile(statement: Select[Any]) -> _Compiled:
-    compiled = statement.compile(dialect=_DIALECT)
-    binds: dict[str, BindParameter[Any]] = compiled.binds
-    columns = list(statement.selected_columns)
+def _compile(statement: Any, dialect: Dialect) -> _Compiled:
+    made = statement.compile(dialect=dialect)
+    binds: dict[str, BindParameter[Any]] = made.binds
+    columns = list(getattr(statement, "exported_columns", ()))
     binders = {
-        name: made
+        name: process
         for name, bind in binds.items()
-        if (made := bind.type.dialect_impl(_DIALECT).bind_processor(_DIALECT)) is not None
+        if (process := bind.type.dialect_impl(dialect).bind_processor(dialect)) is not None
     }
     readers = tuple(
-        column.type.dialect_impl(_DIALECT).result_processor(_DIALECT, None) for column in columns
+        column.type.dialect_impl(dialect).result_processor(dialect, None) for column in columns
     )
     names = {str(column.key): n for n, column in enumerate(columns)}
     row: type[_Row] = type("_Row", (_Row,), {"__slots__": (), "names": names})
     return _Compiled(
-        text=str(compiled),
-        names=tuple(compiled.positiontup or ()),
+        made=made,
+        dialect=dialect,
+        table=written(str(made)),
         binders=binders,
-        lists=frozenset(name for name, bind in binds.items() if bind.expanding),
-        fixed={name: bind.value for name, bind in binds.items()},
-        readers=readers,
+        lists=tuple(name for name, bind in binds.items() if bind.expanding),
+        fixed={name: bind.value for name, bind in binds.items() if not bind.required},
+        readers=readers if any(readers) else (),
         row=row,
     )
+
+
+def _form(made: Any, lists: tuple[str, ...], lengths: tuple[int, ...]) -> _Form:
+    if not lists:
+        return _Form(str(made), tuple((name, None) for name in made.positiontup or ()))
+    sample: dict[str, Any] = {name: (name, None) for name in made.binds}
+    for name, length in zip(lists, lengths, strict=True):
+        sample[name] = [(name, place) for place in range(length)]
+    state = made.construct_expanded_state(sample)
+    return _Form(state.statement, tuple(state.positional_parameters or ()))

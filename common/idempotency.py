@@ -79,10 +79,8 @@ def store(
     audit_id: str,
 ) -> None:
     """Keep the answer with its effect. Raises Raced when the key was stored meanwhile."""
-    session.flush()
     row = _row(stored_id, server, tool, args_digest, result, now, audit_id)
-    connection = session.connection()
-    if connection.execute(_once(connection.dialect.name), row).one_or_none() is None:
+    if not hot.change(session, _once(session.get_bind().dialect.name), **row):
         raise Raced(stored_id)
 
 
@@ -104,8 +102,7 @@ def remember(
 ) -> None:
     """Note that this call was made now."""
     row = _row(soft, server, tool, args_digest, {}, now, audit_id)
-    connection = session.connection()
-    connection.execute(_again(connection.dialect.name), row)
+    hot.change(session, _again(session.get_bind().dialect.name), **row)
 
 
 def sweep(session: Session, now: datetime, limit: int) -> int:
@@ -151,8 +148,7 @@ def _row(
 
 @cache
 def _once(dialect: str) -> Executable:
-    made = _insert(dialect).on_conflict_do_nothing(index_elements=["id"])
-    return made.returning(_TABLE.c.id)
+    return _insert(dialect).on_conflict_do_nothing(index_elements=["id"])
 
 
 @cache

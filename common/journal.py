@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any, Final, Literal, cast
 
-from sqlalchemy import CursorResult, Select, Table, and_, bindparam, insert, or_, select, union
+from sqlalchemy import Executable, Select, Table, and_, bindparam, insert, or_, select, union
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session, aliased
 
+from common import hot
 from common.call import Call
 from common.errors import Conflict, InvalidParameters, NotFound
 from common.paging import decoded, encoded
@@ -75,7 +77,7 @@ def states_of(session: Session, ids: Sequence[str], now: datetime) -> dict[str, 
     found: dict[str, TransferState] = {}
     for start in range(0, len(ids), BATCH):
         batch = list(ids[start : start + BATCH])
-        for row in session.execute(_BY_ID, {"ids": batch}):
+        for row in hot.rows(session, _BY_ID, ids=batch):
             found[row.id] = _state(row, now)
     return found
 
@@ -219,18 +221,24 @@ def write(call: Call, id: str, content: dict[str, Any], chosen: bool) -> bool:
     """Insert the transfer; False when a chosen id is taken."""
     row = content | {"id": id, "at": call.now, "audit_id": call.audit_id}
     if chosen:
-        dialect = call.session.get_bind().dialect.name
-        make = postgresql.insert if dialect == "postgresql" else sqlite.insert
-        done = call.session.execute(make(_TRANSFER).on_conflict_do_nothing(), row)
-        if cast("CursorResult[Any]", done).rowcount == 0:
+        if not hot.change(call.session, _once(call.session.get_bind().dialect.name), **row):
             return False
     else:
-        call.session.execute(insert(_TRANSFER), row)
+        hot.change(call.session, _ADD, **row)
     call.effect(
         "transfer", content["code"], id, step=content["kind"], ledger=content["ledger"],
         amount=content["amount"],
     )  # fmt: skip
     return True
+
+
+_ADD: Final = insert(_TRANSFER)
+
+
+@cache
+def _once(dialect: str) -> Executable:
+    make = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    return make(_TRANSFER).on_conflict_do_nothing()
 
 
 def known(session: Session, id: str, content: dict[str, Any]) -> bool:

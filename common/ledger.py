@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session, aliased
 
-from common import accounts, books
+from common import accounts, books, hot
 from common.accounts import Change, Ref
 from common.call import Call
 from common.clock import stamp
@@ -55,6 +55,7 @@ SWEEP_LIMIT: Final = 500
 
 _TRANSFER: Final = cast(Table, Transfer.__table__)
 _OPEN: Final = cast(Table, OpenPending.__table__)
+_ADD_OPEN: Final = insert(_OPEN)
 
 
 def transfer(
@@ -177,7 +178,7 @@ def _enter(call: Call, draft: _Draft) -> str:
         return transfer_id
     if draft.pending:
         opened = {"transfer_id": transfer_id, "expires_at": draft.expires_at}
-        call.session.execute(insert(_OPEN), opened)
+        hot.change(call.session, _ADD_OPEN, **opened)
     return transfer_id
 
 
@@ -254,7 +255,7 @@ def _resolve(
     amount: int | None,
     id: str | None,
 ) -> str:
-    pending = call.session.execute(_PENDING, {"id": pending_id}).one_or_none()
+    pending = hot.first(call.session, _PENDING, id=pending_id)
     if pending is None:
         raise NotFound("No such pending transfer.", details={"id": pending_id[:80]})
     code = books.resolution(pending.code, kind)
@@ -274,7 +275,7 @@ def _resolve(
     transfer_id = id or call.new_id("transfer")
     if not write(call, transfer_id, content, id is not None):
         opened = {"transfer_id": pending_id, "expires_at": pending.expires_at}
-        call.session.execute(insert(_OPEN), opened)
+        hot.change(call.session, _ADD_OPEN, **opened)
         raise Conflict("This transfer id was used for something else.")
     debit, credit = _refs(pending)
     changes = [
@@ -307,7 +308,7 @@ _CLOSE = delete(_OPEN).where(
 
 def _close(call: Call, pending_id: str) -> bool:
     """Whether this call is the one that resolves it: who deletes the row does."""
-    return _count(call.session, _CLOSE, {"id": pending_id, "now": call.now}) == 1
+    return hot.change(call.session, _CLOSE, id=pending_id, now=call.now) == 1
 
 
 def _refuse_resolved(call: Call, pending_id: str) -> NoReturn:

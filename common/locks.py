@@ -1,7 +1,17 @@
 """A named lock that ends with the transaction."""
 
-from sqlalchemy import text
+from typing import Final
+
+from sqlalchemy import Integer, String, bindparam, column, text
 from sqlalchemy.orm import Session
+
+from common import hot
+
+_WAIT: Final = (
+    text("select 1 from pg_advisory_xact_lock(hashtextextended(:name, 0))")
+    .bindparams(bindparam("name", type_=String()))
+    .columns(column("held", Integer()))
+)
 
 
 def one_at_a_time(session: Session, name: str) -> None:
@@ -11,5 +21,4 @@ def one_at_a_time(session: Session, name: str) -> None:
     that costs a wait, never correctness.
     """
     if session.get_bind().dialect.name == "postgresql":
-        query = text("select pg_advisory_xact_lock(hashtextextended(:name, 0))")
-        session.execute(query, {"name": name})
+        hot.rows(session, _WAIT, name=name)

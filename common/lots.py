@@ -6,7 +6,7 @@ from datetime import date, datetime
 from sqlalchemy import bindparam, or_, select
 from sqlalchemy.orm import Session
 
-from common import accounts, hot, stock
+from common import accounts, hot, mapped, stock
 from common.call import Call
 from common.errors import InsufficientStock
 from common.tables.inventory import Lot, Variant
@@ -39,7 +39,7 @@ def pick(
 def one_for(call: Call, sku: str, warehouse: str, quantity: int) -> str | None:
     """The first lot to expire that has all of ``quantity``; None for an item without lots.
     Raises InsufficientStock when no single lot has it."""
-    variant = call.session.get(Variant, sku)
+    variant = mapped.load(call.session, Variant, sku)
     if variant is None or not variant.lot_tracked:
         return None
     offered = in_order(call, sku, warehouse)

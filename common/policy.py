@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import ROUND_CEILING, Decimal
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
-from sqlalchemy import func, select
+from sqlalchemy import Table, bindparam, func, insert, select
 from sqlalchemy.orm import Session
 
+from common import hot
 from common.call import Actor, Stakes, quoted
 from common.locks import one_at_a_time
 from common.money import exponent
@@ -33,6 +34,18 @@ from common.policy_file import (
 from common.policy_file import read as read_file
 from common.tables.spine import PolicyUse
 
+_use: Final = PolicyUse.__table__.c
+_USED: Final = insert(cast(Table, PolicyUse.__table__))
+_EARLIER: Final = (
+    select(_use.measure, func.sum(_use.amount))
+    .where(
+        _use.tool == bindparam("tool"),
+        _use.subject == bindparam("subject"),
+        _use.measure.in_(bindparam("measures", expanding=True)),
+        _use.at > bindparam("since"),
+    )
+    .group_by(_use.measure)
+)
 DEFAULT: Final = Path(__file__).with_name("policy.toml")
 
 
@@ -128,16 +141,10 @@ class Policy:
             return
         amount = self._measured(found.window, stakes)
         if amount:
-            session.add(
-                PolicyUse(
-                    audit_id=audit_id,
-                    tool=found.window.name,
-                    subject=actor.id,
-                    measure=f"{found.window.measure}:{level}",
-                    amount=amount,
-                    at=now,
-                )
-            )
+            hot.change(
+                session, _USED, audit_id=audit_id, tool=found.window.name, subject=actor.id,
+                measure=f"{found.window.measure}:{level}", amount=amount, at=now,
+            )  # fmt: skip
 
     def _by_amount(self, rule: Rule, stakes: Stakes) -> tuple[int, str]:
         if not rule.money:
@@ -216,17 +223,11 @@ def _by_fact(clause: Clause, stakes: Stakes) -> tuple[int, str]:
 def _earlier_uses(session: Session, window: Window, actor: Actor, now: datetime) -> list[int]:
     """Sums within the window, by the level that had allowed them."""
     measures = [f"{window.measure}:{level}" for level in range(DENY)]
-    query = (
-        select(PolicyUse.measure, func.sum(PolicyUse.amount))
-        .where(
-            PolicyUse.tool == window.name,
-            PolicyUse.subject == actor.id,
-            PolicyUse.measure.in_(measures),
-            PolicyUse.at > now - timedelta(hours=window.hours),
-        )
-        .group_by(PolicyUse.measure)
+    since = now - timedelta(hours=window.hours)
+    found = hot.rows(
+        session, _EARLIER, tool=window.name, subject=actor.id, measures=measures, since=since
     )
-    sums = {measure: int(total) for measure, total in session.execute(query)}
+    sums = {measure: int(total) for measure, total in found}
     return [sums.get(measure, 0) for measure in measures]
 
 

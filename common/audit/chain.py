@@ -14,16 +14,17 @@ import json
 import os
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 from sqlalchemy import (
     BigInteger,
-    Connection,
+    BindParameter,
     CursorResult,
     DateTime,
     LargeBinary,
     String,
-    TextClause,
+    Table,
+    TextualSelect,
     bindparam,
     delete,
     insert,
@@ -35,6 +36,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
+from common import hot
 from common.audit.redact import bounded, masked
 from common.canonical import canonical
 from common.tables.spine import AuditHead, AuditPayload, AuditRecord
@@ -72,23 +74,22 @@ def append(
     said = masked(record) | {"event_id": audit_id, "ts": moment(now)}
     said.pop("args_commit", None)
     session.flush()
-    connection = session.connection()
-    if connection.dialect.name == "postgresql":
-        return _at_once(connection, _chain_of(session, audit_id), audit_id, now, said, payload)
+    if session.get_bind().dialect.name == "postgresql":
+        return _at_once(session, _chain_of(session, audit_id), audit_id, now, said, payload)
     if payload:
-        said["args_commit"] = _set_aside(connection, audit_id, payload)
+        said["args_commit"] = _set_aside(session, audit_id, payload)
     content = canonical(said)
     chain = _chain_of(session, audit_id)
-    head = _locked(connection, chain)
+    head = _locked(session, chain)
     after = Head(chain, head.seq + 1, _hash(chain, head.seq + 1, head.h, content))
     row = {"id": audit_id, "at": now, "record": json.loads(content), "prev": head.h}
-    connection.execute(_ADD, row | after._asdict())
-    connection.execute(_MOVE, {"of": chain, "to_seq": after.seq, "to_h": after.h})
+    hot.change(session, _ADD, **row, **after._asdict())
+    hot.change(session, _MOVE, of=chain, to_seq=after.seq, to_h=after.h)
     return after
 
 
 def _at_once(
-    connection: Connection,
+    session: Session,
     chain: int,
     audit_id: str,
     now: datetime,
@@ -103,11 +104,11 @@ def _at_once(
         values |= {"salt": salt, "payload": kept}
     values["content"] = canonical(said)
     statement = _ADD_ASIDE if payload else _ADD_ALONE
-    found = connection.execute(statement, values).one_or_none()
+    found = hot.first(session, statement, **values)
     if found is None:
         begin = postgresql.insert(AuditHead).on_conflict_do_nothing()
-        connection.execute(begin, {"chain": chain, "seq": 0, "h": START})
-        found = connection.execute(statement, values).one()
+        session.connection().execute(begin, {"chain": chain, "seq": 0, "h": START})
+        found = hot.first(session, statement, **values)
     return Head(int(found.chain), int(found.seq), str(found.h))
 
 
@@ -155,9 +156,9 @@ def _hash(chain: int, seq: int, prev: str, content: bytes) -> str:
     return hashlib.sha256(fixed + content).hexdigest()
 
 
-def _set_aside(connection: Connection, audit_id: str, payload: dict[str, Any]) -> str:
+def _set_aside(session: Session, audit_id: str, payload: dict[str, Any]) -> str:
     kept, salt = masked(bounded(payload)), os.urandom(32)
-    connection.execute(_ASIDE, {"audit_id": audit_id, "salt": salt, "payload": kept})
+    hot.change(session, _ASIDE, audit_id=audit_id, salt=salt, payload=kept)
     return commitment(salt, kept)
 
 
@@ -173,50 +174,57 @@ def _chain_of(session: Session, audit_id: str) -> int:
     return int(chain)
 
 
-def _locked(connection: Connection, chain: int) -> Head:
+def _locked(session: Session, chain: int) -> Head:
     """The chain's head, begun if the chain is new. A write transaction of SQLite is lock enough."""
-    found = connection.execute(_HEAD, {"of": chain}).one_or_none()
+    found = hot.first(session, _HEAD, of=chain)
     if found is None:
         begin = sqlite.insert(AuditHead).on_conflict_do_nothing()
-        connection.execute(begin, {"chain": chain, "seq": 0, "h": START})
-        found = connection.execute(_HEAD, {"of": chain}).one()
+        session.connection().execute(begin, {"chain": chain, "seq": 0, "h": START})
+        found = hot.first(session, _HEAD, of=chain)
     return Head(chain, found.seq, found.h)
 
 
 # Built once: a record is written with every change, and building costs more than running.
-_HEAD: Final = select(AuditHead.seq, AuditHead.h).where(AuditHead.chain == bindparam("of"))
+_head: Final = AuditHead.__table__.c
+_HEAD: Final = select(_head.seq, _head.h).where(_head.chain == bindparam("of"))
 _MOVE: Final = (
-    update(AuditHead)
-    .where(AuditHead.chain == bindparam("of"))
+    update(cast(Table, AuditHead.__table__))
+    .where(_head.chain == bindparam("of"))
     .values(seq=bindparam("to_seq"), h=bindparam("to_h"))
 )
-_ADD: Final = insert(AuditRecord)
-_ASIDE: Final = insert(AuditPayload)
+_ADD: Final = insert(cast(Table, AuditRecord.__table__))
+_ASIDE: Final = insert(cast(Table, AuditPayload.__table__))
 
 
-def _one_statement(aside: str) -> TextClause:
+def _one_statement(aside: str, *more: BindParameter[Any]) -> TextualSelect:
     """The hash as ``_hash`` makes it. A writer that waited for the head computes it from the head
     it then finds, as PostgreSQL evaluates an update anew on the row that was changed meanwhile."""
-    return text(
-        "WITH moved AS ("
-        " UPDATE audit_head SET seq = seq + 1, prev = h, h = encode(sha256("
-        "  decode('00', 'hex') || int4send(CAST(chain AS int)) || int8send(seq + 1)"
-        "  || decode(h, 'hex') || :content), 'hex')"
-        " WHERE chain = :of RETURNING chain, seq, h, prev"
-        "), added AS ("
-        " INSERT INTO audit_record (id, chain, seq, at, record, prev, h)"
-        " SELECT :id, chain, seq, :at, CAST(convert_from(:content, 'UTF8') AS jsonb), prev, h"
-        f" FROM moved){aside} SELECT chain, seq, h FROM moved"
-    ).bindparams(
-        bindparam("of", type_=BigInteger()),
-        bindparam("id", type_=String()),
-        bindparam("at", type_=DateTime(timezone=True)),
-        bindparam("content", type_=LargeBinary()),
+    return (
+        text(
+            "WITH moved AS ("
+            " UPDATE audit_head SET seq = seq + 1, prev = h, h = encode(sha256("
+            "  decode('00', 'hex') || int4send(CAST(chain AS int)) || int8send(seq + 1)"
+            "  || decode(h, 'hex') || :content), 'hex')"
+            " WHERE chain = :of RETURNING chain, seq, h, prev"
+            "), added AS ("
+            " INSERT INTO audit_record (id, chain, seq, at, record, prev, h)"
+            " SELECT :id, chain, seq, :at, CAST(convert_from(:content, 'UTF8') AS jsonb), prev, h"
+            f" FROM moved){aside} SELECT chain, seq, h FROM moved"
+        )
+        .bindparams(
+            *more,
+            bindparam("of", type_=BigInteger()),
+            bindparam("id", type_=String()),
+            bindparam("at", type_=DateTime(timezone=True)),
+            bindparam("content", type_=LargeBinary()),
+        )
+        .columns(AuditHead.chain, AuditHead.seq, AuditHead.h)
     )
 
 
 _ADD_ALONE: Final = _one_statement("")
 _ADD_ASIDE: Final = _one_statement(
     ", aside AS (INSERT INTO audit_payload (audit_id, salt, payload)"
-    " SELECT :id, :salt, :payload FROM moved)"
-).bindparams(bindparam("salt", type_=LargeBinary()), bindparam("payload", type_=JSONB()))
+    " SELECT :id, :salt, :payload FROM moved)",
+    bindparam("salt", type_=LargeBinary()), bindparam("payload", type_=JSONB()),
+)  # fmt: skip

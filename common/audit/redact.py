@@ -8,6 +8,7 @@ payload beside it. Card numbers, security codes, bank accounts and credentials g
 import re
 import unicodedata
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, Final
 
 MAX_TEXT: Final = 4_000
@@ -15,6 +16,7 @@ MAX_DEPTH: Final = 16
 MAX_SIZE: Final = 32_000
 _MARGIN: Final = 80
 _SAFE: Final = 2**53 - 1
+_SMALL: Final = 10**12  # too short for a card number
 
 # Identifier-like, or a few lower-case words such as an enumeration's "no longer needed". No "@".
 _PLAIN = re.compile(r"[!-?A-~]{1,400}|[a-z]{1,20}(?: [a-z]{1,20}){1,7}")
@@ -32,12 +34,14 @@ _CREDENTIALS = (
     re.compile(r"\bmcp_[0-9a-f]{32,}|\bcrt_[\w-]{32}"),  # API keys, and what opens a guest's cart
     re.compile(r"://[^\s/:@]{1,200}:[^\s/@]{1,200}@"),
 )
-# Without any of these there is nothing to mask: most texts end here.
-_SUSPECT = re.compile(
-    r"\d[\W_]{0,3}\d[\W_]{0,3}\d|eyJ|bearer|dpop|basic|_live_|_test_|whsec_|gh[pousr]_|github_pat_"
-    r"|xox[abpors]-|AKIA|mcp_|crt_|://|-----BEGIN",
-    re.IGNORECASE,
-)
+# Every credential and code has one of these in it, in whatever case.
+_HINTS: Final = (
+    "eyj", "bearer", "dpop", "basic", "_live_", "_test_", "whsec_", "ghp_", "gho_", "ghu_", "ghs_",
+    "ghr_", "github_pat_", "xox", "akia", "mcp_", "crt_", "://", "-----begin", "cvc", "cvv", "csc",
+    "card verification", "security code",
+)  # fmt: skip
+_SHORTEST: Final = 13  # no card number or bank account is shorter
+_LONGEST_KEY: Final = 64
 _CODE = re.compile(
     r"\b(cvc2?|cvv2?|csc|card verification (?:code|value|number)|security code)\b"
     r"(\W{0,3}(?:is|no|nr)?\W{0,3})\d{3,4}(?!\d)",
@@ -112,7 +116,7 @@ def find_pan(text: str) -> tuple[int, int] | None:
 def mask(text: str) -> str:
     """The text with card numbers, security codes, bank accounts and credentials replaced by
     their kind in brackets. Masking twice changes nothing more."""
-    if text.isascii() and not _SUSPECT.search(text):
+    if text.isascii() and not _suspect(text):
         return text
     for pattern in _CREDENTIALS:
         text = pattern.sub("[token]", text)
@@ -127,22 +131,42 @@ def mask(text: str) -> str:
     return "".join([*pieces, text[end:]])
 
 
+def _suspect(text: str) -> bool:
+    """Whether there may be something to mask: most texts end here."""
+    lower = text.lower()
+    for hint in _HINTS:
+        if hint in lower:
+            return True
+    return len(text) >= _SHORTEST and bool(_RUN.search(text) or _IBAN.search(text))
+
+
+@lru_cache(maxsize=2_000)
+def _key(name: str) -> tuple[str, bool]:
+    """A field's name masked, and whether what it names is a secret."""
+    return masked(name), _SECRET_NAME.fullmatch(name) is not None
+
+
 def masked(value: Any, depth: int = 0) -> Any:
     """``value`` as JSON that every database keeps unchanged: masked, without floats, without
     characters a database refuses, texts cut to MAX_TEXT, nested no deeper than MAX_DEPTH."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int):
+        if -_SMALL < value < _SMALL:
+            return value
         return masked(str(value)) if abs(value) > _SAFE or find_pan(str(value)) else value
     if isinstance(value, float):
         return mask(repr(value))
     if depth >= MAX_DEPTH:
         return "[deep]"
     if isinstance(value, dict):
-        return {
-            masked(str(key)): "[secret]" if _secret(key, item) else masked(item, depth + 1)
-            for key, item in value.items()
-        }
+        kept = {}
+        for key, item in value.items():
+            name = str(key)
+            shown, secret = (_key if len(name) <= _LONGEST_KEY else _key.__wrapped__)(name)
+            hidden = secret and item not in (None, "")
+            kept[shown] = "[secret]" if hidden else masked(item, depth + 1)
+        return kept
     if isinstance(value, list | tuple | set | frozenset):
         return [masked(item, depth + 1) for item in value]
     text = storable(str(value))
@@ -192,10 +216,6 @@ def _allowed(value: Any, named: bool, depth: int) -> Any:
         }
         return {key: item for key, item in inner.items() if item is not _DROPPED} or _DROPPED
     return _DROPPED
-
-
-def _secret(key: object, value: object) -> bool:
-    return value not in (None, "") and _SECRET_NAME.fullmatch(str(key)) is not None
 
 
 def _pans(text: str) -> Iterator[tuple[int, int]]:

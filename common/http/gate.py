@@ -35,7 +35,7 @@ from common.auth import (
     calling,
 )
 from common.errors import Busy
-from common.http import body
+from common.http import body, lists
 from common.http.answers import (
     HEADER_MISMATCH,
     INVALID_REQUEST,
@@ -44,6 +44,7 @@ from common.http.answers import (
     plain,
     protocol,
 )
+from common.http.lists import Lists
 from common.http.needs import Need, Needs
 from common.http.sessions import Sessions
 from common.scopes import granted
@@ -102,6 +103,7 @@ class Gate:
         self.authenticator = authenticator
         self.watch = watch
         self._base = (str(endpoint.needs.base),)
+        self._lists = Lists()
         self._streams: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -126,14 +128,14 @@ class Gate:
             if not self._streams[who]:
                 del self._streams[who]
 
-    def _check_room(self, passed: "_Passage") -> None:
+    def _check_room(self, passed: "_Passage | _Listing") -> None:
         """A stream holds a connection, of which there are so many for everybody."""
         if passed.endless and self._streams[passed.caller.actor.counted] >= MOST_STREAMS:
             raise plain(
                 429, "streams", f"{MOST_STREAMS} streams are open already.", retry_after="60"
             )
 
-    async def _pass(self, scope: Scope, receive: Receive) -> "_Passage":
+    async def _pass(self, scope: Scope, receive: Receive) -> "_Passage | _Listing":
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         named = _headers_once(headers)
         if b"access_token=" in scope["query_string"]:
@@ -159,7 +161,10 @@ class Gate:
         single = not old_era and not need.streams
         manager = self.endpoint.single if single else self.endpoint.streaming
         endless = need.target == "subscriptions/listen"
-        return _Passage(scope, _again(raw, receive), caller, manager, endless)
+        passage = _Passage(scope, _again(raw, receive), caller, manager, endless)
+        if single and need.target in lists.METHODS and "id" in message:
+            return _Listing(passage, self._lists, message, named)
+        return passage
 
     async def _session_request(
         self, scope: Scope, receive: Receive, named: dict[bytes, bytes], caller: Caller,
@@ -304,6 +309,24 @@ class _Passage:
         except TimeoutError:
             if started and not complete:
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+@dataclass(frozen=True)
+class _Listing:
+    """A request for a list."""
+
+    passage: _Passage
+    lists: Lists
+    message: dict[str, Any]
+    named: dict[bytes, bytes]
+    endless = False
+
+    @property
+    def caller(self) -> Caller:
+        return self.passage.caller
+
+    async def __call__(self, send: Send) -> None:
+        await self.lists.answer(self.message, self.named, self.passage, send)
 
 
 def _headers_once(headers: Headers) -> dict[bytes, bytes]:

@@ -6,7 +6,7 @@ from rapidfuzz import fuzz, process
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from common import stock
+from common import mapped, stock
 from common.accounts import BATCH
 from common.call import Call
 from common.errors import InvalidParameters, NotFound, ProductNotFound, RuleViolation
@@ -41,7 +41,7 @@ def variant(call: Call, sku: str) -> Variant:
 def warehouse(call: Call, id: str, *, working: bool = False) -> Warehouse:
     """The warehouse. Raises NotFound naming those there are, RuleViolation when it must be
     ``working`` and is closed."""
-    row = call.session.get(Warehouse, id)
+    row = mapped.load(call.session, Warehouse, id)
     if row is None:
         known = call.session.scalars(select(Warehouse.id).order_by(Warehouse.id).limit(50))
         raise NotFound("No such warehouse.", details={"id": id, "warehouses": list(known)})

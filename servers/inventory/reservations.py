@@ -5,7 +5,7 @@ from typing import Final
 
 from sqlalchemy import select
 
-from common import ledger, lots, reserving, stock
+from common import ledger, lots, mapped, reserving, stock
 from common.call import Call
 from common.clock import stamp
 from common.database import lock
@@ -97,7 +97,7 @@ def release_reservation(call: Call, reservation_id: str) -> Reserved:
 
 def reserved(call: Call, row: Reservation) -> Reserved:
     """The reservation as of now."""
-    lot = call.session.get(Lot, row.lot_id) if row.lot_id else None
+    lot = mapped.load(call.session, Lot, row.lot_id) if row.lot_id else None
     return Reserved(
         reservation_id=row.id,
         sku=row.sku,
