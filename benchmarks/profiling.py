@@ -1,58 +1,108 @@
-"""A profiler in every thread, and what it found by layer."""
+"""A profiler in every thread that works on calls, and what it found: function calls and layers.
+
+The number of function calls is the same however busy the machine is. Time is that of each thread
+on a core, and the profiler adds to it, most where functions are short: shares, not durations.
+"""
 
 import cProfile
 import pstats
+import sys
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
-Shares = dict[str, float]
+from benchmarks.stage import ROOT
+
+# The first that a file's path holds; what is in C counts where it was called from.
+LAYERS: Final = (
+    ("common/http/", "gate, token, limits"), ("common/auth/", "gate, token, limits"),
+    ("common/limits", "gate, token, limits"), ("common/metrics", "gate, token, limits"),
+    ("common/audit/access", "access record"),
+    ("common/audit/", "audit record"), ("common/canonical", "audit record"),
+    ("common/idempotency", "idempotency"),
+    ("common/policy", "policy and approvals"), ("common/approvals", "policy and approvals"),
+    ("common/hot", "statements (hot, mapped)"), ("common/mapped", "statements (hot, mapped)"),
+    ("common/database", "transaction"), ("common/sqlite", "transaction"),
+    ("common/server", "guard, arguments, result"), ("common/guard", "guard, arguments, result"),
+    ("common/wire", "guard, arguments, result"), ("common/untrusted", "guard, arguments, result"),
+    ("common/", "rule"), ("servers/", "rule"), ("benchmarks/", "benchmark"),
+    ("sqlalchemy", "SQLAlchemy"), ("asyncpg", "driver"), ("sqlite3", "driver"),
+    ("mcp", "SDK"), ("starlette", "SDK"), ("pydantic", "SDK"), ("anyio", "SDK"),
+    ("opentelemetry", "SDK"), ("sse_starlette", "SDK"),
+)  # fmt: skip
+_DRIVER: Final = ("sqlite3.", "asyncpg.")
 
 
 class Found:
+    """What the profilers of one block saw."""
+
     def __init__(self) -> None:
         self.profiles: list[cProfile.Profile] = []
 
     def stats(self) -> pstats.Stats:
+        """All threads together."""
         first, *rest = self.profiles
-        return pstats.Stats(first).add(*rest) if rest else pstats.Stats(first)
+        return pstats.Stats(first, stream=sys.stderr).add(*rest)
 
-    def functions(self) -> None:
-        stats = self.stats()
-        stats.sort_stats("cumulative").print_stats(150)
-        stats.sort_stats("tottime").print_stats(70)
+    def calls(self) -> int:
+        """How many functions were called."""
+        return sum(entry[1] for entry in self._entries().values())
 
-    def shares(self) -> Shares:
-        return {}
+    def shares(self) -> dict[str, float]:
+        """The part of each layer in the time of all, the largest first."""
+        spent: dict[str, float] = defaultdict(float)
+        for (file, _, name), (_, _, own, _, callers) in self._entries().items():
+            if file != "~":
+                spent[_layer(file)] += own
+            elif any(driver in name for driver in _DRIVER):
+                spent["driver"] += own
+            else:
+                for (caller, _, _), (_, _, share, _) in callers.items():
+                    spent[_layer(caller)] += share
+        spent.pop("benchmark", None)
+        whole = sum(spent.values())
+        return dict(sorted(((k, v / whole) for k, v in spent.items()), key=lambda kv: -kv[1]))
+
+    def _entries(self) -> dict[Any, Any]:
+        entries: dict[Any, Any] = self.stats().stats  # type: ignore[attr-defined]
+        return entries
+
+
+def _layer(file: str) -> str:
+    inside = file.removeprefix(f"{ROOT}/") if "site-packages" not in file else file
+    inside = inside.rpartition("site-packages/")[2]
+    return next((name for part, name in LAYERS if inside.startswith(part)), "Python's library")
 
 
 @contextmanager
 def every_thread() -> Iterator[Found]:
+    """Profile this thread, and those of the database from their next transaction on."""
     from common import sqlite
 
-    found = Found()
+    found, others, plain = Found(), dict[str, cProfile.Profile](), sqlite._session
+
+    @contextmanager
+    def noticed(connection: Any) -> Iterator[Any]:
+        thread = threading.current_thread().name
+        if thread.startswith("database-"):  # else it is done on this one
+            profile = others.setdefault(thread, cProfile.Profile(time.thread_time))
+            profile.enable()
+        try:
+            with plain(connection) as session:
+                yield session
+        finally:
+            if thread.startswith("database-"):
+                profile.disable()
+
     here = cProfile.Profile(time.thread_time)
-    found.profiles.append(here)
-    profiles: dict[str, cProfile.Profile] = {}
-    original = sqlite._session
-
-    def profiled(connection: Any) -> Any:
-        name = threading.current_thread().name
-        if name.startswith("database-") and name not in profiles:
-            p = cProfile.Profile(time.thread_time)
-            profiles[name] = p
-            found.profiles.append(p)
-            p.enable()
-        return original(connection)
-
-    sqlite._session = profiled
+    sqlite._session = noticed
     here.enable()
     try:
         yield found
     finally:
         here.disable()
-        sqlite._session = original
-        for p in profiles.values():
-            p.disable()
+        sqlite._session = plain
+        found.profiles = [here, *others.values()]

@@ -196,25 +196,25 @@ def totals_of(
         batch = list(ledgers[start : start + BATCH])
         for row in rows(session, query, ledgers=batch, **values):
             found[row[0], row[1]] = Balance(*row[2:])
-        if any(b.debits_pending or b.credits_pending for b in found.values()):
-            _leave_out_lapsed(session, batch, found, now)
+        for on_debit in (True, False):
+            if any((b.debits_pending if on_debit else b.credits_pending) for b in found.values()):
+                _leave_out_lapsed(session, batch, found, now, on_debit)
     return found
 
 
 def _leave_out_lapsed(
-    session: Session, ledgers: list[str], found: dict[Key, Balance], now: datetime
+    session: Session, ledgers: list[str], found: dict[Key, Balance], now: datetime, on_debit: bool
 ) -> None:
-    for on_debit in (True, False):
-        for row in rows(session, _lapsed_query(on_debit), ledgers=ledgers, now=now):
-            balance = found.get((row.ledger, row.code))
-            if balance is None:
-                continue
-            lapsed = int(row.lapsed)
-            found[row.ledger, row.code] = (
-                replace(balance, debits_pending=balance.debits_pending - lapsed)
-                if on_debit
-                else replace(balance, credits_pending=balance.credits_pending - lapsed)
-            )
+    for row in rows(session, _lapsed_query(on_debit), ledgers=ledgers, now=now):
+        balance = found.get((row.ledger, row.code))
+        if balance is None:
+            continue
+        lapsed = int(row.lapsed)
+        found[row.ledger, row.code] = (
+            replace(balance, debits_pending=balance.debits_pending - lapsed)
+            if on_debit
+            else replace(balance, credits_pending=balance.credits_pending - lapsed)
+        )
 
 
 @dataclass(frozen=True, slots=True)

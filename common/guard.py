@@ -336,17 +336,20 @@ class _Change:
         attempt.rule = verdict.rule
         if verdict.level == DENY:
             raise PolicyDenied(verdict.reason, details={"rule": verdict.rule})
-        preview = call.shown(spec.title)
+        if self.approval_id is not None or verdict.level > 0:
+            self._ask_or_consume(session, call, verdict)
+        self._finish(session, call, structured)
+        return Done(structured)
+
+    def _ask_or_consume(self, session: Session, call: Call, verdict: Verdict) -> None:
+        spec, preview = self.request.spec, call.shown(self.request.spec.title)
         bound = requests.digest(
             server=spec.domain, tool=spec.name, tool_version=self.guard.version,
             args=to_jsonable_python(self.arguments), versions=call.versions, preview=preview,
         )  # fmt: skip
-        if self.approval_id is not None:
-            self._consume(session, bound, verdict)
-        elif verdict.level > 0:
+        if self.approval_id is None:
             raise Rollback(_Proposal(verdict, bound, preview))
-        self._finish(session, call, structured)
-        return Done(structured)
+        self._consume(session, bound, verdict)
 
     def _consume(self, session: Session, bound: str, verdict: Verdict) -> None:
         spec, attempt = self.request.spec, self.attempt

@@ -47,8 +47,8 @@ def change(session: Session, statement: Executable, **values: Any) -> int:
 
 
 def _flush(session: Session) -> None:
-    if session.info.get("write") and (session.new or session.dirty or session.deleted):
-        session.flush()
+    if session.info.get("write"):
+        session.flush()  # which sees at once when there is nothing
 
 
 class _Row(tuple[Any, ...]):

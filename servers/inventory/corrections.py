@@ -145,7 +145,7 @@ def moved(
     level = stock.level(call.session, call.now, item.id, warehouse)
     return Moved(
         document=document, sku=item.id, warehouse=warehouse, units=units, on_hand=level.on_hand,
-        available=levels.available(call, item.id, warehouse), value_minor=worth,
+        available=levels.available(call, item, warehouse), value_minor=worth,
         currency=currency,
     )  # fmt: skip
 

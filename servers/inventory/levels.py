@@ -100,12 +100,13 @@ def shelf(warehouse: str, level: stock.Levels, expired: int, incoming: int) -> S
     )
 
 
-def available(call: Call, sku: str, warehouse: str) -> int:
+def available(call: Call, item: Variant, warehouse: str) -> int:
     """Units that may be promised now."""
-    level = stock.level(call.session, call.now, sku, warehouse)
-    return level.available - lots.withheld(call.session, call.now, [sku], warehouse).get(
-        (sku, warehouse), 0
-    )
+    level = stock.level(call.session, call.now, item.id, warehouse)
+    if not item.lot_tracked:
+        return level.available
+    withheld = lots.withheld(call.session, call.now, [item.id], warehouse)
+    return level.available - withheld.get((item.id, warehouse), 0)
 
 
 def outstanding(line: Any = PurchaseLine) -> Any:

@@ -55,8 +55,8 @@ def reserve_stock(
     call.stake(units=quantity)
     call.show(f"Reserve {quantity} of {sku} in {warehouse}", f"for {source} {source_id}")
     return Reservations(
-        reservations=[reserved(call, row) for row in made],
-        available_left=levels.available(call, sku, warehouse),
+        reservations=[_told(call, row, row.state) for row in made],
+        available_left=levels.available(call, item, warehouse),
     )
 
 
@@ -97,13 +97,17 @@ def release_reservation(call: Call, reservation_id: str) -> Reserved:
 
 def reserved(call: Call, row: Reservation) -> Reserved:
     """The reservation as of now."""
+    return _told(call, row, reserving.standing(call, row))
+
+
+def _told(call: Call, row: Reservation, state: str) -> Reserved:
     lot = mapped.load(call.session, Lot, row.lot_id) if row.lot_id else None
     return Reserved(
         reservation_id=row.id,
         sku=row.sku,
         warehouse=row.warehouse_id,
         quantity=row.quantity,
-        state=reserving.standing(call, row),
+        state=state,
         source=f"{row.source_type} {row.source_id}",
         lot=lot.code if lot else None,
         expires_at=stamp(row.expires_at) if row.expires_at else None,
