@@ -145,6 +145,8 @@ async def measured(options: argparse.Namespace) -> None:
     """Print one line a case and database, then the layers."""
     print(HEAD)
     urls = {"sqlite": ""} | ({"postgresql": options.postgres} if options.postgres else {})
+    if options.only:
+        urls = {options.only: urls[options.only]}
     found: list[Row] = []
     for database, url in urls.items():
         async with AsyncExitStack() as open_:
@@ -231,7 +233,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--calls", type=int, default=300)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--cases", nargs="+", default=["read", "write", "list"])
-    parser.add_argument("--postgres")
+    parser.add_argument("--postgres", help="URL of an empty database, to measure there too")
+    parser.add_argument("--only", choices=("sqlite", "postgresql"))
     uvloop.run(measured(parser.parse_args(arguments)))
     return 0
 

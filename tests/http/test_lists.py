@@ -1,0 +1,97 @@
+"""Lists are rendered once, and nobody gets one who would not have got it before."""
+
+from typing import Any
+
+import pytest
+
+from common.http import lists
+from common.http.lists import Lists
+from tests.http.test_scopes import asking, bearer
+from tests.support.http import Face
+
+
+class Asked:
+    """Counts how often the SDK is asked."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        plain = Lists._asked
+
+        async def counted(kept: Lists, *arguments: Any) -> None:
+            self.count += 1
+            await plain(kept, *arguments)
+
+        monkeypatch.setattr(Lists, "_asked", counted)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
+    return Asked(monkeypatch)
+
+
+@pytest.mark.parametrize("method", sorted(lists.METHODS))
+async def test_the_same_answer_but_for_the_id(face: Face, asked: Asked, method: str) -> None:
+    body, headers = asking(method)
+    token = bearer(face.token("inventory", "inventory:read"))
+    other = bearer(face.token("inventory", "inventory:read", subject="bo@example.com"))
+    answers = []
+    async with face.browser() as browser:
+        for id, who in ((1, token), ("a\\u0041\u00e9", other), (2**53, token)):
+            answer = await browser.post(
+                "/inventory/mcp", json=body | {"id": id}, headers=headers | who
+            )
+            assert answer.status_code == 200
+            assert answer.headers["content-type"] == "application/json"
+            said = answer.json()
+            assert said.pop("id") == id
+            answers.append(said)
+    assert answers[0]["result"]
+    assert answers[0] == answers[1] == answers[2]
+    assert asked.count == 1
+
+
+async def test_a_trace_makes_no_other_request(face: Face, asked: Asked) -> None:
+    body, headers = asking("tools/list")
+    token = bearer(face.token("inventory", "inventory:read"))
+    async with face.browser() as browser:
+        for span in "12":
+            body["params"]["_meta"]["traceparent"] = f"00-{'a' * 32}-{span * 16}-01"
+            await browser.post("/inventory/mcp", json=body, headers=headers | token)
+    assert asked.count == 1
+
+
+async def test_what_was_refused_is_refused_after_the_list_was_given(
+    face: Face, asked: Asked
+) -> None:
+    body, headers = asking("tools/list")
+    token = bearer(face.token("inventory", "inventory:read"))
+    stranger = bearer(face.token("inventory", "orders:read"))
+    async with face.browser() as browser:
+
+        async def status(sent: dict[str, Any], named: dict[str, str]) -> int:
+            answer = await browser.post("/inventory/mcp", json=sent, headers=named)
+            return answer.status_code
+
+        assert await status(body, headers | token) == 200
+        assert await status(body, headers) == 401
+        assert await status(body, headers | stranger) == 403
+        assert await status(body, headers | token | {"Mcp-Method": "prompts/list"}) == 400
+        assert await status(body, headers | token | {"Accept": "text/html"}) == 406
+        worse = {**body, "params": {**body["params"], "cursor": 3}}
+        assert await status(worse, headers | token) != 200
+        assert await status(body, headers | token) == 200
+    assert asked.count == 4  # the first, and the three only the SDK can judge
+
+
+async def test_no_more_is_kept_than_a_few(face: Face, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lists, "MOST", 2)
+    body, headers = asking("tools/list")
+    token = bearer(face.token("inventory", "inventory:read"))
+    seen = Asked(monkeypatch)
+    async with face.browser() as browser:
+        for name in ("a", "b", "c", "c", "b", "a"):
+            body["params"]["_meta"]["io.modelcontextprotocol/clientInfo"] = {
+                "name": name, "version": "1"
+            }  # fmt: skip
+            await browser.post("/inventory/mcp", json=body, headers=headers | token)
+    assert seen.count == 4
