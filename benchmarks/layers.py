@@ -162,9 +162,8 @@ async def measured(options: argparse.Namespace) -> None:
                     found.append(row)
                     print(row.line(), flush=True)
     for row in found:
-        print(
-            f"\n### {row.case}, {row.database}: where the time goes\n\n| layer | share |\n| --- | --- |"
-        )
+        print(f"\n### {row.case}, {row.database}: where the time goes\n")
+        print("| layer | share |\n| --- | --- |")
         for layer, share in row.shares.items():
             print(f"| {layer} | {share:.0%} |")
 

@@ -23,7 +23,6 @@ from sqlalchemy.orm import Session
 from common import hot
 from common.books import Side, side_of
 from common.changes import account_touched
-from common.hot import rows
 from common.ids import new_id
 from common.tables.spine import Account, OpenPending, Transfer
 
@@ -107,7 +106,7 @@ def find(session: Session, keys: Sequence[Key]) -> dict[Key, Ref]:
     for start in range(0, len(keys), BATCH):
         batch = set(keys[start : start + BATCH])
         names = {"ledgers": sorted({k[0] for k in batch}), "codes": sorted({k[1] for k in batch})}
-        for row in rows(session, _FIND, **names):
+        for row in hot.rows(session, _FIND, **names):
             if (row.ledger, row.code) in batch:
                 found[row.ledger, row.code] = Ref(row.id, row.ledger, row.code, row.side)
     return found
@@ -194,7 +193,7 @@ def totals_of(
         values["prefix"] = prefix
     for start in range(0, len(ledgers), BATCH):
         batch = list(ledgers[start : start + BATCH])
-        for row in rows(session, query, ledgers=batch, **values):
+        for row in hot.rows(session, query, ledgers=batch, **values):
             found[row[0], row[1]] = Balance(*row[2:])
         for on_debit in (True, False):
             if any((b.debits_pending if on_debit else b.credits_pending) for b in found.values()):
@@ -205,7 +204,7 @@ def totals_of(
 def _leave_out_lapsed(
     session: Session, ledgers: list[str], found: dict[Key, Balance], now: datetime, on_debit: bool
 ) -> None:
-    for row in rows(session, _lapsed_query(on_debit), ledgers=ledgers, now=now):
+    for row in hot.rows(session, _lapsed_query(on_debit), ledgers=ledgers, now=now):
         balance = found.get((row.ledger, row.code))
         if balance is None:
             continue
