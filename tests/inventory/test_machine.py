@@ -144,7 +144,7 @@ class Warehouses(RuleBasedStateMachine):
 
     # -- buying and receiving ----------------------------------------------------------------------
 
-    @rule(units=FEW, force=st.booleans())
+    @rule(units=FEW | st.just(20), force=st.booleans())
     def order(self, units: int, force: bool) -> None:
         is_open = any(left for _, _, left in self.orders.values())
         made = self.try_(
@@ -158,11 +158,16 @@ class Warehouses(RuleBasedStateMachine):
     @precondition(lambda self: self.orders)
     @rule(
         data=st.data(), good=st.integers(0, 14), bad=st.integers(0, 3),
-        last=st.sampled_from([False, False, True]),
+        last=st.sampled_from([False, False, True]), more=st.sampled_from([None, None, 0, 1, 2]),
     )  # fmt: skip
-    def receive(self, data: st.DataObject, good: int, bad: int, last: bool) -> None:
+    def receive(
+        self, data: st.DataObject, good: int, bad: int, last: bool, more: int | None
+    ) -> None:
+        """In part, or all that is left and some more."""
         id = data.draw(st.sampled_from(sorted(self.orders)))
         ordered, arrived, left = self.orders[id]
+        if more is not None:
+            good, bad = left + more, 0
         fits = left > 0 and good + bad > 0 and arrived + good + bad <= ordered + ordered // 10
         line = ReceivedLine(sku=self.sku, received=good, damaged=bad)
         self.try_(

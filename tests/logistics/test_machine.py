@@ -120,7 +120,7 @@ class Deliveries(RuleBasedStateMachine):
         self.deliver(0, True, False)
         self.order(("LAMP", 1), False)
         self.ship(4, "post", False)
-        self.wait(20)
+        self.wait(120)
         self.hand_over()
 
     @rule(line=st.tuples(st.sampled_from(SKUS), st.integers(1, 2)), promised=st.booleans())
@@ -237,12 +237,11 @@ class Deliveries(RuleBasedStateMachine):
         self.attempt(lambda call: tracking.report(call, id, news))
         assert self.standing(id) == before
 
-    @rule(number=which)
-    def expected(self, number: int) -> None:
+    def arrivals_are_ahead(self) -> None:
         """Nobody is told an arrival that is past."""
-        id = self.one(Route, number)
-        found = self.attempt(lambda call: routes.whole(call, id))
-        if found is not None and found.route.status in fleet.ON_ROAD:
+        query = select(Route.id).where(Route.status.in_(fleet.ON_ROAD))
+        for id in self.loop.run_until_complete(look(self.shop, lambda s: list(s.scalars(query)))):
+            found = self.run("logistics", lambda call, id=id: routes.whole(call, id))
             etas = [halt.eta for halt in found.halts if halt.stop.status in moving.LIVE]
             assert etas
             assert all(eta is not None and eta >= self.clock.now for eta in etas)
@@ -285,6 +284,7 @@ class Deliveries(RuleBasedStateMachine):
     @rule(minutes=st.sampled_from((20, 120, 1_200)))
     def wait(self, minutes: int) -> None:
         self.clock.forward(minutes=minutes)
+        self.arrivals_are_ahead()
 
     # -- what holds ----------------------------------------------------------------------------
 
