@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, Engine, ExceptionContext, Pool, event, make_url, select
+from sqlalchemy import Connection, Engine, Pool, event, make_url, select
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnection
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
@@ -226,6 +226,7 @@ def _worked(session: Session, work: Work[T], write: bool) -> T:
         return result
     except DBAPIError as error:
         engine = session.get_bind().engine
+        # An old primary answers a ping and refuses every write: the next one looks further.
         fenced = write and _state(error.orig) == _READ_ONLY
         if engine.dialect.name != "postgresql" or not (error.connection_invalidated or fenced):
             raise
@@ -259,16 +260,8 @@ def _postgres_engine(url: str, pool: int, read_only: bool) -> AsyncEngine:
         isolation_level="READ COMMITTED",
         hide_parameters=True,
     )
-    event.listen(engine.sync_engine, "handle_error", _leave_old_primary)
     _ping_the_idle(engine.sync_engine)
     return engine
-
-
-def _leave_old_primary(context: ExceptionContext) -> None:
-    # Its connections answer a ping and refuse every write: the next ones look for another host.
-    where = context.connection.info.get(MAY) if context.connection is not None else None
-    if where is not None and where[1] and _state(context.original_exception) == _READ_ONLY:
-        context.is_disconnect = True
 
 
 def _state(error: object) -> str:
