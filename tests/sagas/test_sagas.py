@@ -6,16 +6,22 @@ from typing import Any
 
 import pytest
 
+from common import schema
 from common.clock import stamp
+from tests.conftest import CopyOf
 from tests.sagas.town import HOUSE, JAM, LAMP, Town, a_town
-from tests.support.postgres import Postgres
 
 LAMP_MINOR = 4_000
 
 
 @pytest.fixture
-async def town(tmp_path: Path) -> AsyncIterator[Town]:
-    async with a_town(tmp_path) as found:
+def url(kind: str, copy_of: CopyOf) -> str:
+    return copy_of(kind, "schema", schema.upgrade_now)
+
+
+@pytest.fixture
+async def town(url: str, tmp_path: Path) -> AsyncIterator[Town]:
+    async with a_town(tmp_path, database_url=url) as found:
         yield found
 
 
@@ -362,11 +368,3 @@ async def test_an_authorization_that_ends_before_shipping_is_seen_and_renewed(to
     paid = await town.do("payments", "get_payment", payment_id=renewed["payment_id"])
     assert (paid["status"], shipment != "") == ("captured", True)
     await town.books(order["order_id"])
-
-
-async def test_the_sagas_of_money_hold_on_postgresql(postgres: Postgres, tmp_path: Path):
-    """One of each kind of effect: placed, shipped, returned, disputed."""
-    url = postgres.create_database()
-    async with a_town(tmp_path, database_url=url) as town:
-        await test_a_return_is_restocked_and_refunded_once(town)
-        await test_a_dispute_is_answered_from_the_proof_of_delivery(town)
