@@ -194,6 +194,10 @@ async def test_damage_is_paid_once_and_recovered_once(town: Town):
         "claims", "record_carrier_decision", claim_id=theirs["claim_id"], decision="approved"
     )
     won = await town.do("claims", "get_claim", claim_id=theirs["claim_id"])
+    await town.refused(
+        "claims", "record_recovery", "invalid_parameters", claim_id=theirs["claim_id"],
+        amount_minor=won["approved_minor"] + 1, reference="TR-0",
+    )  # fmt: skip
     await town.do(
         "claims", "record_recovery", claim_id=theirs["claim_id"],
         amount_minor=won["approved_minor"], reference="TR-1",
