@@ -16,7 +16,7 @@ def reserve(random: Random) -> None:
     right = reserving.reserve
 
     def again(*args: Any, **named: Any) -> Any:
-        if random.random() < 0.1:
+        if random.random() < 0.3:
             right(*args, **named)
         return right(*args, **named)
 

@@ -31,12 +31,14 @@ from tests.support.shop import a_shop, do
 
 FAULTS: Final = ("failpoints", "vanish", "locks", "restarts", "disk", "clock", "versions")
 LONGEST_S: Final = 3_600
+SLOWEST_S: Final = 120.0
 QUIET_S: Final = 30.0
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run is to be. ``faults`` are some of FAULTS; kills are counted by themselves."""
+    """What a run is to be. ``faults`` are some of FAULTS; kills are counted by themselves. A slow
+    machine goes on after ``seconds`` until there are ``least`` answers."""
 
     seed: int
     seconds: float = 60
@@ -46,6 +48,7 @@ class Plan:
     callers: int = 12
     faults: frozenset[str] = frozenset()
     plant: str = ""
+    least: int = 0
 
 
 @dataclass
@@ -151,7 +154,9 @@ class Remote:
                 nemesis.kills(fleet, random, self.plan.kills, self.plan.seconds, self.done),
                 LONGEST_S,
             )
-            while time.monotonic() - began < self.plan.seconds:
+            while (spent := time.monotonic() - began) < self.plan.seconds or (
+                len(book.latencies) < self.plan.least and spent < SLOWEST_S
+            ):
                 await asyncio.sleep(0.1)
                 for task in (*living, *evils):
                     if task.done():

@@ -20,18 +20,24 @@ def url(postgres: Postgres) -> Iterator[str]:
 
 
 @pytest.mark.slow
-def test_servers_on_postgresql_killed_while_callers_write(tmp_path: Path, url: str) -> None:
+def test_workers_on_postgresql_killed_every_second_while_callers_write(
+    tmp_path: Path, url: str
+) -> None:
     faults = frozenset({"vanish", "failpoints", "clock"})
-    plan = Plan(seed=3, seconds=6, kills=1, servers=2, callers=6, faults=faults)
+    plan = Plan(
+        seed=3, seconds=6, kills=6, servers=2, workers=2, callers=6, faults=faults, least=20
+    )
     outcome = asyncio.run(Remote(tmp_path, plan, url).run())
     assert not outcome.wrong, outcome.told()
-    assert outcome.counts["killed"] == 1
-    assert outcome.counts["acknowledged"] > 10
+    assert outcome.counts["killed"] == 6
+    assert outcome.counts["acknowledged"] >= 10
 
 
 @pytest.mark.slow
 def test_a_planted_bug_is_found(tmp_path: Path) -> None:
-    plan = Plan(seed=5, seconds=5, kills=0, servers=1, callers=6, plant="reserve")
+    plan = Plan(
+        seed=5, seconds=5, kills=0, servers=1, workers=2, callers=6, plant="reserve", least=120
+    )
     outcome = asyncio.run(Remote(tmp_path, plan).run())
     found = ("2 effects", "moved, asked for")
     assert any(text in wrong for wrong in outcome.wrong for text in found), outcome.told()
