@@ -14,6 +14,8 @@ from typing import Any, Final
 APP: Final = "text/html;profile=mcp-app"
 SKYBRIDGE: Final = "text/html+skybridge"
 _HERE: Final = Path(__file__).resolve().parent
+PRESSED: Final[dict[str, Any]] = {"openai/widgetAccessible": True}
+"""The ``_meta`` of a tool that a page calls, though none shows its answers."""
 LOOK: Final = _HERE / "look.css"
 _PART: Final = re.compile(r"\{\{ ([a-z.]+) \}\}\n")
 
@@ -43,7 +45,7 @@ class Widget:
         return {
             "ui": {"resourceUri": self.uri},
             "openai/outputTemplate": self.skybridge,
-            "openai/widgetAccessible": True,
+            **PRESSED,
             "openai/toolInvocation/invoking": self.doing,
             "openai/toolInvocation/invoked": self.done,
         }

@@ -342,9 +342,32 @@ const shop = (() => {
     const text = String(Math.abs(minor)).padStart(digits + 1, "0");
     const cut = text.length - digits;
     const exact = `${minor < 0 ? "-" : ""}${text.slice(0, cut)}${digits ? `.${text.slice(cut)}` : ""}`;
+    return shown(exact, currency, digits);
+  }
+
+  /** What an answer says in words: `20.00 EUR`. */
+  function amount(text) {
+    const [exact, currency] = String(text ?? "").split(" ");
+    return /^-?\d+(\.\d+)?$/.test(exact) && /^[A-Z]{3}$/.test(currency)
+      ? shown(exact, currency, EXPONENT.get(currency) ?? 2) : String(text ?? "");
+  }
+
+  function shown(exact, currency, digits) {
     return new Intl.NumberFormat(locale, {
       style: "currency", currency, minimumFractionDigits: digits, maximumFractionDigits: digits,
     }).format(exact);
+  }
+
+  /** What a quote or a purchase adds up to. */
+  function sums(view) {
+    const row = (label, minor, more) => [h("dt", more, label), h("dd", more, money(minor, view.currency))];
+    return h("dl", { class: "sum" },
+      row("Items", view.subtotal_minor),
+      view.discounts.map((each) => row(each.label, -each.amount_minor)),
+      row("Shipping", view.shipping_minor),
+      view.taxes.map((each) => row(each.included ? `of which ${each.name}` : each.name, each.amount_minor,
+        each.included ? { class: "small soft" } : null)),
+      row("Total", view.total_minor, { class: "total" }));
   }
 
   function when(text, style = { dateStyle: "medium", timeStyle: "short" }) {
@@ -377,7 +400,7 @@ const shop = (() => {
   }
 
   return {
-    start, act, ask, say, h, button, heading, empty, money, when, day, words, count, can, paint,
+    start, act, ask, say, h, button, heading, empty, money, amount, sums, when, day, words, count, can, paint,
     read: (uri) => host.read(uri),
     get input() { return state.input; },
   };

@@ -7,6 +7,7 @@ from pydantic import Field
 from common.call import Call
 from common.scopes import Scope
 from common.toolset import Effect
+from common.widgets import PRESSED
 from common.wire import Cursor, Day, Identifier, Limit, Line, Sku, Units
 from servers.inventory import purchasing, receiving, transferring
 from servers.inventory.offer import tools
@@ -27,7 +28,7 @@ OrderState = Literal[
 ]  # fmt: skip
 
 
-@tools.tool(scope=WRITE, effect=Effect.CREATES)
+@tools.tool(scope=WRITE, effect=Effect.CREATES, meta=PRESSED)
 def create_reorder(
     call: Call,
     sku: Sku,

@@ -12,6 +12,7 @@ from common.scopes import Scope
 from common.tables.orders import Order
 from common.tables.returns import RETURN_STATES, Return
 from common.toolset import Effect, Toolset
+from common.widgets import PRESSED
 from common.wire import Args, Count, Cursor, Identifier, Limit, Line, Note, Sku, Units
 from servers.returns import eligibility, handling, recalling, service, settling
 from servers.returns.eligibility import Asked
@@ -156,7 +157,7 @@ def list_returns(
     )
 
 
-@tools.tool(scope=Scope.RETURNS_WRITE, effect=Effect.CHANGES)
+@tools.tool(scope=Scope.RETURNS_WRITE, effect=Effect.CHANGES, meta=PRESSED)
 def authorize_return(call: Call, return_id: Identifier, returnless: bool = False) -> ReturnView:
     """Accept a requested return; a label with a code is issued. returnless lets the customer keep
     the goods, where the policy allows it."""
@@ -208,7 +209,7 @@ def inspect_return(
     return ReturnView.whole(handling.inspect(call, return_id, found), call.now)
 
 
-@tools.tool(scope=Scope.RETURNS_SETTLE, effect=Effect.CHANGES)
+@tools.tool(scope=Scope.RETURNS_SETTLE, effect=Effect.CHANGES, meta=PRESSED)
 def settle_return(call: Call, return_id: Identifier) -> ReturnView:
     """Settle an inspected return once, as was agreed: refund, store credit, or send the exchange
     and settle the difference."""

@@ -57,6 +57,24 @@ class Method(Result):
     words: str
 
 
+class Destination(Result):
+    """Where the parcel goes, as it was written down."""
+
+    recipient: str | None = None
+    line1: str | None = None
+    line2: str | None = None
+    postal_code: str | None = None
+    city: str | None = None
+    region: str | None = None
+    country: str | None = None
+
+    @classmethod
+    def of(cls, terms: dict[str, Any]) -> "Destination | None":
+        said = (terms.get("ship_to") or {}) | {"recipient": terms.get("recipient")}
+        known = {name: said[name] for name in cls.model_fields if said.get(name)}
+        return cls(**known) if known else None
+
+
 class QuoteView(Result):
     """What it costs and what is missing. ``total_minor`` with ``quote_id`` is what ``checkout``
     takes. Taxes are from the shop's table of rates, not from a tax engine."""
@@ -70,6 +88,7 @@ class QuoteView(Result):
     subtotal_minor: int
     discounts: list[Reduction]
     rejected_codes: list[RejectedCode]
+    ship_to: Destination | None = None
     shipping_options: list[ShippingOption]
     shipping_minor: int
     taxes: list[TaxLine]
@@ -99,6 +118,7 @@ class QuoteView(Result):
                 RejectedCode(code=r.code, why=r.why, reason=r.reason)
                 for r in quote.reductions.rejected
             ],
+            ship_to=Destination.of(checkout.agreed),
             shipping_options=_options(quote),
             shipping_minor=cost.shipping_minor,
             taxes=_taxes(cost),
@@ -123,7 +143,7 @@ class QuoteView(Result):
 
 class PurchaseView(Result):
     """``status`` is ``completed`` with an order, ``complete_in_progress`` while the payment is
-    asked for, else why it was undone (``failure``)."""
+    asked for, else why it was undone (``failure``). What was agreed is told as it was agreed."""
 
     status: str
     checkout_id: str
@@ -132,8 +152,14 @@ class PurchaseView(Result):
     payment_status: str | None = None
     fulfilment_status: str | None = None
     promised_at: str | None = None
+    ship_to: Destination | None = None
+    shipping: str | None = None
     items: list[QuoteLine]
     currency: str
+    subtotal_minor: int
+    discounts: list[Reduction]
+    shipping_minor: int
+    taxes: list[TaxLine]
     total_minor: int
     total: str
     failure: str | None = None
@@ -154,8 +180,17 @@ class PurchaseView(Result):
             else None,
             fulfilment_status=order.fulfilment_status if order else None,
             promised_at=_when(order.promised_at) if order else None,
+            ship_to=Destination.of(checkout.agreed),
+            shipping=checkout.agreed.get("service"),
             items=_agreed_items(checkout),
             currency=checkout.currency,
+            subtotal_minor=checkout.subtotal_minor,
+            discounts=[
+                Reduction(code=code, label=label, amount_minor=amount)
+                for code, label, amount in checkout.agreed.get("discounts", [])
+            ],
+            shipping_minor=checkout.shipping_minor,
+            taxes=[TaxLine(**each) for each in checkout.agreed.get("taxes", [])],
             total_minor=order.total_minor if order else checkout.total_minor,
             total=str(
                 Money(order.total_minor if order else checkout.total_minor, checkout.currency)

@@ -15,6 +15,7 @@ from common.tables.storefront import Cart, Checkout, PromotionUse
 from servers.orders.tools import tools as orders
 from servers.storefront.tools import tools
 from tests.storefront.shoppers import (
+    ADDRESS,
     agreed,
     filled,
     guest,
@@ -333,3 +334,22 @@ async def test_carts_have_a_widget_session(open_shop: Shop) -> None:
     assert (
         await look(open_shop, lambda s: s.scalar(select(Cart.id))) == added.meta["widgetSessionId"]
     )
+
+
+async def test_the_confirmation_shows_what_was_agreed(open_shop: Shop) -> None:
+    """Where to, how, each line, each discount, each tax: as the quote said."""
+    async with connected(open_shop, tools, who=member()) as client:
+        cart = await filled(client, ("Eggs, dozen, free range", 3))
+        quote = await quoted(client, cart, promotion_codes=["TEN"])
+        assert quote["ship_to"] == ADDRESS | {"recipient": "Lea Test"}
+        await agreed(client, quote, "pm-lea")
+        await worker(open_shop).drain()
+        bought = await agreed(client, quote, "pm-lea")
+        assert bought["status"] == "completed"
+        chosen = next(each for each in quote["shipping_options"] if each["chosen"])
+        assert bought["shipping"] == chosen["name"]
+        for name in ("ship_to", "items", "subtotal_minor", "discounts", "shipping_minor", "taxes",
+                     "total_minor", "currency"):  # fmt: skip
+            assert bought[name] == quote[name], name
+        shown = await done(client, "get_order_status", order_id=bought["order_id"])
+        assert shown["discounts"] == quote["discounts"] != []

@@ -137,6 +137,31 @@ async def test_nobody_elses(open_shop: Shop) -> None:
     assert await everything(shop) == before
 
 
+async def test_a_cart_that_was_taken_along_and_a_name_that_is_not_mine(open_shop: Shop) -> None:
+    """The handle of a guest's cart opens it for nobody else once its guest has signed in; and the
+    resource answers to one's own names alone, even to who has a cart of their own."""
+    shop = open_shop
+    async with connected(shop, tools, who=guest("lea")) as client:
+        handle = await filled(client, ("avocado", 1))
+    async with connected(shop, tools, who=member()) as client:
+        await done(client, "add_to_cart", product_name="avocado", quantity=1, cart_id=handle)
+        assert (await done(client, "get_cart", cart_id=handle))["units"] == 2
+    async with connected(shop, tools, who=member("eve")) as client:
+        await filled(client, ("tomatoes on the vine", 1))
+        assert "Tomatoes" in str(await client.read_resource("shopping://cart/me"))
+        for name in ("lea", "cus-lea"):
+            with pytest.raises(MCPError):
+                await client.read_resource(f"shopping://cart/{name}")
+    for stranger in (member("eve"), guest("lea"), guest("eve")):
+        async with connected(shop, tools, who=stranger) as client:
+            for tool, more in (
+                ("get_cart", {}), ("prepare_checkout", {}),
+                ("add_to_cart", {"product_name": "avocado", "quantity": 1}),
+            ):  # fmt: skip
+                answer = await call(client, tool, cart_id=handle, **more)
+                assert answer.get("code") == "cart_not_found", (tool, answer)
+
+
 async def attempts(client: Client, ids: list[str], quote: dict[str, Any]) -> None:
     """Each of a shopper's ids in each place where an id may stand."""
     for id in ids:

@@ -12,7 +12,7 @@ from common.approvals.tools import offered_by
 from common.errors import closed_codes
 from common.http.console import live
 from common.toolset import Toolset
-from common.widgets import APP, LOOK, SKYBRIDGE, Widget
+from common.widgets import APP, LOOK, PRESSED, SKYBRIDGE, Widget
 from servers.run import DOMAINS
 from tests.support.shop import a_shop, connected
 
@@ -53,7 +53,8 @@ async def test_tools_name_pages_that_can_be_read(domain: str, tmp_path: Path) ->
         for tool in (await client.list_tools()).tools:
             meta = tool.meta or {}
             if "ui" not in meta:
-                assert not any(key.startswith("openai/") for key in meta)
+                said = {key: meta[key] for key in meta if key.startswith("openai/")}
+                assert said in ({}, PRESSED)
                 continue
             named += 1
             uris = {meta["ui"]["resourceUri"]: APP, meta["openai/outputTemplate"]: SKYBRIDGE}
@@ -67,6 +68,18 @@ async def test_tools_name_pages_that_can_be_read(domain: str, tmp_path: Path) ->
             for word in ("invoking", "invoked"):
                 assert 0 < len(meta[f"openai/toolInvocation/{word}"]) <= 64
         assert bool(named) == bool(toolset.widgets)
+
+
+@pytest.mark.parametrize("toolset", list(toolsets()), ids=lambda each: each.domain)
+def test_a_page_may_call_what_it_calls(toolset: Toolset) -> None:
+    """Hosts let a page call only the tools that say so."""
+    for widget in toolset.widgets.values():
+        text = widget.file.read_text()
+        for name in {
+            *re.findall(r"tool: \"(\w+)\"", text),
+            *re.findall(r"\[\"(\w+_return)\"", text),
+        }:
+            assert toolset.tools[name].meta["openai/widgetAccessible"] is True, name
 
 
 def test_the_console_looks_like_the_widgets() -> None:

@@ -1,5 +1,5 @@
 "use strict";
-const { h, act, ask, button, can, day, empty, heading, money, when, words } = shop;
+const { h, act, ask, button, can, day, empty, heading, money, sums, when, words } = shop;
 const FIELDS = [
   ["recipient", "Name on the parcel", "name"], ["line1", "Street and number", "address-line1"],
   ["line2", "More (optional)", "address-line2"], ["postal_code", "Postal code", "postal-code"],
@@ -13,6 +13,11 @@ function prepare(more, said) {
     tool: "prepare_checkout", changes: true, args: { cart_id: quote.cart_id, ...more },
     said: (view) => `${said} The total is ${view.total}.`,
   });
+}
+
+function place(to) {
+  const city = [to?.postal_code, to?.city].filter(Boolean).join(" ");
+  return [to?.recipient, to?.line1, to?.line2, city, to?.region, to?.country].filter(Boolean).join(", ");
 }
 
 function save() {
@@ -31,13 +36,17 @@ function save() {
 
 function address() {
   const needed = quote.missing.some((name) => ["ship_to", "recipient"].includes(name));
-  if (!can.call) return null;
   if (!needed && !editing) {
-    return button("Change the address", "edit", () => { editing = true; shop.paint(); }, { class: "quiet" });
+    return h("section", { class: "stack" }, h("h2", null, "Where to"), h("div", { class: "row" },
+      h("p", { class: "grow" }, place(quote.ship_to)),
+      can.call && button("Change", "edit", () => { editing = true; shop.paint(); },
+        { class: "quiet", "aria-label": "Change the address" })));
   }
+  if (!can.call) return null;
   return h("fieldset", { class: "stack" }, h("legend", null, "Where to"),
     h("div", { class: "fields" }, FIELDS.map(([name, label, fill]) => h("label", { for: name }, label,
-      h("input", { type: "text", id: name, key: name, maxlength: 200, autocomplete: fill })))),
+      h("input", { type: "text", id: name, key: name, maxlength: 200, autocomplete: fill,
+        value: quote.ship_to?.[name] })))),
     h("div", { class: "row" }, button("Use this address", "save", save)));
 }
 
@@ -68,17 +77,6 @@ function payment() {
         onchange: () => { method = each.payment_method_id; },
       }),
       h("span", null, each.words))));
-}
-
-function sums(view) {
-  const row = (label, minor, more) => [h("dt", more, label), h("dd", more, money(minor, view.currency))];
-  return h("dl", { class: "sum" },
-    row("Items", view.subtotal_minor),
-    view.discounts.map((each) => row(each.label, -each.amount_minor)),
-    row("Shipping", view.shipping_minor),
-    view.taxes.map((each) => row(each.included ? `of which ${each.name}` : each.name, each.amount_minor,
-      each.included ? { class: "small soft" } : null)),
-    row("Total", view.total_minor, { class: "total" }));
 }
 
 function buy() {
@@ -134,9 +132,9 @@ function bought(view) {
     view.order_id && h("p", null, "Your order is ", h("strong", null, view.order_id), "."),
     view.status === "complete_in_progress" && h("p", { class: "note" }, "The goods are kept for you meanwhile."),
     view.failure && h("p", { class: "note bad" }, `Why: ${words(view.failure)}. Goods and payment were let go.`),
-    items(view),
-    h("dl", { class: "sum" }, h("dt", { class: "total" }, "Total"),
-      h("dd", { class: "total" }, money(view.total_minor, view.currency))),
+    items(view), sums(view),
+    view.ship_to && h("p", { class: "small soft" },
+      `To ${[place(view.ship_to), view.shipping && `by ${view.shipping}`].filter(Boolean).join(", ")}.`),
     h("div", { class: "row" },
       can.call && view.status === "complete_in_progress" && button("How far is it?", "status",
         () => act(agreed ? purchase(agreed) : {

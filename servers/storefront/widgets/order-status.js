@@ -24,8 +24,7 @@ shop.start({
       h("ul", { class: "list", "aria-label": "Items" }, view.items.map((item) => h("li", null,
         h("p", { class: "grow" }, `${item.quantity} × ${item.name}`),
         h("p", { class: "num" }, money(item.total_minor, view.currency))))),
-      h("dl", { class: "sum" }, h("dt", { class: "total" }, "Total"),
-        h("dd", { class: "total" }, money(view.total_minor, view.currency))),
+      shop.sums(view),
       h("div", { class: "row" },
         can.call && button("Look again", "again", () => act({
           tool: "get_order_status", args: { order_id: view.order_id ?? view.checkout_id },

@@ -1,5 +1,5 @@
 "use strict";
-const { h, ask, button, can, day, heading, words } = shop;
+const { h, amount, ask, button, can, day, heading, words } = shop;
 
 function guest(view) {
   return [
@@ -24,7 +24,7 @@ function known(view) {
       ? h("ul", { class: "list", "aria-label": "Orders" }, view.orders.map((order) => h("li", null,
         h("div", { class: "grow" }, h("h3", null, order.order_id),
           h("p", { class: "small soft" }, order.placed_at ? `${day(order.placed_at)}, ${words(order.status)}` : words(order.status))),
-        h("p", { class: "num" }, order.total),
+        h("p", { class: "num" }, amount(order.total)),
         can.message && button("Show", `show ${order.order_id}`,
           () => ask(`How does my order ${order.order_id} stand?`), { "aria-label": `Show order ${order.order_id}` }))))
       : h("p", { class: "soft" }, "None yet."),
