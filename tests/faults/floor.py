@@ -15,6 +15,7 @@ from tests.payments import seed
 
 CUP, SCARCE = "CUP", "SCARCE"
 TALLIES: Final = tuple(f"TALLY-{number}" for number in range(10))
+MUGS: Final = tuple(f"MUG-{number}" for number in range(30))  # CUP is what everybody wants
 HOUSES: Final = ("WH-1", "WH-2")
 PAYMENTS: Final = 40
 CHARGED: Final = 100_000
@@ -44,13 +45,14 @@ def furnished(call: Call) -> Approver:
     seed.world(call)
     call.add(Warehouse(id="WH-2", name="Shed", region="north", address=seed.ADDRESS))
     call.add(Product(id="prd-more", name="More"))
-    for sku in (SCARCE, *TALLIES):
+    for sku in (SCARCE, *TALLIES, *MUGS):
         call.add(
             Variant(id=sku, product_id="prd-more", name=sku, price_minor=1_000, currency="EUR")
         )
     call.session.flush()
     for house in HOUSES:
-        stock.receive(call, CUP, house, 1_000_000, "opening")
+        for goods in (CUP, *MUGS):
+            stock.receive(call, goods, house, 1_000_000, "opening")
         for tally in TALLIES:
             stock.receive(call, tally, house, 1, "opening")
     stock.receive(call, SCARCE, "WH-1", 60, "opening")
@@ -65,16 +67,17 @@ def chosen(random: Random, mark: str) -> Intent:
     """Something somebody wants done. Its mark is written into the row that doing it makes."""
     kind = random.choice(("reserve", "tally", "tally", "adjust", "send", "refund", "order"))
     house, units = random.choice(HOUSES), random.randint(1, 4)
+    goods = CUP if random.random() < 0.2 else random.choice(MUGS)
     arguments: dict[str, Any]
     if kind == "reserve":
-        sku = SCARCE if random.random() < 0.2 else CUP
+        sku = SCARCE if random.random() < 0.2 else goods
         house = "WH-1" if sku == SCARCE else house
         tool = "inventory.reserve_stock"
         arguments = {"sku": sku, "quantity": units, "warehouse": house, "source_id": mark}
     elif kind in ("tally", "adjust"):
         tool, missing = "inventory.adjust_stock", kind == "adjust" and random.random() < 0.5
         arguments = {
-            "sku": random.choice(TALLIES) if kind == "tally" else CUP, "warehouse": house,
+            "sku": random.choice(TALLIES) if kind == "tally" else goods, "warehouse": house,
             "note": mark, "quantity": 1 if kind == "tally" else -units if missing else units,
             "reason": "shrinkage" if missing else "found",
         }  # fmt: skip
@@ -82,7 +85,7 @@ def chosen(random: Random, mark: str) -> Intent:
         tool = "inventory.transfer_stock"
         arguments = {
             "from_warehouse": house, "to_warehouse": HOUSES[house == "WH-1"], "reason": mark,
-            "lines": [{"sku": CUP, "quantity": random.choice((units, units, 100 + units))}],
+            "lines": [{"sku": goods, "quantity": random.choice((units, units, 100 + units))}],
         }  # fmt: skip
     elif kind == "refund":
         tool = "payments.refund_payment"
@@ -95,7 +98,7 @@ def chosen(random: Random, mark: str) -> Intent:
         tool = "orders.place_order"
         arguments = {
             "customer_id": seed.ANA, "payment_method_id": seed.CARD, "warehouse": house,
-            "lines": [{"sku": CUP, "quantity": units}],
+            "lines": [{"sku": goods, "quantity": units}],
             "ship_to": seed.ADDRESS | {"line1": mark},
         }  # fmt: skip
     return Intent(mark, tool, arguments, mark)
