@@ -46,8 +46,8 @@ lint: .venv/.dev ## Style, formatting and types
 format: .venv/.dev ## Format the code and mend what ruff can mend
 	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format .
 
-bench: .venv/.dev ## Measure calls beside the bare SDK, start-up, growth, audit, search (QUICK=--quick)
-	@$(BIN)/python -m benchmarks $(QUICK)
+bench: .venv/.dev ## Measure calls beside the bare SDK, start-up, growth, audit, search (QUICK=--quick, MARKDOWN=FILE)
+	@$(BIN)/python -m benchmarks $(QUICK) $(if $(MARKDOWN),--markdown $(MARKDOWN))
 
 faults: .venv/.dev ## Callers over HTTP against servers that die, on both databases (SECONDS=600 KILLS=200 SEED=1)
 	@$(BIN)/python -m tests.faults --both --seconds $(SECONDS) --kills $(KILLS) $(if $(SEED),--seed $(SEED))

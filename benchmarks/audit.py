@@ -107,8 +107,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for url in urls:
             schema.upgrade_now(url)
         found = asyncio.run(measure(urls, chosen.seconds, chosen.writers, chosen.rounds))
-    for name, value in found.items():
-        print(f"{name}: {value}")
+    print("| kind | writes/s | p99 ms | cost | p99 ratio |\n| --- | --- | --- | --- | --- |")
+    for kind in KINDS:
+        shown = [
+            str(found[name][kind]) for name in ("writes_a_second", "p99_ms", "cost", "p99_ratio")
+        ]
+        print(f"| {' | '.join([kind, *shown])} |")
+    print(f"\nEvery chain verifies: {'yes' if found['verified'] else 'no'}.")
     return 0 if found["verified"] else 1
 
 

@@ -1,6 +1,6 @@
 """What a call costs, beside the bare SDK doing next to nothing, in one run.
 
-    python -m benchmarks.calls [--seconds 2] [--rounds 5] [--postgres URL] [--json]
+    python -m benchmarks.calls [--seconds 1] [--rounds 3] [--postgres URL] [--json]
 
 Each figure is a ratio: calls a second of ours divided by calls a second of the bare SDK with one
 trivial tool, measured in turns within seconds of each other, the median over rounds. On the path
@@ -232,8 +232,8 @@ def _line(row: Row) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit 0; 1 if any call failed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.calls", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each slice")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each slice")
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--connections", type=int, nargs="+", default=CONNECTIONS)
     parser.add_argument("--workers", type=int, nargs="+", default=(1, 2))
     parser.add_argument("--cases", nargs="+", choices=[case.name for case in CASES])

@@ -131,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(json.dumps([asdict(row) for row in rows], indent=1))
         return 0
     print(
-        "| started at once | seconds | ratio | MB each | ratio |\n| --- | --- | --- | --- | --- |"
+        "| started at once | seconds | ratio | MB each | MB ratio |\n| --- | --- | --- | --- | --- |"
     )
     for row in rows:
         print(
