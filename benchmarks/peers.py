@@ -22,6 +22,7 @@ from benchmarks.requests import Target
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PLACE: Final = ROOT / ".venv-peers"
+INSTALL_S: Final = 240
 PEERS: Final = {
     "FastMCP 4": (
         "fastmcp==4.1.6",
@@ -48,7 +49,7 @@ def installed(name: str, requirement: str) -> Path:
     if not (folder / ".done").exists():
         venv.create(folder, clear=True, with_pip=True)
         command = [python, "-m", "pip", "-q", "install", requirement, "uvloop", "httptools"]
-        subprocess.run(command, check=True)
+        subprocess.run(command, check=True, timeout=INSTALL_S)
         (folder / ".done").touch()
     return python
 
@@ -61,7 +62,7 @@ async def measured(seconds: float, rounds: int) -> list[tuple[str, float]]:
         for name, (requirement, source) in PEERS.items():
             try:
                 python = installed(name, requirement)
-            except subprocess.CalledProcessError:
+            except subprocess.SubprocessError:
                 print(f"{name} could not be installed here.", file=sys.stderr)
                 continue
             port = stage.free_port()

@@ -130,9 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.json:
         print(json.dumps([asdict(row) for row in rows], indent=1))
         return 0
-    print(
-        "| started at once | seconds | ratio | MB each | MB ratio |\n| --- | --- | --- | --- | --- |"
-    )
+    print("| started at once | seconds | ratio | MB each | MB ratio |\n|" + " --- |" * 5)
     for row in rows:
         print(
             f"| {row.what} | {row.seconds:.2f} | {row.ratio:.2f} | {row.memory_mb:.0f}"
