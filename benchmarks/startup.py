@@ -23,6 +23,7 @@ import psutil
 from common.settings import inherited
 from servers.run import DOMAINS
 
+SETTLED: Final = 6  # seconds without growth
 ROOT: Final = Path(__file__).resolve().parent.parent
 BARE: Final = (
     "from mcp.server.mcpserver import MCPServer\n"
@@ -83,15 +84,25 @@ def started(commands: Sequence[Sequence[str]], home: str) -> tuple[float, float]
             process.stdin.write(CALL)
             process.stdin.flush()
             process.stdout.readline()
-        time.sleep(6)  # what is still being imported counts too
-        memory = [psutil.Process(p.pid).memory_info().rss / 2**20 for p in running]
-        return took, sum(memory) / len(memory)
+        return took, _settled([psutil.Process(process.pid) for process in running])
     finally:
         for process in running:
             assert process.stdin is not None
             process.stdin.close()
         for process in running:
             process.wait(timeout=60)
+
+
+def _settled(running: Sequence[psutil.Process]) -> float:
+    """Their mean memory, once what is still being imported is there and counts too."""
+    before, memory, still = 0.0, 1.0, 0
+    for _ in range(60):
+        before, memory = memory, sum(p.memory_info().rss for p in running) / 2**20
+        still = still + 1 if memory < before * 1.005 else 0
+        if still >= SETTLED:
+            break
+        time.sleep(1)
+    return memory / len(running)
 
 
 def measured(rounds: int) -> list[Row]:

@@ -2,16 +2,17 @@
 
 import re
 from datetime import date
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import biip
-from biip.gs1_messages import GS1Message
 from sqlalchemy import select
 
 from common.call import Call
 from common.errors import InvalidParameters
 from common.tables.inventory import Lot, Variant
 from servers.inventory.results import Scan
+
+if TYPE_CHECKING:
+    from biip.gs1_messages import GS1Message
 
 GTIN, LOT, EXPIRY, BEST_BEFORE, SERIAL, COUNT = "01", "10", "17", "15", "21", "37"
 _NUMBER: Final = re.compile(r"\d{8}|\d{12,14}")
@@ -21,6 +22,8 @@ _BRACKETS: Final = re.compile(r"\((\d{2,4})\)")
 def scan_barcode(call: Call, code: str) -> Scan:
     """Read a scan and find its item and lot. Raises InvalidParameters for a code that is none or
     whose check digit is wrong."""
+    import biip  # its tables are a quarter of what a server holds in memory
+
     text = code
     if code.startswith("("):
         # As printed under the bars: each identifier in brackets.
@@ -61,12 +64,12 @@ def _unreadable(code: str) -> InvalidParameters:
     )
 
 
-def _value(message: GS1Message | None, identifier: str) -> str | None:
+def _value(message: "GS1Message | None", identifier: str) -> str | None:
     found = message.element_strings.get(ai=identifier) if message else None
     return str(found.value) if found else None
 
 
-def _expiry(message: GS1Message | None) -> date | None:
+def _expiry(message: "GS1Message | None") -> date | None:
     for identifier in (EXPIRY, BEST_BEFORE):
         found = message.element_strings.get(ai=identifier) if message else None
         if found is not None and found.date is not None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from rapidfuzz import fuzz, process
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -143,6 +142,8 @@ def named(session: Session, skus: Sequence[str]) -> dict[str, Variant]:
 
 
 def _alike(session: Session, sku: str) -> list[str]:
+    from rapidfuzz import fuzz, process
+
     # On the way of an error only, and bounded.
     known = list(session.scalars(select(Variant.id).order_by(Variant.id).limit(SEARCHED)))
     found = process.extract(sku, known, scorer=fuzz.ratio, processor=_plain, limit=3)
