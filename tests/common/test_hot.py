@@ -1,5 +1,6 @@
 """Statements that go straight to the driver are in the session's transaction, under its rules."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -91,6 +92,12 @@ async def test_what_is_written_is_kept_with_the_rest_and_read_as_its_type(
         assert session.get_one(Warehouse, "A").address == {"city": "Kiel"}
 
     await database.run("*", look, write=False)
+
+
+async def test_what_only_went_to_the_driver_is_kept(database: Database) -> None:
+    await database.run("*", lambda s: put(s, "a"))
+    found = await database.run("*", lambda s: hot.first(s, READ, id="a"), write=False)
+    assert found is not None
 
 
 async def test_lists_of_every_length(database: Database) -> None:
@@ -212,5 +219,30 @@ async def test_a_connection_that_died_while_idle_is_not_handed_out(
     after = await database.run("*", pid)
     assert after != before
     assert len(runs) == 2  # found out before the work began
+    await database.close()
+    await other.close()
+
+
+async def test_where_one_connection_is_gone_none_of_the_others_is_tried(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door, "IDLE_S", 999.0)
+    database, other = Database(postgres_url, pool=8), Database(postgres_url, pool=1)
+    await schema.upgrade(database)
+    runs = []
+
+    def short(session: Session) -> None:
+        runs.append(1)
+        put(session, "a")
+
+    def wait(session: Session) -> None:
+        session.scalar(text("SELECT 1 FROM pg_sleep(0.3)"))
+
+    await asyncio.gather(*(database.run("*", wait) for _ in range(8)))
+    end = text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid !="
+               " pg_backend_pid() AND datname = current_database()")  # fmt: skip
+    await other.run("*", lambda s: s.execute(end).all())
+    await database.run("*", short)
+    assert len(runs) == 2
     await database.close()
     await other.close()

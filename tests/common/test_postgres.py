@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import URL, make_url, text
 from sqlalchemy.orm import Session
 
+from common import hot
 from common import postgres as connecting
 from common.database import Database
 from common.errors import Busy
@@ -61,6 +62,9 @@ def where(session: Session) -> str:
     return str(session.scalar(text("SHOW unix_socket_directories")))
 
 
+MARK = text("CREATE TEMPORARY TABLE mark (id int) ON COMMIT DROP")
+
+
 def fenced(session: Session) -> str:
     return str(session.scalar(text("SHOW default_transaction_read_only")))
 
@@ -72,8 +76,9 @@ async def test_a_host_that_is_not_there_is_passed_over(url: str, tmp_path: Path)
     await database.close()
 
 
+@pytest.mark.parametrize("straight", [False, True], ids=["session", "driver"])
 async def test_a_host_fenced_as_read_only_is_left_and_not_found_again(
-    url: str, other: Other
+    url: str, other: Other, straight: bool
 ) -> None:
     real, name = socket_of(url), str(make_url(url).database)
     both = several(url, f"{other.sockets}:{other.port}", f"{real}:5432")
@@ -81,7 +86,10 @@ async def test_a_host_fenced_as_read_only_is_left_and_not_found_again(
     await execute(away, f'CREATE DATABASE "{name}"')
 
     def writing(session: Session) -> str:
-        session.execute(text("CREATE TEMPORARY TABLE mark (id int) ON COMMIT DROP"))
+        if straight:
+            hot.change(session, MARK)
+        else:
+            session.execute(MARK)
         return where(session)
 
     database, fresh, alone = Database(both), Database(both), Database(other.url(name))
