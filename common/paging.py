@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import Select, and_, or_
+from sqlalchemy import Select, literal, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from common.errors import InvalidParameters
@@ -76,9 +76,7 @@ def _decoded(cursor: str, keys: Sequence[InstrumentedAttribute[Any]]) -> list[An
 def _after(
     keys: Sequence[InstrumentedAttribute[Any]], values: Sequence[Any], descending: bool
 ) -> Any:
-    steps = []
-    for index, (key, value) in enumerate(zip(keys, values, strict=True)):
-        further = key < value if descending else key > value
-        same = [k == v for k, v in zip(keys[:index], values[:index], strict=True)]
-        steps.append(and_(*same, further))
-    return or_(*steps)
+    # As one comparison of rows an index is entered at the very place.
+    here = tuple_(*keys)
+    there = tuple_(*(literal(v, key.type) for key, v in zip(keys, values, strict=True)))
+    return here < there if descending else here > there
