@@ -1,6 +1,7 @@
 """One engine, one way to run a transaction, one check on who writes what."""
 
 import asyncio
+import logging
 import random
 import sqlite3
 import time
@@ -24,6 +25,8 @@ from common.sqlite import SqliteFile
 from common.tables import Base, Record
 from common.telemetry import span
 from common.writing import WRITERS, refuse_foreign, written
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Work = Callable[[Session], T]
@@ -100,8 +103,8 @@ class Database:
         the commit are tried again, so ``work`` must start from nothing. ``Rollback`` keeps nothing
         and returns its value. A ``name`` says that reads of this name take about as long as each
         other.
-        Raises Busy when every attempt lost or no connection became free, Conflict when a row
-        changed under a version.
+        Raises Busy when every attempt lost, no connection became free or no host could be reached,
+        Conflict when a row changed under a version.
         """
         with span("transaction", domain=domain, write=write):
             return await self._tried(domain, work, write and not self.read_only, audit_id, name)
@@ -114,6 +117,9 @@ class Database:
                 raise Conflict("Somebody changed the record at the same moment.") from None
             except NoConnection as error:  # nothing was begun
                 raise Busy("Every connection to the database was in use.") from error
+            except postgres.Unreachable as error:  # nor was anything here
+                log.warning("%s", error)
+                raise Busy("The database cannot be reached.") from error
             except _NothingKept as broken:
                 if attempt == ATTEMPTS:
                     raise Busy("The connection to the database broke.") from broken

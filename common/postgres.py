@@ -27,6 +27,10 @@ _WATCHED: Final[Mapping[str, str]] = {
 _order: dict[tuple[Any, ...], list[tuple[Any, Any]]] = {}
 
 
+class Unreachable(ConnectionError):
+    """No host takes a connection now. Nothing was begun."""
+
+
 def engine(url: str, settings: Mapping[str, str], **options: Any) -> AsyncEngine:
     """An engine whose connections are made by ``connect``. ``settings`` are the sessions'."""
     arguments = {"async_creator_fn": _opened, "server_settings": {**_WATCHED, **settings}}
@@ -34,7 +38,7 @@ def engine(url: str, settings: Mapping[str, str], **options: Any) -> AsyncEngine
 
 
 async def connect(url: str, settings: Mapping[str, str]) -> Any:
-    """A connection of asyncpg itself. Raises OSError and what asyncpg raises."""
+    """A connection of asyncpg itself. Raises Unreachable and what asyncpg raises."""
     parsed = make_url(url)
     _, options = parsed.get_dialect()().create_connect_args(parsed)
     return await _opened(**options, server_settings={**_WATCHED, **settings})
@@ -49,7 +53,7 @@ async def _opened(**options: Any) -> Any:
     if len(hosts) > 1 and not reading:
         options.setdefault("target_session_attrs", "read-write")
     order = _order.setdefault(hosts, list(hosts))
-    refused: Exception = OSError("no host is named")
+    refused: Exception | None = None
     for host, port in tuple(order):
         taken = False
         try:
@@ -60,6 +64,7 @@ async def _opened(**options: Any) -> Any:
             asyncpg.CannotConnectNowError,
             asyncpg.ConnectionDoesNotExistError,
             asyncpg.TargetServerAttributeNotMatched,
+            asyncpg.TooManyConnectionsError,
         ) as error:
             refused = error
             continue
@@ -70,7 +75,7 @@ async def _opened(**options: Any) -> Any:
         connection.add_termination_listener(lambda _, lost=(host, port): _ask_last(order, lost))
         _watch(connection)
         return connection
-    raise refused
+    raise Unreachable(f"no host of the database takes a connection: {refused}") from refused
 
 
 def _ask_last(order: list[tuple[Any, Any]], host: tuple[Any, Any]) -> None:

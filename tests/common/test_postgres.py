@@ -76,6 +76,14 @@ async def test_a_host_that_is_not_there_is_passed_over(url: str, tmp_path: Path)
     await database.close()
 
 
+async def test_a_database_that_is_away_is_busy_and_not_a_crash(url: str, tmp_path: Path) -> None:
+    database = Database(several(url, f"{tmp_path}:5432"))
+    for write in (False, True):
+        with pytest.raises(Busy, match="cannot be reached"):
+            await database.run("*", where, write=write)
+    await database.close()
+
+
 @pytest.mark.parametrize("straight", [False, True], ids=["session", "driver"])
 async def test_a_host_fenced_as_read_only_is_left_and_not_found_again(
     url: str, other: Other, straight: bool
