@@ -23,11 +23,11 @@ from sqlalchemy.orm import Session
 
 from benchmarks.requests import Target
 from clients.seeding import SEEDER, seed_demo
-from common import stock
 from common.audit import chain
 from common.audit.records import FORM, who
 from common.call import Call
 from common.database import new_audit_id
+from common.rules import stock
 from common.scopes import Scope
 from common.settings import Settings, inherited
 from common.shop import opened

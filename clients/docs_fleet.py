@@ -5,9 +5,9 @@ from datetime import timedelta
 from typing import Final
 
 from clients.docs_goods import MONDAY, shop
-from common import rates
 from common.call import Call
 from common.money import Money
+from common.rules import rates
 from common.tables.logistics import Carrier, RateCard, Shipment
 from servers.logistics import breaks, engine, tracking
 from servers.logistics.engine.routes import Breach, Lookup

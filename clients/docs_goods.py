@@ -9,8 +9,8 @@ from typing import Final
 from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
-from common import stock
 from common.call import Actor, Call
+from common.rules import stock
 from common.tables import Base
 from common.tables.inventory import (
     Lot,

@@ -8,7 +8,7 @@ from typing import Final
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from common import checking_out, idempotency, ledger, limits, paid
+from common import idempotency, ledger, limits
 from common.approvals import requests
 from common.audit import anchors, chain
 from common.audit.records import FORM
@@ -16,7 +16,8 @@ from common.auth import revocation
 from common.call import Actor, Call
 from common.clock import Clock
 from common.database import Database, Rollback, new_audit_id
-from common.paid_in import lapsed
+from common.rules import checking_out, paid
+from common.rules.paid_in import lapsed
 from common.settings import Settings
 from common.tables.spine import ApprovalRequest, OpenPending
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 from sqlalchemy import Select, and_, case, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
-from common import duty, following
+from common import duty
 from common.call import Call
 from common.clock import Clock
 from common.database import Database
@@ -30,7 +30,8 @@ from common.gateways.port import (
     State,
 )
 from common.gateways.simulator import Simulator
-from common.outbox_settling import settle
+from common.rules import following
+from common.rules.outbox_settling import settle
 from common.tables.payments import (
     Dispute,
     DisputeEvidence,

@@ -79,7 +79,7 @@ def test_rules_know_no_protocol() -> None:
     """Only tools.py may see the wire; rules and their SQL never import the SDK."""
     bad = [
         f"{path.relative_to(ROOT)} imports {module}"
-        for path in files("servers")
+        for path in files("servers", "common/rules")
         if path.name != "tools.py"
         for module in modules_imported(path)
         if module.split(".")[0] in {"mcp", "mcp_types", "starlette"}

@@ -25,13 +25,13 @@ from mcp.types import ElicitResult, InputRequiredResult
 from sqlalchemy import select
 
 from clients.seeding import seed_demo
-from common import stock
 from common.approvals import approvers, decisions
 from common.audit.verify import verify
 from common.call import Call, quoted
 from common.clock import utc_now
 from common.errors import ApprovalInvalid
 from common.keys import anchor_key
+from common.rules import stock
 from common.scopes import Scope
 from common.settings import inherited
 from common.shop import Shop

@@ -4,8 +4,8 @@ from datetime import date, timedelta
 from random import Random
 
 from clients.demo_shop import words
-from common import stock
 from common.call import Call
+from common.rules import stock
 from common.tables.fleet import Depot, Driver, DutyRule, Vehicle
 from common.tables.inventory import (
     ItemCost,

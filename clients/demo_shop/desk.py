@@ -6,8 +6,8 @@ from datetime import timedelta
 from sqlalchemy import func, select
 
 from clients.demo_shop import words
-from common import placing
 from common.call import Call
+from common.rules import placing
 from common.tables.claims import Claim
 from common.tables.orders import Customer, Order, OrderLine
 from common.tables.payments import Hold, Payment, PaymentMethod

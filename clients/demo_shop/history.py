@@ -6,8 +6,8 @@ from random import Random
 from typing import Any
 
 from clients.demo_shop import words
-from common import funds
 from common.call import Call
+from common.rules import funds
 from common.tables.inventory import Variant
 from common.tables.logistics import Shipment, ShipmentLine
 from common.tables.orders import Customer, Order, OrderAdjustment, OrderEvent, OrderLine

@@ -13,12 +13,13 @@ from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 from clients.importers.report import Refused, Report
-from common import accounts, funds, ledger, stock
+from common import accounts, ledger
 from common.audit import chain
 from common.audit.records import FORM, who
 from common.call import Actor, Call
 from common.database import Rollback, new_audit_id
 from common.money import LARGEST_MINOR, exponent
+from common.rules import funds, stock
 from common.shop import Shop, release
 from common.tables import Record
 from common.tables.inventory import Warehouse

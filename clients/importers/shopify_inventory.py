@@ -24,7 +24,8 @@ from clients.importers.sheets import (
     spelling,
     whole,
 )
-from common import accounts, stock
+from common import accounts
+from common.rules import stock
 from common.tables.inventory import Product, Variant
 
 _ITEM: Final = {

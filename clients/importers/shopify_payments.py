@@ -7,7 +7,7 @@ from typing import Any, Final
 from clients.importers.loader import Opened, minor
 from clients.importers.report import Refused
 from clients.importers.sheets import Row, id_of, moment
-from common import funds
+from common.rules import funds
 from common.tables.base import Record
 from common.tables.payments import Payment, Refund
 

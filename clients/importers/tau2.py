@@ -21,7 +21,7 @@ from clients.tau2_form import (
     USER_FIELDS,
     VARIANT_FIELDS,
 )
-from common import funds
+from common.rules import funds
 from common.tables.inventory import Product, Variant
 from common.tables.orders import Customer
 from common.tables.payments import PaymentMethod

@@ -12,7 +12,7 @@ from clients import tau2_form as form
 from clients.importers.loader import Load, Opened, minor, only, same_id, text
 from clients.importers.report import Refused
 from clients.tau2_form import CURRENCY
-from common import funds
+from common.rules import funds
 from common.tables.base import Record
 from common.tables.inventory import Product, Variant
 from common.tables.logistics import Parcel, Shipment, ShipmentLine

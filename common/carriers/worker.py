@@ -13,9 +13,9 @@ from common.carriers.queue import CARRIER
 from common.gateways.port import RESEND_WITHIN
 from common.money import Money
 from common.outbox import OutboxWorker, due_rows, lease
+from common.rules.timeline import happened
 from common.tables.logistics import CarrierPickup, Label, Manifest, Shipment, TrackingEvent
 from common.tables.payments import Outbox
-from common.timeline import happened
 
 WHO = "carrier"
 

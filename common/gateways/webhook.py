@@ -20,11 +20,11 @@ from common.audit import chain
 from common.audit.records import FORM, Ration
 from common.call import Call
 from common.database import new_audit_id
-from common.following import DISPUTE_NOTICE
 from common.gateways.port import NoticeRefused
 from common.gateways.stripe_gateway import Notice, StripeGateway
 from common.locks import one_at_a_time
 from common.outbox import OPEN
+from common.rules.following import DISPUTE_NOTICE
 from common.shop import Shop
 from common.tables.payments import Outbox, Payment, ProviderEvent
 

@@ -1,4 +1,4 @@
-"""Catalogue and stock. How many units are where is the units ledger's to say (common.stock)."""
+"""Catalogue and stock. Where units are, the units ledger says (common.rules.stock)."""
 
 from datetime import date, datetime
 from typing import Any, Final

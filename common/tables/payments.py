@@ -1,7 +1,7 @@
 """Payments, and what the outside world still owes an answer to.
 
 Authorized, captured, refunded, refundable and held amounts are balances of the money ledger
-(common.funds). An amount here is what was asked for. No card number ever has a column.
+(common.rules.funds). An amount here is what was asked for. No card number ever has a column.
 """
 
 from datetime import date, datetime

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from common import funds
 from common.call import Call, quoted
 from common.clock import stamp
 from common.errors import InvalidParameters, RuleViolation
 from common.money import Money
+from common.rules import funds
+from common.rules.timeline import happened
 from common.tables.claims import Claim, ClaimDecision
-from common.timeline import happened
 from servers.claims import deadlines, filing, recovering, service, states
 from servers.claims.opening import share
 

@@ -7,9 +7,9 @@ from common.call import Call, quoted
 from common.clock import stamp
 from common.errors import InvalidParameters, RuleViolation
 from common.money import Money
+from common.rules.timeline import happened
 from common.tables.claims import Claim, ClaimEvidence
 from common.tables.logistics import Carrier, Shipment
-from common.timeline import happened
 from servers.claims import checklist, deadlines, service, states
 
 MOST_EVIDENCE = 100

@@ -10,12 +10,12 @@ from common.database import lock
 from common.errors import InvalidParameters, NotFound, RuleViolation
 from common.locks import one_at_a_time
 from common.money import allocate
+from common.rules.timeline import happened
 from common.tables.claims import Claim, ClaimLine
 from common.tables.inventory import Supplier
 from common.tables.logistics import Shipment, ShipmentLine
 from common.tables.orders import Order, OrderLine
 from common.tables.returns import Inspection, Return, ReturnLine
-from common.timeline import happened
 from servers.claims import checklist, deadlines, lateness, states, valuing
 from servers.claims.valuing import Portion
 

@@ -5,17 +5,17 @@ from datetime import timedelta
 
 from sqlalchemy import func, select
 
-from common import paid, placing
 from common.call import Call
 from common.database import lock
 from common.errors import InsufficientFunds, InvalidParameters, RuleViolation
 from common.locks import one_at_a_time
 from common.money import Money
-from common.paid_state import OPEN_DISPUTES
+from common.rules import paid, placing
+from common.rules.paid_state import OPEN_DISPUTES
+from common.rules.timeline import happened
 from common.tables.claims import Claim
 from common.tables.orders import Order, OrderLine
 from common.tables.payments import Dispute, Refund
-from common.timeline import happened
 from servers.claims import deciding, recovering, service, states
 from servers.claims.deciding import Answer
 

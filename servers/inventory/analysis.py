@@ -6,10 +6,10 @@ from typing import Final
 
 from sqlalchemy import func, select
 
-from common import stock
 from common.call import Call
 from common.errors import InvalidParameters
 from common.paging import decoded, encoded
+from common.rules import stock
 from common.tables.inventory import ItemCost, Lot, Warehouse
 from common.tables.orders import Order, OrderLine
 from common.tables.spine import Account, Transfer

@@ -8,11 +8,11 @@ from typing import Final
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from common import stock
 from common.accounts import BATCH
 from common.call import Call
 from common.clock import stamp
 from common.errors import InvalidParameters
+from common.rules import stock
 from common.tables.inventory import KitComponent, Lot, PurchaseLine, PurchaseOrder
 from common.tables.orders import Order, OrderLine
 from common.tables.stock_documents import StockTransfer, StockTransferLine

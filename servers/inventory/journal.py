@@ -4,11 +4,12 @@ from typing import Final
 
 from sqlalchemy import or_, select
 
-from common import ledger, stock
+from common import ledger
 from common.accounts import totals
 from common.call import Call
 from common.clock import stamp
 from common.paging import page
+from common.rules import stock
 from common.tables.inventory import Reservation
 from common.tables.spine import Account, Transfer
 from common.tables.stock_documents import CountLine, CycleCount, StockTransfer, StockTransferLine

@@ -1,8 +1,8 @@
 """Kits: sold as one item, made of several."""
 
-from common import lots
 from common.call import Call
 from common.errors import RuleViolation
+from common.rules import lots
 from common.tables.inventory import KitComponent, Variant
 from servers.inventory import catalogue, corrections, costs
 from servers.inventory.results import Moved

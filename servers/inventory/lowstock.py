@@ -8,12 +8,12 @@ from typing import Any, Final
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from common import lots, stock
 from common.accounts import BATCH
 from common.call import Call
 from common.clock import stamp
 from common.errors import InvalidParameters
 from common.paging import decoded, encoded
+from common.rules import lots, stock
 from common.tables.inventory import ReorderPolicy, SupplierItem
 from common.toolset import Progress
 from servers.inventory import availability, catalogue, demand

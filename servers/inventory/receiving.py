@@ -6,12 +6,12 @@ from typing import Final
 
 from sqlalchemy import select
 
-from common import stock
 from common.accounts import lock as lock_accounts
 from common.call import Call
 from common.database import lock
 from common.errors import InvalidParameters, NotFound, RuleViolation
 from common.locks import one_at_a_time
+from common.rules import stock
 from common.tables.inventory import (
     Location,
     Lot,

@@ -19,7 +19,7 @@ from common.carriers.port import (
 )
 from common.carriers.queue import enqueue
 from common.errors import InvalidParameters, RuleViolation, ShopError
-from common.rates import Load, Quote
+from common.rules.rates import Load, Quote
 from common.tables.inventory import Warehouse
 from common.tables.logistics import Carrier, CarrierPickup, Shipment
 from common.toolset import Progress

@@ -7,6 +7,7 @@ from typing import Final
 
 from common.call import Call
 from common.errors import InvalidParameters, RuleViolation
+from common.rules.timeline import happened
 from common.tables.logistics import (
     DeliveryAttempt,
     ProofOfDelivery,
@@ -14,7 +15,6 @@ from common.tables.logistics import (
     ShipmentLine,
 )
 from common.tables.orders import Order, OrderLine
-from common.timeline import happened
 from servers.logistics import labelling, moving, routes
 from servers.logistics.leaving import arrive
 from servers.logistics.shipping import code_digest

@@ -8,11 +8,11 @@ from common.carriers.port import Parcel as ToSend
 from common.carriers.queue import enqueue
 from common.errors import RuleViolation
 from common.money import Money
-from common.rates import Load, Quote, quotes
+from common.rules.rates import Load, Quote, quotes
+from common.rules.timeline import happened
 from common.tables.inventory import Warehouse
 from common.tables.logistics import Carrier, Label, Parcel, Shipment
 from common.tables.orders import Order
-from common.timeline import happened
 from servers.logistics import moving
 
 LIVE = ("pending", "purchased", "voiding")

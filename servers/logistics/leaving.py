@@ -3,16 +3,16 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from common import funds, paid, reserving
 from common.call import Call
 from common.errors import RuleViolation
 from common.money import Money
-from common.paid_state import AWAITED
+from common.rules import funds, paid, reserving
+from common.rules.paid_state import AWAITED
+from common.rules.timeline import happened
 from common.tables.inventory import Reservation
 from common.tables.logistics import Shipment, ShipmentLine
 from common.tables.orders import Order, OrderLine
 from common.tables.payments import Payment
-from common.timeline import happened
 
 
 def leave(call: Call, shipment: Shipment) -> list[str]:

@@ -7,7 +7,7 @@ from common.carriers.numbers import recognised
 from common.carriers.port import Rate
 from common.clock import stamp
 from common.money import Money
-from common.rates import Quote
+from common.rules.rates import Quote
 from common.tables.logistics import (
     CarrierPickup,
     Label,

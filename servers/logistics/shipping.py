@@ -8,15 +8,15 @@ from typing import Any
 
 from sqlalchemy import select
 
-from common import reserving
 from common.call import Call, quoted
 from common.errors import InvalidParameters, RuleViolation
 from common.money import Money
-from common.rates import Load, Quote
+from common.rules import reserving
+from common.rules.rates import Load, Quote
+from common.rules.timeline import happened
 from common.tables.inventory import Reservation, Variant, Warehouse
 from common.tables.logistics import Carrier, Parcel, Shipment, ShipmentLine
 from common.tables.orders import Order, OrderLine
-from common.timeline import happened
 from servers.logistics import labelling, moving
 
 SHIPPABLE = ("allocated", "picked", "packed")

@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from common import rates
 from common.call import Call
 from common.errors import InvalidParameters
+from common.rules import rates
 from common.scopes import Scope
 from common.tables.inventory import Warehouse
 from common.tables.orders import Order

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from common import paid, placing, reserving
 from common.call import Call, quoted
 from common.errors import InvalidParameters, NotFound, RuleViolation
 from common.money import Money, allocate
+from common.rules import paid, placing, reserving
+from common.rules.timeline import happened
 from common.tables.inventory import Product, Variant
 from common.tables.orders import Order, OrderAdjustment, OrderLine
-from common.timeline import happened
 from servers.orders import changing, service
 
 

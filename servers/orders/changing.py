@@ -8,15 +8,15 @@ from typing import Any
 
 from sqlalchemy import select
 
-from common import paid, placing, reserving
 from common.call import Call, quoted
 from common.errors import InsufficientFunds, RuleViolation
 from common.money import Money
+from common.rules import paid, placing, reserving
+from common.rules.timeline import happened
 from common.tables.inventory import Reservation
 from common.tables.logistics import Shipment
 from common.tables.orders import Order, OrderHold, OrderLine, OrderNote
 from common.tables.payments import Payment, PaymentMethod
-from common.timeline import happened
 from servers.orders import service
 from servers.orders.customers import one_line
 

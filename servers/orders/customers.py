@@ -5,10 +5,10 @@ from typing import Any
 
 from sqlalchemy import select
 
-from common import paid
 from common.call import Call, quoted
 from common.errors import InvalidParameters, NotFound
 from common.money import Money
+from common.rules import paid
 from common.tables.orders import Customer, Order
 from common.tables.payments import PaymentMethod
 

@@ -4,13 +4,13 @@ from typing import Final
 
 from sqlalchemy import select
 
-from common import paid, reserving, stock
 from common.call import Call, quoted
 from common.errors import InsufficientStock, RuleViolation
+from common.rules import paid, reserving, stock
+from common.rules.timeline import happened
 from common.tables.inventory import Reservation, Warehouse
 from common.tables.orders import Order, OrderHold, OrderLine
 from common.tables.payments import Payment
-from common.timeline import happened
 from servers.orders import amending, service
 
 MOST_HOUSES: Final = 200

@@ -6,11 +6,11 @@ from typing import Any, Final
 
 from sqlalchemy import select
 
-from common import paid, placing, stock
 from common.call import Call, quoted
 from common.errors import InvalidParameters, RuleViolation
 from common.money import Money
 from common.paging import page
+from common.rules import paid, placing, stock
 from common.tables.inventory import Product, Variant
 from common.tables.orders import Customer, Order
 from common.tables.payments import PaymentMethod

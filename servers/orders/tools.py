@@ -4,9 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from common import placing
 from common.call import Call
 from common.clock import stamp
+from common.rules import placing
 from common.scopes import Scope
 from common.toolset import Effect, Toolset
 from common.wire import (

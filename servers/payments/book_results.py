@@ -1,9 +1,9 @@
 """What the payments server answers with about its books and payouts."""
 
 from common.clock import stamp
-from common.funds import TrialLine
 from common.journal import TransferState
 from common.money import Money
+from common.rules.funds import TrialLine
 from common.tables.payments import Payout, PayoutLine
 from common.wire import Result
 from servers.payments import payouts, statements

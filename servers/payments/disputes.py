@@ -1,18 +1,18 @@
-"""Disputes: a bank takes a payment back until it is decided who keeps it. See common.disputed."""
+"""Disputes: a bank takes a payment back until it is decided who keeps it."""
 
 from dataclasses import dataclass
 
 from sqlalchemy import select
 
-from common import disputed
 from common.call import Call
 from common.clock import stamp
-from common.disputed import OPEN, decide, record
 from common.errors import RuleViolation
 from common.gateways.port import Kind
 from common.money import Money
 from common.paging import page
-from common.paid_queue import enqueue
+from common.rules import disputed
+from common.rules.disputed import OPEN, decide, record
+from common.rules.paid_queue import enqueue
 from common.tables.payments import Dispute, DisputeEvidence, Payment
 from servers.payments import evidence
 from servers.payments.evidence import Piece

@@ -5,12 +5,12 @@ from datetime import timedelta
 
 from sqlalchemy import select
 
-from common import funds, paid
 from common.call import Call, quoted
 from common.clock import stamp
 from common.errors import InvalidParameters, RuleViolation
 from common.money import Money
 from common.paging import page
+from common.rules import funds, paid
 from common.tables.payments import Hold
 
 

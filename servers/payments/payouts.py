@@ -10,12 +10,12 @@ from datetime import date
 
 from sqlalchemy import ColumnElement, func, or_, select
 
-from common import funds
 from common.call import Call, quoted
 from common.canonical import digest
 from common.errors import InvalidParameters, RuleViolation
 from common.money import Money, exponent
 from common.paging import page
+from common.rules import funds
 from common.tables.payments import Dispute, Payment, PaymentMethod, Payout, PayoutLine, Refund
 
 MOST_LINES = 2_000

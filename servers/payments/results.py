@@ -4,7 +4,7 @@ from typing import Any
 
 from common.clock import stamp
 from common.money import Money
-from common.paid import method_words
+from common.rules.paid import method_words
 from common.tables.payments import (
     Dispute,
     Hold,

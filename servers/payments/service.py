@@ -7,12 +7,12 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, not_, or_, select
 
-from common import funds, paid
 from common.accounts import Balance
 from common.call import Call
 from common.errors import InvalidParameters
-from common.funds import Moved
 from common.paging import page
+from common.rules import funds, paid
+from common.rules.funds import Moved
 from common.tables.orders import Customer, Order
 from common.tables.payments import Dispute, Hold, Outbox, Payment, PaymentMethod, Refund
 

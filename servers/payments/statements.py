@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 
-from common import books, funds, ledger
+from common import books, ledger
 from common.accounts import Balance
 from common.call import Call
 from common.errors import InvalidParameters
-from common.funds import TrialLine
 from common.journal import Page
 from common.money import exponent
+from common.rules import funds
+from common.rules.funds import TrialLine
 
 
 @dataclass(frozen=True)

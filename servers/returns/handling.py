@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from common import stock
 from common.call import Call, quoted
 from common.errors import InvalidParameters, NotFound, RuleViolation
+from common.rules import stock
+from common.rules.timeline import happened
 from common.tables.inventory import Product, Warehouse
 from common.tables.orders import Order, OrderLine
 from common.tables.returns import Inspection, Return, ReturnLine, ReturnPolicy
-from common.timeline import happened
 from servers.returns import eligibility, service
 
 WAITING: Final = ("requested", "needs_review")

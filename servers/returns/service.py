@@ -8,17 +8,17 @@ from typing import Any
 
 from sqlalchemy import select
 
-from common import paid, placing, reserving
 from common.call import Call, quoted
 from common.database import lock
 from common.errors import InsufficientFunds, InvalidParameters, NotFound, RuleViolation
 from common.money import Money
 from common.paging import page
+from common.rules import paid, placing, reserving
+from common.rules.timeline import happened
 from common.tables.inventory import Product, Reservation, Variant
 from common.tables.orders import Order
 from common.tables.payments import Payment, PaymentMethod
 from common.tables.returns import Inspection, Return, ReturnLine, ReturnPolicy, Settlement
-from common.timeline import happened
 from servers.returns import eligibility
 from servers.returns.eligibility import Asked, Verdict
 

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
-from common import paid, placing
 from common.call import Call
 from common.errors import InsufficientFunds, RuleViolation
 from common.money import Money, allocate
+from common.rules import paid, placing
+from common.rules.timeline import happened
 from common.tables.orders import Order, OrderLine
 from common.tables.payments import PaymentMethod, Refund
 from common.tables.returns import Return, ReturnLine, Settlement
-from common.timeline import happened
 from servers.returns import eligibility, service
 
 READY: Final = ("dispositioned", "returnless")

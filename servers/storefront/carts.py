@@ -13,7 +13,6 @@ from typing import Final
 
 from sqlalchemy import func, or_, select
 
-from common import stock
 from common.call import Call
 from common.database import lock
 from common.errors import (
@@ -24,6 +23,7 @@ from common.errors import (
     RateLimited,
 )
 from common.locks import one_at_a_time
+from common.rules import stock
 from common.shoppers import Shopper, shopper, terms_of
 from common.tables.inventory import Variant
 from common.tables.storefront import Cart, CartItem

@@ -6,9 +6,9 @@ from typing import Any, Final
 
 from sqlalchemy import func, select
 
-from common import stock
 from common.call import Call
 from common.errors import ProductNotFound
+from common.rules import stock
 from common.tables.inventory import Product, Variant
 from servers.storefront import search as finding
 from servers.storefront.cache import remembered

@@ -2,7 +2,7 @@
 
 ``prepare`` says what it would cost and what is still missing. ``buy`` takes the quote's id and its
 total: anything else, and nothing happens. It reserves, asks for the money, and ends by itself or
-with a later call (common.checking_out).
+with a later call (common.rules.checking_out).
 """
 
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from typing import Any, Final
 
 from sqlalchemy import select
 
-from common import checking_out, paid
 from common.call import Call, quoted
 from common.database import lock
 from common.errors import CartOperationFailed, InvalidParameters, NotFound
 from common.money import Money
+from common.rules import checking_out, paid
 from common.shoppers import Shopper, customer_of, shopper, signed_in, terms_of
 from common.tables.orders import Order
 from common.tables.payments import Payment, PaymentMethod

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, time
 from typing import Any, Final
 
-from common import members, placing, rates
 from common.call import Call
 from common.canonical import digest
 from common.errors import CartOperationFailed, InsufficientStock, NotFound
-from common.placing import NewLine, NewOrder
+from common.rules import members, placing, rates
+from common.rules.placing import NewLine, NewOrder
 from common.shoppers import Shopper
 from common.tables.inventory import Variant, Warehouse
 from common.tables.logistics import RateCard

@@ -3,11 +3,11 @@
 from datetime import datetime
 from typing import Any
 
-from common import paid
 from common.clock import stamp
-from common.members import UNPAID
 from common.money import Money
-from common.placing import Priced
+from common.rules import paid
+from common.rules.members import UNPAID
+from common.rules.placing import Priced
 from common.tables.storefront import Checkout, MembershipTier
 from common.wire import Result
 from servers.storefront.checkouts import Ended, Prepared, quote_name

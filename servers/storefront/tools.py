@@ -5,11 +5,11 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from common import paid
 from common.call import Call
 from common.clock import stamp
 from common.errors import NotFound
 from common.money import Money
+from common.rules import paid
 from common.scopes import Scope
 from common.shoppers import SIGN_IN, shopper
 from common.toolset import Effect, Toolset

@@ -12,8 +12,8 @@ from mcp import Client
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from common import funds, paid, stock
 from common.call import Call
+from common.rules import funds, paid, stock
 from common.shop import Shop
 from common.tables.claims import Claim, ClaimDecision, ClaimEvidence, ClaimLine, ClaimRecovery
 from common.tables.inventory import Product, Supplier, Variant, Warehouse

@@ -21,9 +21,9 @@ from hypothesis.stateful import (
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from common import funds
 from common.call import Call
 from common.errors import ShopError
+from common.rules import funds
 from common.shop import Shop
 from common.tables.claims import Claim, ClaimDecision, ClaimLine, ClaimRecovery
 from common.tables.orders import Order

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from mcp.types import PromptReference, ResourceTemplateReference
 
-from common import funds, paid
 from common.call import Call
+from common.rules import funds, paid
 from common.tables.claims import ClaimLine
 from common.tables.orders import Order
 from common.tables.payments import Refund

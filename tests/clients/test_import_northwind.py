@@ -10,7 +10,7 @@ import pytest
 from mcp import Client
 from sqlalchemy import func, select
 
-from common import stock
+from common.rules import stock
 from common.shop import Shop
 from common.tables.inventory import PurchaseLine, ReorderPolicy, Variant
 from common.tables.logistics import Shipment

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import func, select
 
 from clients.importers import FORMATS
-from common import stock
+from common.rules import stock
 from common.shop import Shop
 from common.tables.inventory import Product, Variant
 from common.tables.orders import Customer, Order, OrderAdjustment, OrderLine, OrderNote

@@ -10,8 +10,9 @@ from sqlalchemy import func, select
 
 from clients.exporters import tau2 as exporter
 from clients.importers import tau2
-from common import accounts, funds
+from common import accounts
 from common.errors import ShopError
+from common.rules import funds
 from common.shop import Shop
 from common.tables.orders import Order, OrderLine
 from common.tables.spine import AuditRecord, Transfer

@@ -11,10 +11,11 @@ from typer.testing import CliRunner, Result
 
 from clients import payout_file
 from clients.cli import app
-from common import funds, paid, schema
+from common import schema
 from common.call import Call
 from common.clock import utc_now
 from common.errors import InvalidParameters
+from common.rules import funds, paid
 from common.shop import Shop
 from common.tables.payments import Payout
 from tests.conftest import CopyOf

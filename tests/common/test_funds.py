@@ -4,10 +4,10 @@ from datetime import timedelta
 
 import pytest
 
-from common import funds
 from common.books import SIDES
 from common.errors import InsufficientFunds, InvalidParameters, RuleViolation
-from common.funds import Moved
+from common.rules import funds
+from common.rules.funds import Moved
 from tests.common.ledger_model import broken_promises
 from tests.support.ledger import START, Desk
 

@@ -12,11 +12,12 @@ from sqlalchemy import select, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from common import grants, paid, schema
+from common import grants, schema
 from common.call import Call
 from common.database import WRITERS, Database
 from common.errors import PolicyDenied
 from common.incoming import Done, Request, Waiting
+from common.rules import paid
 from common.shop import Shop
 from common.tables import tables
 from common.tables.orders import Customer

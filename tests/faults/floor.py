@@ -5,9 +5,9 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
-from common import stock
 from common.approvals import approvers
 from common.call import Call
+from common.rules import stock
 from common.tables.inventory import Product, Variant, Warehouse
 from common.tables.spine import Approver
 from tests.faults.history import Intent

@@ -15,9 +15,9 @@ from typing import Any, Final
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from common import stock
 from common.audit.verify import verify
 from common.keys import anchor_key
+from common.rules import stock
 from common.shop import Shop
 from common.tables.spine import StoredResult, Transfer
 from tests.common.ledger_model import broken_promises

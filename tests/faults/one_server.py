@@ -8,8 +8,8 @@ from pathlib import Path
 
 from sqlalchemy import event
 
-from common import stock
 from common.call import Call
+from common.rules import stock
 from common.scopes import Scope
 from common.settings import Settings
 from common.shop import opened

@@ -5,9 +5,10 @@ from collections.abc import Callable
 from random import Random
 from typing import Any, Final
 
-from common import funds, idempotency, reserving
+from common import idempotency
 from common.approvals import decisions, requests
 from common.audit import chain
+from common.rules import funds, reserving
 from common.tables.spine import ApprovalRequest
 
 

@@ -18,11 +18,11 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.exc import StaleDataError
 
-from common import stock
 from common.audit.verify import verify
 from common.errors import Internal, ShopError
 from common.incoming import Done, Request, Waiting
 from common.keys import anchor_key
+from common.rules import stock
 from common.settings import inherited
 from common.shop import Shop
 from common.tables.spine import (

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import pytest
 from sqlalchemy import select
 
-from common import funds
 from common.call import Call
+from common.rules import funds
 from common.tables.inventory import Variant
 from common.tables.spine import AuditRecord
 from servers.payments.tools import tools as payments

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 from mcp import Client
 from sqlalchemy.orm import Session
 
-from common import stock
 from common.call import Call
+from common.rules import stock
 from common.shop import Shop
 from common.tables.inventory import (
     KitComponent,

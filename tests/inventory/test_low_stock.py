@@ -4,8 +4,8 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from common import stock
 from common.call import Call
+from common.rules import stock
 from common.tables.inventory import Product, PurchaseLine, PurchaseOrder, SupplierItem, Variant
 from tests.inventory.seed import (
     BOX,

@@ -24,9 +24,9 @@ from hypothesis.stateful import (
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from common import reserving, stock
 from common.call import Call
 from common.errors import InsufficientStock, InvalidParameters, RuleViolation, ShopError
+from common.rules import reserving, stock
 from common.shop import Shop
 from common.tables.inventory import Lot, PurchaseLine, Reservation, SupplierItem, Variant
 from common.tables.spine import Account, Transfer

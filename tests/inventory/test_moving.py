@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from common import stock
 from common.call import Call
+from common.rules import stock
 from common.tables.inventory import ItemCost, Product
 from common.tables.stock_documents import ReceiptLine, StockAdjustment
 from tests.inventory.seed import (

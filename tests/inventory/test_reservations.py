@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from common import reserving
 from common.call import Call
 from common.errors import InsufficientStock, RuleViolation
+from common.rules import reserving
 from common.tables.inventory import Reservation
 from common.tables.orders import OrderLine
 from tests.inventory.seed import CUPS, MILK, NORTH, Desk, a_lot, an_order, on, sold, stocked

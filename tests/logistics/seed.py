@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 from mcp import Client
 from sqlalchemy.orm import Session
 
-from common import placing, stock
 from common.call import Call
+from common.rules import placing, stock
 from common.shop import Shop
 from common.tables import Base
 from common.tables.fleet import Depot, Driver, Vehicle

@@ -12,9 +12,9 @@ from mcp import Client
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from common import funds, paid, placing, reserving, stock
 from common.approvals import approvers, decisions
 from common.call import Actor, Call
+from common.rules import funds, paid, placing, reserving, stock
 from common.shop import Shop
 from common.tables import Base
 from common.tables.inventory import Product, Reservation, Variant, Warehouse

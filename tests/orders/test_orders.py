@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from common import paid, reserving, stock
 from common.call import Call
+from common.rules import paid, reserving, stock
 from common.tables.inventory import Reservation
 from common.tables.orders import OrderLine
 from common.tables.payments import Payment

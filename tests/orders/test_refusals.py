@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from common import reserving, stock
 from common.call import Call
+from common.rules import reserving, stock
 from common.tables.inventory import Reservation
 from common.tables.logistics import Shipment
 from common.tables.orders import Order

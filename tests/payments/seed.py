@@ -10,9 +10,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from mcp import Client
 from sqlalchemy.orm import Session
 
-from common import funds, paid
 from common.approvals import approvers, decisions
 from common.call import Actor, Call
+from common.rules import funds, paid
 from common.shop import Shop
 from common.tables.inventory import Product, Variant, Warehouse
 from common.tables.logistics import Carrier, ProofOfDelivery, Shipment, TrackingEvent

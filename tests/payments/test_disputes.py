@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from common import funds
+from common.rules import funds
 from tests.payments.seed import Desk, charged, delivered
 from tests.support.shop import call, refused
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from common import paid
 from common.errors import InsufficientFunds
+from common.rules import paid
 from common.tables.payments import Payment
 from tests.payments.seed import Desk, a_desk, authorized, charged
 from tests.support.shop import EVERYTHING, actor, call, refused

@@ -23,9 +23,9 @@ from hypothesis.stateful import (
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from common import funds, paid
 from common.call import Call
 from common.errors import InvalidParameters, RuleViolation
+from common.rules import funds, paid
 from common.tables.orders import PAYMENT_STATUSES, Order
 from common.tables.payments import Payment, PaymentMethod, Refund
 from servers.payments import disputes, holds, service

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from common import funds, paid
 from common.call import Call
 from common.errors import InsufficientFunds
+from common.rules import funds, paid
 from common.tables.payments import Payment, Refund
 from servers.payments.tools import tools
 from tests.payments.seed import (

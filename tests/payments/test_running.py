@@ -15,11 +15,11 @@ from sqlalchemy import func, select
 
 from common.call import Call
 from common.database import Database
-from common.following import follow
 from common.gateways import choosing
 from common.gateways.port import GatewayMisconfigured, Outcome
 from common.gateways.simulator import Simulator
 from common.outbox import OutboxWorker
+from common.rules.following import follow
 from common.settings import Settings, inherited
 from common.shop import opened
 from common.tables.payments import Dispute, Outbox, Payment

@@ -5,8 +5,8 @@ import json
 import pytest
 from mcp.types import PromptReference, ResourceTemplateReference
 
-from common import funds, paid
 from common.call import Call
+from common.rules import funds, paid
 from common.tables.payments import Payment
 from tests.payments.seed import (
     ANA,

@@ -12,11 +12,11 @@ import httpx2
 import pytest
 from sqlalchemy import func, select
 
-from common import paid
 from common.call import Call
 from common.gateways import webhook
 from common.http.app import compose
 from common.outbox import OutboxWorker
+from common.rules import paid
 from common.settings import GatewaySettings
 from common.shop import Shop
 from common.tables.payments import Dispute, Outbox, Payment, PaymentMethod, ProviderEvent

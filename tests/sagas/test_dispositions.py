@@ -9,7 +9,8 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from common import funds, ledger, schema, stock
+from common import ledger, schema
+from common.rules import funds, stock
 from common.tables.inventory import Supplier
 from common.tables.spine import Transfer
 from tests.conftest import CopyOf

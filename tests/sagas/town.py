@@ -11,11 +11,11 @@ from typing import Any, TypeVar
 from mcp import Client
 from sqlalchemy.orm import Session
 
-from common import stock
 from common.approvals import approvers, decisions
 from common.call import Call
 from common.clock import stamp
 from common.gateways.simulator import Simulator
+from common.rules import stock
 from common.shop import Shop
 from common.tables.inventory import Lot, Variant
 from common.tables.orders import Customer

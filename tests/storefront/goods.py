@@ -1,7 +1,7 @@
 """A small grocer's, for every test of the storefront."""
 
-from common import stock
 from common.call import Call
+from common.rules import stock
 from common.tables.inventory import Product, Variant, Warehouse
 
 GOODS = {

@@ -5,11 +5,11 @@ from typing import Any
 from mcp import Client
 from sqlalchemy import func, select
 
-from common import stock
 from common.call import Actor, Call
-from common.funds import trial_balance
 from common.gateways.simulator import Simulator
 from common.outbox import OutboxWorker
+from common.rules import stock
+from common.rules.funds import trial_balance
 from common.shop import Shop
 from common.shoppers import GUEST_ISSUER, GUEST_SCOPES, SHOPPER_SCOPES
 from common.tables.inventory import Reservation

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import func, select
 
 from common.call import Call
-from common.reserving import OPEN
+from common.rules.reserving import OPEN
 from common.shop import Shop
 from common.tables.inventory import Reservation, Variant
 from common.tables.orders import Order, OrderAdjustment, OrderLine

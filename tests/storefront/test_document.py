@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from common import stock
 from common.call import Call
+from common.rules import stock
 from common.settings import inherited
 from common.tables.inventory import Product, Variant, Warehouse
 from tests.support.shop import a_shop, do

@@ -20,9 +20,9 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import select
 
-from common import stock
 from common.call import Call
 from common.errors import ShopError
+from common.rules import stock
 from common.shop import Shop
 from common.tables.inventory import Product, Reservation, Variant
 from common.tables.orders import Order, OrderAdjustment, OrderLine

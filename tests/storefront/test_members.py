@@ -6,10 +6,10 @@ import pytest
 from mcp import Client
 from sqlalchemy import select
 
-from common import members, paid
 from common.call import Call
 from common.gateways.port import Outcome, State
-from common.outbox_settling import settle
+from common.rules import members, paid
+from common.rules.outbox_settling import settle
 from common.shop import Shop
 from common.tables.payments import Outbox
 from common.tables.spine import Account

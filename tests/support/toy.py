@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from common import stock
 from common.call import Call
 from common.errors import NotFound, RuleViolation
+from common.rules import stock
 from common.scopes import Scope
 from common.toolset import Computation, Effect, Progress, Toolset
 from common.wire import Args, Identifier, Line, Minor, Note, Result, Units

@@ -133,7 +133,7 @@ async def test_what_a_product_is_called_stays_text(tmp_path: Path) -> None:
 
     def odd(call: Any) -> None:
         goods(call)
-        from common import stock
+        from common.rules import stock
         from common.tables.inventory import Product, Variant
 
         call.add(Product(id="P-X", name=name, category="Odd"))

@@ -11,10 +11,11 @@ from typing import Final
 
 from sqlalchemy import Select, func, select
 
-from common import accounts, funds, ledger, paid
+from common import accounts, ledger
 from common.call import Call
 from common.errors import InsufficientFunds
 from common.money import exponent
+from common.rules import funds, paid
 from common.tables.orders import Order
 from common.tables.payments import Payment, Refund
 from common.tables.spine import Account, Transfer

@@ -6,9 +6,10 @@ from datetime import date, datetime
 from sqlalchemy import bindparam, or_, select
 from sqlalchemy.orm import Session
 
-from common import accounts, hot, mapped, stock
+from common import accounts, hot, mapped
 from common.call import Call
 from common.errors import InsufficientStock
+from common.rules import stock
 from common.tables.inventory import Lot, Variant
 
 

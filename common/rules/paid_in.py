@@ -5,12 +5,13 @@ from typing import Final
 
 from sqlalchemy import Select, func, select
 
-from common import funds, ledger
+from common import ledger
 from common.call import Call
 from common.errors import RuleViolation
 from common.money import LARGEST_MINOR
-from common.paid_queue import at_provider, enqueue, has_provider
-from common.paid_state import (
+from common.rules import funds
+from common.rules.paid_queue import at_provider, enqueue, has_provider
+from common.rules.paid_state import (
     AWAITED,
     MOST_PAYMENTS,
     STORED_KINDS,

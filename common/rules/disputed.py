@@ -9,14 +9,15 @@ from datetime import datetime
 
 from sqlalchemy import select
 
-from common import funds, ledger, paid
+from common import ledger
 from common.call import Call
 from common.clock import stamp
 from common.errors import InvalidParameters, RuleViolation
 from common.money import Money
-from common.paid_state import OPEN_DISPUTES
+from common.rules import funds, paid
+from common.rules.paid_state import OPEN_DISPUTES
+from common.rules.timeline import happened
 from common.tables.payments import Dispute, Payment, PaymentMethod
-from common.timeline import happened
 
 OPEN = ("inquiry", *OPEN_DISPUTES)
 

@@ -7,9 +7,9 @@ from typing import Final
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from common import funds
 from common.call import Call, quoted
 from common.errors import Conflict
+from common.rules import funds
 from common.tables.orders import Order
 from common.tables.payments import Dispute, Payment, PaymentMethod
 

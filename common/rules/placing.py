@@ -10,13 +10,13 @@ from typing import Any
 
 from sqlalchemy import select
 
-from common import paid, reserving, stock
 from common.call import Call
 from common.errors import InsufficientStock, InvalidParameters, NotFound, RuleViolation
 from common.money import allocate
+from common.rules import paid, reserving, stock
+from common.rules.timeline import happened
 from common.tables.inventory import Product, Variant, Warehouse
 from common.tables.orders import Customer, Order, OrderAdjustment, OrderLine, TaxRate
-from common.timeline import happened
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,13 @@ from typing import Final
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from common import disputed, duty
+from common import duty
 from common.call import Call
 from common.clock import Clock
 from common.database import Database
 from common.errors import ShopError
 from common.gateways.port import PaymentGateway, ProviderDispute
+from common.rules import disputed
 from common.tables.payments import DISPUTE_REASONS, Dispute, Payment, ProviderEvent
 
 log = logging.getLogger(__name__)

@@ -4,12 +4,12 @@ The ledger decides what there is; a row says for what; a provider is told throug
 the same transaction. Amounts are minor units. Rules that call these state their own stakes.
 """
 
-from common import funds
 from common.call import Call
 from common.errors import InsufficientFunds
-from common.paid_back import refund, refund_order
-from common.paid_in import authorize, belongs_to, capture, charge, expire_lapsed, payer, void
-from common.paid_state import (
+from common.rules import funds
+from common.rules.paid_back import refund, refund_order
+from common.rules.paid_in import authorize, belongs_to, capture, charge, expire_lapsed, payer, void
+from common.rules.paid_state import (
     AWAITED,
     locked,
     method_account,
@@ -23,7 +23,7 @@ from common.paid_state import (
     refundable,
     standing,
 )
-from common.paid_state import stored_value as _stored_value
+from common.rules.paid_state import stored_value as _stored_value
 from common.tables.orders import Customer
 from common.tables.payments import PAYMENT_PURPOSES, Payment, PaymentMethod, Refund
 

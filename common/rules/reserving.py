@@ -2,9 +2,10 @@
 
 from datetime import datetime
 
-from common import ledger, lots, stock
+from common import ledger
 from common.call import Call
 from common.errors import RuleViolation
+from common.rules import lots, stock
 from common.tables.inventory import Reservation
 
 OPEN = ("pending", "confirmed")

@@ -1,12 +1,13 @@
 """Money back: out of one payment, or spread over an order's."""
 
-from common import funds, ledger
+from common import ledger
 from common.call import Call
 from common.errors import InsufficientFunds, InvalidParameters, RuleViolation, ScopeMissing
 from common.money import LARGEST_MINOR, Money
-from common.paid_in import next_position
-from common.paid_queue import at_provider, enqueue, has_provider
-from common.paid_state import (
+from common.rules import funds
+from common.rules.paid_in import next_position
+from common.rules.paid_queue import at_provider, enqueue, has_provider
+from common.rules.paid_state import (
     STORED_KINDS,
     locked,
     method_account,

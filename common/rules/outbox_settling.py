@@ -4,11 +4,12 @@ from typing import Final
 
 from sqlalchemy import select
 
-from common import funds, ledger, paid
+from common import ledger
 from common.call import Call
 from common.gateways.port import Outcome, State
+from common.rules import funds, paid
+from common.rules.timeline import happened
 from common.tables.payments import Dispute, Outbox, Payment, PaymentMethod, Refund
-from common.timeline import happened
 
 # Refusals that say the provider is already where we want it.
 ALREADY: Final = {
