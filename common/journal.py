@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session, aliased
 from common import hot
 from common.call import Call
 from common.errors import Conflict, InvalidParameters, NotFound
-from common.paging import decoded, encoded
+from common.paging import decoded, encoded, moment
 from common.tables.spine import Account, Transfer
 
 State = Literal["pending", "posted", "voided", "expired"]
@@ -208,11 +208,8 @@ def _keyset(
 
 def _read_cursor(cursor: str) -> tuple[datetime, str]:
     text, name = decoded(cursor, 2)
-    try:
-        when = datetime.fromisoformat(text)
-    except (TypeError, ValueError):
-        when = None
-    if when is None or when.tzinfo is None or not isinstance(name, str):
+    when = moment(text)
+    if when is None or not isinstance(name, str):
         raise InvalidParameters.field("cursor", cursor, "a cursor from an earlier page")
     return when, name
 

@@ -3,15 +3,17 @@
 import base64
 import json
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Any, TypeVar
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import Select, literal, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from common.audit.redact import storable
 from common.errors import InvalidParameters
 
 T = TypeVar("T")
+LARGEST: Final = 2**63 - 1
 
 
 def page(
@@ -53,9 +55,25 @@ def decoded(cursor: str, length: int) -> list[Any]:
     except (ValueError, UnicodeDecodeError, RecursionError):
         values = None
     sound = isinstance(values, list) and len(values) == length
-    if not sound or not all(isinstance(v, str | int) and v is not True for v in values):
+    if not sound or not all(map(_askable, values)):
         raise InvalidParameters.field("cursor", cursor, "a cursor from an earlier page")
     return list(values)
+
+
+def moment(text: object) -> datetime | None:
+    """A time with its zone, in UTC; None for anything else."""
+    try:
+        found = datetime.fromisoformat(text)  # type: ignore[arg-type]
+        return found.astimezone(UTC) if found.tzinfo else None
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _askable(value: object) -> bool:
+    """Whether every database takes it as a value."""
+    if isinstance(value, str):
+        return storable(value) == value
+    return type(value) is int and -LARGEST <= value <= LARGEST
 
 
 def _decoded(cursor: str, keys: Sequence[InstrumentedAttribute[Any]]) -> list[Any]:
@@ -63,13 +81,10 @@ def _decoded(cursor: str, keys: Sequence[InstrumentedAttribute[Any]]) -> list[An
     found: list[Any] = []
     for key, value in zip(keys, values, strict=True):
         kind = key.type.python_type
-        try:
-            moment = datetime.fromisoformat(value) if kind is datetime else value
-        except (TypeError, ValueError):
-            moment = None
-        if not isinstance(moment, kind) or (isinstance(moment, datetime) and not moment.tzinfo):
+        read = moment(value) if kind is datetime else value
+        if not isinstance(read, kind):
             raise InvalidParameters.field("cursor", cursor, "a cursor from an earlier page")
-        found.append(moment)
+        found.append(read)
     return found
 
 

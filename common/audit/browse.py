@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session, aliased
 
 from common.audit.chain import heads
 from common.errors import InvalidParameters
-from common.paging import decoded, encoded
+from common.paging import decoded, encoded, moment
 from common.tables.spine import AuditRecord
 
 LARGEST_PAGE: Final = 200
@@ -118,10 +118,7 @@ def _names(seen: Any, id: str) -> ColumnElement[bool]:
 
 def _place(cursor: str) -> tuple[datetime, str]:
     at, id = decoded(cursor, 2)
-    try:
-        moment = datetime.fromisoformat(str(at))
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
+    when = moment(at)
+    if when is None:
         raise InvalidParameters.field("cursor", cursor, "a cursor from an earlier page")
-    return moment, str(id)
+    return when, str(id)

@@ -2,11 +2,13 @@
 them, and a typed refusal for any other size or a forged cursor. Which tools are lists is found from
 the contracts, so a new one is tested the day it is offered."""
 
+import base64
 import json
 from pathlib import Path
 from random import Random
 from typing import Any
 
+from common.paging import encoded
 from servers.run import DOMAINS
 from tests.contract.snapshot import path
 from tests.hostile.schemas import CURSORS, Maker
@@ -15,6 +17,11 @@ from tests.support.shop import call, connected
 
 # The best of what was found, ranked: there is no next page of "best".
 RANKED = {("storefront", "search_products"), ("storefront", "get_recommendations")}
+# In a cursor: out of 64 bits, and what one database or the other takes in no text or time.
+UNKEPT: dict[type, tuple[Any, ...]] = {
+    int: (2**63, -(2**70)),
+    str: ("a\0", "\ud800", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"),
+}
 SIZES = (0, -1, 101, 10**9, 2.5, "5", True)
 
 
@@ -84,6 +91,36 @@ async def test_other_sizes_and_forged_cursors_are_refused(url: str, tmp_path: Pa
                     tried += 1
                 assert await stand.refusals() == records + tried, f"{name}: each is on record"
         assert await stand.harm() == before
+
+
+async def test_a_cursor_of_values_no_database_takes_is_refused(url: str, tmp_path: Path) -> None:
+    """Of the right form, each value in turn one that overflows, or that no text may hold."""
+    tried: set[type] = set()
+    async with standing(url, tmp_path) as stand:
+        for domain, name, tool in pages():
+            arguments = needed(stand, domain, tool)
+            page = await stand.call(domain, name, arguments | {"limit": 1})
+            if "next_cursor" not in page:
+                continue
+            values = plain(page["next_cursor"])
+            for place, value in enumerate(values):
+                for wrong in UNKEPT[type(value)]:
+                    forged = encoded([*values[:place], wrong, *values[place + 1 :]])
+                    answer = await call(
+                        stand.clients[domain], name, **arguments, limit=1, cursor=forged
+                    )
+                    # An odd time is an ordinary text where no time belongs.
+                    odd = isinstance(wrong, str) and wrong[0].isdigit()
+                    fine = (None, "invalid_parameters") if odd else ("invalid_parameters",)
+                    assert answer.get("code") in fine, (name, wrong, answer)
+                    tried.add(type(value))
+    assert tried == {int, str}
+
+
+def plain(cursor: str) -> list[Any]:
+    found = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+    assert isinstance(found, list)
+    return found
 
 
 async def test_pages_lead_through_everything_once(url: str, tmp_path: Path) -> None:
