@@ -258,16 +258,20 @@ def _parent(
 
 
 def _refuse_second(call: Call, new: NewClaim, portions: list[Portion]) -> None:
-    """One open claim of a kind for a line and type."""
-    lines = [each.shipment_line_id for each in portions if each.shipment_line_id]
-    others = [each.order_line_id for each in portions if not each.shipment_line_id]
+    """One open claim of a kind for a line and type. A line of the order is all of its shipments'
+    lines, and each of those is of it."""
+    sent = [each.shipment_line_id for each in portions if each.shipment_line_id]
+    bare = [each.order_line_id for each in portions if not each.shipment_line_id]
+    every = [each.order_line_id for each in portions]
     query = (
         select(Claim.id)
         .join(ClaimLine, ClaimLine.claim_id == Claim.id)
         .where(
             Claim.kind == new.kind, Claim.state.not_in(states.OVER),
             ClaimLine.claim_type == new.type,
-            ClaimLine.shipment_line_id.in_(lines) if lines else ClaimLine.order_line_id.in_(others),
+            ClaimLine.shipment_line_id.in_(sent)
+            | ClaimLine.order_line_id.in_(bare)
+            | (ClaimLine.shipment_line_id.is_(None) & ClaimLine.order_line_id.in_(every)),
         )
     )  # fmt: skip
     found = call.session.scalar(query.limit(1))

@@ -3,9 +3,10 @@
 import pytest
 
 from common.call import Call
+from common.tables.logistics import Shipment
 from common.tables.returns import ReturnPolicy
 from servers.returns.tools import tools as returns
-from tests.claims.seed import LAMP, Desk
+from tests.claims.seed import ADDRESS, CARRIER, HOUSE, LAMP, Desk
 from tests.support.shop import connected, done
 
 
@@ -26,3 +27,25 @@ async def test_what_a_claim_settled_cannot_be_returned_as_well(desk: Desk, resol
         id = await desk.reviewed(lines=[{"line_id": LAMP, "quantity": 1}])
         await desk.done("settle_claim", claim_id=id, resolution=resolution)
         assert await left() == before - 1
+
+
+async def test_the_same_units_are_claimed_once_however_they_are_named(desk: Desk) -> None:
+    """By the line of the order, or by the shipment it went with: the same units."""
+
+    def in_two_parcels(call: Call) -> None:
+        call.add(
+            Shipment(
+                id="shp_more", order_id="ord_1", warehouse_id=HOUSE, status="delivered",
+                status_at=call.now, ship_to=ADDRESS, carrier_id=CARRIER, currency="EUR",
+                created_at=call.now, shipped_at=call.now, delivered_at=call.now,
+            )
+        )  # fmt: skip
+
+    await desk.seed(in_two_parcels, "logistics")
+    ours = {"kind": "insurer", "type": "damage"}
+    by_order = ours | {"order_id": "ord_1", "lines": [{"line_id": LAMP, "quantity": 1}]}
+    by_parcel = ours | {"shipment_id": "shp_ord_1", "lines": [{"line_id": LAMP, "quantity": 1}]}
+    for first, second in ((by_order, by_parcel), (by_parcel, by_order)):
+        found = await desk.done("open_claim", **first)
+        await desk.refused("open_claim", "rule_violation", **second)
+        await desk.done("withdraw_claim", claim_id=found["claim_id"], reason="tried")
