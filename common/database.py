@@ -300,9 +300,9 @@ def _lost_race(error: DBAPIError) -> bool:
 
 
 def _refuse_foreign_write(connection: Connection, cursor: Any, statement: str, *_: Any) -> None:
-    table = written(statement)
-    if table and MAY in connection.info:
-        refuse_foreign(table, *connection.info[MAY])
+    for table in written(statement):
+        if MAY in connection.info:
+            refuse_foreign(table, *connection.info[MAY])
 
 
 @event.listens_for(Session, "before_flush")

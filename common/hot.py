@@ -76,7 +76,7 @@ class _Form:
 class _Compiled:
     made: Any
     dialect: Dialect
-    table: str
+    tables: tuple[str, ...]
     binders: Mapping[str, Callable[[Any], Any]]
     lists: tuple[str, ...]
     fixed: Mapping[str, Any]
@@ -99,8 +99,8 @@ class _Compiled:
         return [made(each) for each in found]
 
     def run(self, session: Session, driver: Any, values: Mapping[str, Any]) -> Any:
-        if self.table:
-            refuse_foreign(self.table, session.info["domain"], session.info["write"])
+        for table in self.tables:
+            refuse_foreign(table, session.info["domain"], session.info["write"])
         lists = [values[name] if name in values else self.fixed[name] for name in self.lists]
         lengths = tuple(map(len, lists))
         form = self.forms.get(lengths)
@@ -157,7 +157,7 @@ def _compile(statement: Any, dialect: Dialect) -> _Compiled:
     return _Compiled(
         made=made,
         dialect=dialect,
-        table=written(str(made)),
+        tables=written(str(made)),
         binders=binders,
         lists=tuple(name for name, bind in binds.items() if bind.expanding),
         fixed={name: bind.value for name, bind in binds.items() if not bind.required},

@@ -5,21 +5,25 @@ from typing import Final
 
 from common.tables import tables
 
-_WRITE = re.compile(
-    r"(?:^\s*|\bWITH\b.*\b)"
-    r"(?:INSERT(?:\s+OR\s+\w+)?\s+INTO|(?<!FOR )UPDATE|DELETE\s+FROM)\s+\"?(\w+)",
-    re.IGNORECASE | re.DOTALL,
+_ONE = (
+    r"(?:INSERT(?:\s+OR\s+\w+)?\s+INTO|(?<!FOR )(?<!KEY )(?<!DO )UPDATE(?:\s+OR\s+\w+)?"
+    r"|(?:REPLACE|MERGE)\s+INTO|TRUNCATE|DELETE\s+FROM)\s+\"?(\w+)"
 )
+_WRITE = re.compile(rf"\s*{_ONE}", re.IGNORECASE)
+_SEVERAL = re.compile(r"\s*WITH\b", re.IGNORECASE)
+_EACH = re.compile(rf"\b{_ONE}", re.IGNORECASE)
 
 WRITERS: Final[dict[str, frozenset[str]]] = {
     name: frozenset({kind.owner}) | kind.also_written_by for name, kind in tables().items()
 }
 
 
-def written(statement: str) -> str:
-    """The table a statement writes first, or an empty text."""
+def written(statement: str) -> tuple[str, ...]:
+    """The tables a statement writes: one behind WITH may write several."""
+    if _SEVERAL.match(statement):
+        return tuple(dict.fromkeys(_EACH.findall(statement)))
     found = _WRITE.match(statement)
-    return found[1] if found else ""
+    return (found[1],) if found else ()
 
 
 def refuse_foreign(table: str, domain: str, may_write: bool) -> None:

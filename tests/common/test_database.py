@@ -16,6 +16,7 @@ from common.errors import Busy, Conflict
 from common.tables import tables
 from common.tables.inventory import Warehouse
 from common.tables.orders import Customer
+from common.writing import written
 from tests.support.shop import START
 
 RECORD = (
@@ -75,6 +76,31 @@ async def test_an_error_or_a_rollback_keeps_nothing(database: Database) -> None:
     assert await count(database) == 0
 
 
+# What orders may write comes last, and what it may not before it.
+FOREIGN_FIRST = (
+    "WITH a AS (DELETE FROM warehouse RETURNING id) INSERT INTO customer (id) SELECT id FROM a"
+)
+
+
+@pytest.mark.parametrize(
+    ("statement", "tables"),
+    [
+        (FOREIGN_FIRST, ("warehouse", "customer")),
+        ("WITH a AS (SELECT 1) SELECT id FROM customer FOR UPDATE", ()),
+        ("WITH a AS (SELECT 1) SELECT id FROM customer FOR NO KEY UPDATE OF customer", ()),
+        (
+            "WITH a AS (SELECT 1) INSERT INTO x (id) VALUES (1) ON CONFLICT DO UPDATE SET id = 2",
+            ("x",),
+        ),
+        ("INSERT INTO x (id) VALUES ('with UPDATE y')", ("x",)),
+        ("UPDATE OR IGNORE x SET id = 1", ("x",)),
+        ("SELECT updated FROM x FOR UPDATE", ()),
+    ],
+)
+def test_every_table_a_statement_writes_is_seen(statement: str, tables: tuple[str, ...]) -> None:
+    assert written(statement) == tables
+
+
 async def test_nobody_writes_another_domains_table(database: Database) -> None:
     customer = Customer(id="c", first_name="A", name_key="a", created_at=START)
     for work in (
@@ -82,6 +108,8 @@ async def test_nobody_writes_another_domains_table(database: Database) -> None:
         lambda s: s.execute(text("UPDATE warehouse SET name = 'x'")),
         lambda s: s.execute(text("DELETE FROM warehouse")),
         lambda s: s.execute(text("WITH a AS (SELECT 1) DELETE FROM warehouse")),
+        lambda s: s.execute(text(FOREIGN_FIRST)),
+        lambda s: s.execute(text("TRUNCATE warehouse")),
         lambda s: s.execute(text("UPDATE no_such_table SET a = 1")),
     ):
         with pytest.raises(AssertionError, match="may not write"):
