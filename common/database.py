@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.orm.exc import StaleDataError
 
 from common import postgres, sqlite
-from common.errors import Busy, Conflict
+from common.errors import Busy, Conflict, UpstreamError
 from common.grants import role_of
 from common.hot import DRIVER
 from common.ids import new_id
@@ -210,7 +210,7 @@ def _transact(session: Session, domain: str, work: Work[T], write: bool, audit_i
     try:
         result = _worked(session, work, write)
         if write:
-            session.commit()
+            _commit(session)
         return result
     except Rollback as done:
         value: T = done.value
@@ -238,6 +238,22 @@ def _worked(session: Session, work: Work[T], write: bool) -> T:
             raise
         session.invalidate()
         raise _NothingKept(engine.pool) from error
+
+
+def _commit(session: Session) -> None:
+    """Raises UpstreamError where the connection broke before the answer: the commit may have
+    happened, so nobody is told that it did not, and nothing is tried again here."""
+    try:
+        session.commit()
+    except (DBAPIError, OSError) as error:
+        if isinstance(error, DBAPIError) and not error.connection_invalidated:
+            raise
+        raise UpstreamError(
+            "The connection to the database broke during the commit: it is not known here whether"
+            " the change was kept.",
+            next="Repeat the same call with the same idempotency_key: it answers what became of"
+            " it. Without a key, read the record before you repeat.",
+        ) from error
 
 
 def lock(session: Session, kind: type[Record], ids: list[str]) -> None:

@@ -12,7 +12,7 @@ from common.approvals import Transition
 from common.audit import chain
 from common.audit.redact import loggable
 from common.call import Actor, Stakes
-from common.errors import Internal, PolicyDenied, ScopeMissing, ShopError
+from common.errors import Internal, PolicyDenied, ScopeMissing, ShopError, UpstreamError
 from common.incoming import Request
 
 FORM = 1
@@ -80,7 +80,7 @@ def outcome_of(error: ShopError) -> str:
     """The outcome a refusal is recorded with."""
     if isinstance(error, PolicyDenied | ScopeMissing):
         return "denied"
-    return "failed" if isinstance(error, Internal) else "refused"
+    return "failed" if isinstance(error, Internal | UpstreamError) else "refused"
 
 
 def who(actor: Actor) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from asyncpg.transaction import Transaction
 from mcp import Client, StdioServerParameters
 from sqlalchemy import event, func, select
 from sqlalchemy.exc import OperationalError
@@ -148,6 +149,44 @@ async def test_a_step_that_breaks_keeps_nothing(
     assert again.replayed
     assert (await kept(shop))["left"] == 990
     await sound(shop)
+
+
+@pytest.mark.parametrize("kept_first", [False, True], ids=["before", "after"])
+async def test_nobody_is_told_that_a_commit_with_a_lost_answer_changed_nothing(
+    postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept_first: bool
+) -> None:
+    """The connection breaks in the commit. It is not tried again: the caller's key finds out."""
+    right, broken = Transaction.commit, []
+
+    async def breaks_once(transaction: Any) -> None:
+        if armed and not broken:
+            broken.append(1)
+            if kept_first:
+                await right(transaction)
+            transaction._connection.terminate()
+        await right(transaction)
+
+    armed: list[int] = []
+    monkeypatch.setattr(Transaction, "commit", breaks_once)
+    policy = toy.policy_in(tmp_path)
+    async with (
+        a_shop(tmp_path, database_url=postgres_url, policy_file=policy) as shop,
+        connected(shop, toy.tools) as client,
+    ):
+        await do(shop, "inventory", toy.stocked)
+        armed.append(1)
+        arguments = {"quantity": 1, "idempotency_key": "unknown-0001"}
+        answer = await call(client, "take", **arguments)
+        assert broken
+        assert answer["code"] == "upstream_error", answer
+        assert "idempotency_key" in answer["next"]
+        assert (await kept(shop))["left"] == (999 if kept_first else 1_000)
+        again = await call(client, "take", **arguments)
+        assert again["available"] == 999
+        assert again.get("replayed", False) is kept_first
+        assert (await kept(shop))["left"] == 999
+        assert ("failed" in await outcomes(shop)) is not kept_first
+        await sound(shop)
 
 
 def locked() -> OperationalError:
