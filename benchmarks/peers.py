@@ -2,14 +2,15 @@
 
     python -m benchmarks.peers [--seconds 2] [--rounds 5]
 
-Each is installed from the registry into a folder of its own under ``.venv-peers``.
+Python's are installed from the registry into a folder of their own under ``.venv-peers``, the
+TypeScript SDK with the tests' npm packages. What cannot be installed is named and left out.
 """
 
 import argparse
 import subprocess
 import sys
 import venv
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Final
@@ -19,6 +20,7 @@ import uvloop
 from benchmarks import stage
 from benchmarks.load import drive
 from benchmarks.requests import Target
+from tests.support import node
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PLACE: Final = ROOT / ".venv-peers"
@@ -54,19 +56,28 @@ def installed(name: str, requirement: str) -> Path:
     return python
 
 
+def commands() -> Iterator[tuple[str, list[str]]]:
+    """Each peer that can be had, and what starts it before its port."""
+    for name, (requirement, source) in PEERS.items():
+        try:
+            yield name, [str(installed(name, requirement)), "-c", source]
+        except subprocess.SubprocessError:
+            print(f"{name} could not be installed here.", file=sys.stderr)
+    try:
+        node.npm_install()
+        yield "TypeScript SDK 1.x", [*node.node_command(), str(node.FOLDER / "peer.mjs")]
+    except node.Unavailable as error:
+        print(f"The TypeScript SDK cannot be had here: {error}", file=sys.stderr)
+
+
 async def measured(seconds: float, rounds: int) -> list[tuple[str, float]]:
     """Each peer's calls a second divided by the bare SDK's, at 16 connections."""
     found = []
     with stage.floor() as floor:
         below = Target(floor.port).call("add", {"a": 2, "b": 3})
-        for name, (requirement, source) in PEERS.items():
-            try:
-                python = installed(name, requirement)
-            except subprocess.SubprocessError:
-                print(f"{name} could not be installed here.", file=sys.stderr)
-                continue
+        for name, command in commands():
             port = stage.free_port()
-            with stage.running([str(python), "-c", source, str(port)], port) as peer:
+            with stage.running([*command, str(port)], port) as peer:
                 above = Target(peer.port).old_call("", "add", {"a": 2, "b": 3})
                 ratios = []
                 for _ in range(rounds + 1):
