@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from common.call import quoted
 from common.errors import InvalidParameters
 from common.money import exponent, parse_minor
 
@@ -157,7 +158,7 @@ def _of_one_payout(rows: list[dict[str, Any]], reference: str | None) -> PayoutF
     if reference is None and len(payouts) > 1:
         raise InvalidParameters.field(
             "--reference", None, f"one of the file's {len(payouts)} payouts: "
-            + ", ".join(payouts[:MOST_TOLD])
+            + ", ".join(quoted(name, 64) for name in payouts[:MOST_TOLD])
         )  # fmt: skip
     wanted = reference or (payouts[0] if payouts else None)
     lines = [

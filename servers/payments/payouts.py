@@ -20,6 +20,7 @@ from common.tables.payments import Dispute, Payment, PaymentMethod, Payout, Payo
 
 MOST_LINES = 2_000
 MOST_SHOWN = 100
+MOST_TOLD = 20  # in a preview
 MOST_BESIDE = 10  # of each, in a list of payouts
 EXCEPTIONS = ("missing", "amount_differs", "duplicate")
 
@@ -95,6 +96,7 @@ def reconcile(call: Call, header: Header, lines: Sequence[Line]) -> Whole:
     call.show(
         f"Book payout {quoted(header.reference)} of {Money(header.amount_minor, header.currency)}",
         f"{len(rows)} lines, {len(exceptions)} exceptions, fees {Money(fees, header.currency)}",
+        *_unmatched(header, lines),
     )
     return whole(call, payout.id)
 
@@ -116,8 +118,9 @@ def accept(call: Call, payout_id: str, note: str) -> Whole:
         *(
             f"{line.kind} {quoted(line.provider_reference)}:"
             f" {Money(line.amount_minor, payout.currency)}, {line.outcome.replace('_', ' ')}"
-            for line in open_lines[:20]
+            for line in open_lines[:MOST_TOLD]
         ),
+        *([f"and {len(open_lines) - MOST_TOLD} more"] if len(open_lines) > MOST_TOLD else []),
         f"why: {quoted(note)}",
     )
     for line in open_lines:
@@ -227,6 +230,16 @@ def _refund(call: Call, header: Header, line: Line) -> _Match:
         note = f"we have {-refund.amount_minor}"
         return _Match("amount_differs", note, refund.payment_id, refund.id)
     return _Match("matched", "", refund.payment_id, refund.id)
+
+
+def _unmatched(header: Header, lines: Sequence[Line]) -> list[str]:
+    """What nothing in the shop stands against, and is taken as the file says it."""
+    amounts = [line.amount_minor for line in lines if line.kind in ("fee", "adjustment")]
+    if not amounts:
+        return []
+    off = Money(-sum(each for each in amounts if each < 0), header.currency)
+    more = Money(sum(each for each in amounts if each > 0), header.currency)
+    return [f"{len(amounts)} lines of fees and adjustments, as the file says: {off} off, {more} on"]
 
 
 def _paid_out(call: Call, which: ColumnElement[bool], kind: str) -> bool:

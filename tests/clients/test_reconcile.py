@@ -82,7 +82,11 @@ def test_a_file_is_booked_once_and_its_differences_are_listed(
 
     several = shop_reconcile(where, file, "--yes")
     assert isinstance(several.exception, InvalidParameters)
-    assert "po-7, po-8" in several.exception.message
+    assert '"po-7", "po-8"' in several.exception.message
+    odd = tmp_path / "odd.csv"
+    odd.write_text("kind,source,amount,payout\nsale,a,1,x\nsale,a,1,\x1b]0;owned\x07\n")
+    several = shop_reconcile(where, odd, "--yes")
+    assert "\x1b" not in str(several.exception), "what a file says moves no terminal"
 
     ask = ("--reference", "po-8", "--amount", "11")
     declined = CliRunner().invoke(

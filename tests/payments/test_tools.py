@@ -6,8 +6,10 @@ import pytest
 from mcp.types import PromptReference, ResourceTemplateReference
 
 from common.call import Call
+from common.incoming import Request, Waiting
 from common.rules import funds, paid
 from common.tables.payments import Payment
+from servers.payments.tools import tools
 from tests.payments.seed import (
     ANA,
     BEN,
@@ -22,7 +24,7 @@ from tests.payments.seed import (
     order,
     token_method,
 )
-from tests.support.shop import refused
+from tests.support.shop import actor, call, refused
 
 
 async def test_a_payment_names_everything_that_hangs_on_it(desk: Desk):
@@ -252,6 +254,28 @@ async def test_a_payout_is_matched_booked_once_and_its_exceptions_closed_by_peop
     bank = await desk.look(lambda s: funds.balance(s, desk.clock.now, "bank", "EUR").posted)
     assert bank == 18_800 + 9_810
     assert (await desk.done_reading("get_ledger", currency="EUR"))["balanced"]
+
+
+async def test_who_agrees_to_a_payout_sees_what_matches_nothing(desk: Desk):
+    """Fees and adjustments of any size are taken as the file says: the preview tells them, netted
+    away or not; and that there are more exceptions than it names."""
+    lines = [
+        {"kind": "charge", "reference": f"pay-{n}", "amount_minor": 100} for n in range(23)
+    ] + [
+        {"kind": "adjustment", "reference": "a", "amount_minor": -90_000},
+        {"kind": "adjustment", "reference": "b", "amount_minor": 88_000},
+    ]  # fmt: skip
+    payout = {**PAYOUT, "reference": "po-9", "amount_minor": 300, "lines": lines}
+    spec = tools.tools["reconcile_payout"]
+    asked = await desk.shop.guard.call(Request(spec, payout, actor()))
+    assert isinstance(asked, Waiting)
+    assert any("900.00 EUR off, 880.00 EUR on" in line for line in asked.preview["lines"])
+    booked = await desk.done("reconcile_payout", **payout)
+    waits = await call(
+        desk.client, "accept_payout_exceptions", payout_id=booked["payout_id"], note="all"
+    )
+    assert sum("missing" in line for line in waits["preview"]["lines"]) == 20
+    assert "and 3 more" in waits["preview"]["lines"]
 
 
 async def test_resources(desk: Desk):
