@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, TypeVar
@@ -129,6 +130,18 @@ class Call:
         self._made.add(f"{row.__tablename__}:{row.id}")
         self.effect("create", row.__tablename__, row.id)
         return row
+
+    @contextmanager
+    def trying(self) -> Iterator[None]:
+        """A part that may fail alone: what it wrote goes, and what the record would say of it."""
+        effects, made = len(self.effects), set(self._made)
+        try:
+            with self.session.begin_nested():
+                yield
+        except BaseException:
+            del self.effects[effects:]
+            self._made = made
+            raise
 
     def _count(self, row: Record) -> None:
         key = f"{row.__tablename__}:{row.id}"

@@ -84,7 +84,7 @@ def finish(call: Call, checkout_id: str) -> Checkout:
         _undo(call, checkout, payment, "expired", "timed_out")
     elif status == "authorized":
         try:
-            with call.session.begin_nested():
+            with call.trying():
                 _complete(call, checkout)
         except ShopError as error:
             call.session.refresh(checkout)
@@ -98,7 +98,7 @@ def finish_due(call: Call, limit: int) -> int:
     done = 0
     for checkout_id in list(call.session.scalars(due(call.now).limit(limit))):
         try:
-            with call.session.begin_nested():
+            with call.trying():
                 done += finish(call, checkout_id).state != IN_PROGRESS
         except DBAPIError:
             raise  # a lost race: all of it is tried again

@@ -171,7 +171,7 @@ def _stocked(call: Call, sku: str) -> list[tuple[str, int]]:
 def _reserved(call: Call, order: Order, line: OrderLine, house: str) -> bool:
     """Reserve the whole line in a house, if it has it."""
     try:
-        with call.session.begin_nested():
+        with call.trying():
             made = reserving.reserve(
                 call, line.sku, house, line.quantity, source="order", source_id=order.id
             )

@@ -1,14 +1,18 @@
 """The life of an order through the tools, as it should go."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from common.call import Call
 from common.rules import paid, reserving, stock
 from common.tables.inventory import Reservation
 from common.tables.orders import OrderLine
 from common.tables.payments import Payment
+from common.tables.spine import AuditRecord, Transfer
 from tests.orders.seed import (
     BERLIN,
     BOB,
@@ -283,6 +287,28 @@ async def test_a_line_is_allocated_to_the_house_that_has_it(either: Desk):
     ]  # fmt: skip
     assert (await either.available(MUG, NORTH), await either.available(MUG, SOUTH)) == (1, 0)
     assert [event["what"] for event in gone["timeline"]] == ["placed", "allocated", "released"]
+
+
+async def test_the_record_says_nothing_of_a_house_that_was_tried_in_vain(either: Desk):
+    order_id = await either.seed(an_order((SHIRT_S, 3), (MUG, 5)))
+    await either.seed(only(MUG, 3, 5), "*")
+    soon = either.clock.now + timedelta(minutes=1)
+
+    def for_a_minute(call: Call) -> None:
+        reserving.reserve(call, MUG, NORTH, 1, source="manual", source_id="c", expires_at=soon)
+
+    await either.seed(for_a_minute, "inventory")
+    either.clock.forward(minutes=2)
+    await done(either.client, "release_to_fulfilment", order_id=order_id, **either.key())
+
+    def said_and_done(session: Session) -> tuple[list[str], set[str]]:
+        tool = AuditRecord.record["tool"].as_string() == "release_to_fulfilment"
+        effects = session.scalars(select(AuditRecord.record).where(tool)).one()["effects"]
+        said = [each["id"] for each in effects if each["op"] == "expire"]
+        return said, set(session.scalars(select(Transfer.pending_id)))
+
+    said, resolved = await either.look(said_and_done)
+    assert set(said) <= resolved, "what was tried in the north was taken back"
 
 
 async def test_of_a_short_line_what_there_is_goes_if_asked(either: Desk):
