@@ -7,6 +7,7 @@ below it ours say how long the guard, the rule and each transaction took.
 
 import json
 import logging
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -103,9 +104,15 @@ class Lines(logging.Formatter):
         return json.dumps(said, ensure_ascii=False)
 
 
+# PostgreSQL tells a refused row whole, names and addresses too.
+_ROW: Final = re.compile(
+    r"\nDETAIL:  .*?(?=\n\[SQL: |\n\nThe above exception|\n\nDuring handling|\Z)", re.DOTALL
+)
+
+
 def clean(text: str) -> str:
-    """Without card numbers, tokens and keys, and not endless."""
-    return str(masked(text[:LONGEST]))
+    """Without card numbers, tokens, keys and rows of the database, and not endless."""
+    return str(masked(_ROW.sub("\nDETAIL: left out", text)[:LONGEST]))
 
 
 def _trace(url: str, service: str) -> None:

@@ -1,6 +1,7 @@
 """Statements that go straight to the driver are in the session's transaction, under its rules."""
 
 import asyncio
+import traceback
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ from common.database import Database, Rollback, new_audit_id
 from common.tables.inventory import Warehouse
 from common.tables.orders import Customer
 from common.tables.spine import PolicyUse, StoredResult
+from common.telemetry import clean
 
 NOW = datetime(2026, 11, 2, 9, 0, 0, 125, tzinfo=UTC)
 _stored, _used = StoredResult.__table__.c, PolicyUse.__table__.c
@@ -246,3 +248,23 @@ async def test_where_one_connection_is_gone_none_of_the_others_is_tried(
     assert len(runs) == 2
     await database.close()
     await other.close()
+
+
+async def test_a_row_that_was_refused_is_not_told_in_the_log(database: Database) -> None:
+    """PostgreSQL names every value of it, and so would each line of a traceback."""
+    name = "\n\n".join(["Eve", "No" + "ir"])
+
+    def work(session: Session) -> None:
+        record(session)
+        session.execute(
+            text(
+                "INSERT INTO customer (id, version, audit_id, first_name) VALUES ('c', 1, '', :n)"
+            ),
+            {"n": name},
+        )
+
+    with pytest.raises(IntegrityError) as caught:
+        await database.run("*", work, audit_id=new_audit_id())
+    told = "".join(traceback.format_exception(caught.value))
+    assert "Noir" not in clean(told)
+    assert "NOT NULL" in clean(told).upper() or "NULL VALUE" in clean(told).upper()
