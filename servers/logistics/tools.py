@@ -133,7 +133,7 @@ def quote_rates(
     return plan
 
 
-@tools.tool(scope=Scope.LOGISTICS_WRITE, effect=Effect.CREATES)
+@tools.tool(scope=Scope.LOGISTICS_WRITE, effect=Effect.CHANGES)
 def create_shipment(
     call: Call,
     order_id: Identifier,

@@ -6,7 +6,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from tests.judges.outside import approval, fixture, harness, others
+from tests.judges.outside import approval, fixture, harness, hints, others
 from tests.judges.outside.stage import Verdict, stage
 
 CONTENT = ("passed", "no object")
@@ -19,7 +19,8 @@ async def judged(judges: Path) -> list[Verdict]:
             found += await approval.bound(served)
             found += await fixture.judged(served)
             found += await others.doors(served)
-            return found + await others.fuzzed(served)
+            found += await others.fuzzed(served)
+            return found + await hints.told(served)
 
 
 def main(judges: str) -> int:
