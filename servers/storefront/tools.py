@@ -124,7 +124,7 @@ def get_recommendations(
     return Recommendations.of(recommending.recommend(call, skus, limit))
 
 
-@tools.tool(scope=Scope.STOREFRONT_WRITE, effect=Effect.CREATES, widget="cart")
+@tools.tool(scope=Scope.STOREFRONT_WRITE, effect=Effect.CHANGES, widget="cart")
 def add_to_cart(
     call: Call, product_name: ProductName, quantity: CartUnits, cart_id: CartId | None = None
 ) -> CartView:
@@ -150,7 +150,7 @@ def get_cart(call: Call, cart_id: CartId) -> CartView:
     return CartView.of(carts.contents(call, cart_id))
 
 
-@tools.tool(scope=Scope.STOREFRONT_WRITE, effect=Effect.CREATES, widget="checkout")
+@tools.tool(scope=Scope.STOREFRONT_WRITE, effect=Effect.CHANGES, widget="checkout")
 def prepare_checkout(
     call: Call,
     cart_id: CartId,
@@ -172,7 +172,7 @@ def prepare_checkout(
     return QuoteView.of(checkouts.prepare(call, cart_id, details))
 
 
-@tools.tool(scope=Scope.STOREFRONT_BUY, effect=Effect.CREATES, widget="checkout")
+@tools.tool(scope=Scope.STOREFRONT_BUY, effect=Effect.CHANGES, widget="checkout")
 def checkout(
     call: Call,
     cart_id: CartId,

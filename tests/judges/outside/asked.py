@@ -3,12 +3,23 @@
 Tools that say they may change or destroy something are not here: nothing they do could refute it.
 """
 
+from datetime import datetime
+from pathlib import Path
 from typing import Any, Final
+
+from clients.seeding import seed_demo
+from common.settings import Settings
+from common.shop import opened
+from common.shoppers import local_shopper
+from servers.payments.tools import tools as payments
+from servers.storefront.tools import tools as storefront
+from tests.support.shop import connected, done
 
 CUSTOMER: Final = "cus-0050"
 _TEA: Final = {"sku": "TEA-0101"}
 _HERE: Final = {"warehouse": "WH-NORTH"}
 _CLAIM: Final = {"claim_id": "select id from claim"}
+_CART: Final = {"cart_id": "select id from cart"}
 
 ASKED: Final[dict[str, dict[str, dict[str, Any]]]] = {
     "inventory": {
@@ -71,11 +82,18 @@ ASKED: Final[dict[str, dict[str, dict[str, Any]]]] = {
         "get_ledger": {"currency": "EUR"},
         "find_payment_methods": {"customer_id": CUSTOMER},
         "list_payouts": {},
+        "get_dispute": {"dispute_id": "select id from dispute"},
         "list_disputes": {},
         "list_holds": {},
         "list_unsettled": {},
         "place_hold": {"payment_id": "pay-SO-1155", "reason": "fraud_review"},
         "record_dispute": {"payment_id": "pay-SO-1155", "reason": "fraudulent"},
+        "reconcile_payout": {
+            "provider": "simulator", "reference": "po-1", "currency": "EUR", "amount_minor": 8600,
+            "arrived_on": "2026-11-02", "lines": [{
+                "kind": "charge", "reference": "pay-SO-1155", "amount_minor": 8619, "fee_minor": 19,
+            }],
+        },
     },
     "storefront": {
         "search_products": {"query": "towel"},
@@ -83,6 +101,19 @@ ASKED: Final[dict[str, dict[str, dict[str, Any]]]] = {
         "get_recommendations": {},
         "get_account_status": {},
         "check_membership": {},
-        "add_to_cart": {"product_name": "Towel, mint", "quantity": 1},
+        "get_cart": _CART,
+        "get_order_status": {"order_id": "select id from checkout"},
     },
 }  # fmt: skip
+
+
+async def prepared(folder: Path, now: datetime) -> None:
+    """The demo shop, with a cart on its way to the till and a dispute."""
+    settings = Settings.load({"SHOP_HOME": str(folder), "SHOP_CUSTOMER": CUSTOMER})
+    async with opened(settings, clock=lambda: now, duties=False) as shop:
+        await seed_demo(shop, days=14)
+        async with connected(shop, storefront, who=local_shopper(settings)) as shopper:
+            cart = await done(shopper, "add_to_cart", product_name="Towel, mint", quantity=1)
+            await done(shopper, "prepare_checkout", cart_id=cart["cart_id"])
+        async with connected(shop, payments) as agent:
+            await done(agent, "record_dispute", payment_id="pay-SO-1129", reason="fraudulent")

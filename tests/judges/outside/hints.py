@@ -16,13 +16,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from clients.seeding import seed_demo
 from common.settings import inherited
-from common.shop import opened
-from tests.judges.outside import knocking, steady
+from tests.judges.outside import asked, knocking, steady
 from tests.judges.outside.asked import ASKED, CUSTOMER
 from tests.judges.outside.stage import Stage, Verdict
-from tests.support.shop import settings_in
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 AT_ONCE: Final = 2
@@ -43,8 +40,7 @@ NOTICES: Final[dict[str, tuple[str, ...]]] = {
 async def told(stage: Stage) -> list[Verdict]:
     """Every server, and that the judge objects where it must."""
     seed = stage.folder / "hints" / "seed"
-    async with opened(settings_in(seed), clock=lambda: steady.NOW, duties=False) as shop:
-        await seed_demo(shop, days=14)
+    await asked.prepared(seed, steady.NOW)
     turns = asyncio.Semaphore(AT_ONCE)
 
     async def in_turn(name: str, domain: str, tools: list[str], **switches: bool) -> Any:
@@ -87,8 +83,8 @@ async def _report(
 ) -> dict[str, Any] | str:  # fmt: skip
     target = stage.folder / "hints" / name
     await asyncio.to_thread(shutil.copytree, seed, target / "seed")
-    asked = json.dumps({"domain": domain, "records": False, "lying": False} | switches)
-    command = [sys.executable, "-S", "-E", str(knocking.__file__), str(door), asked]
+    wanted = json.dumps({"domain": domain, "records": False, "lying": False} | switches)
+    command = [sys.executable, "-S", "-E", str(knocking.__file__), str(door), wanted]
     text = _target(name, command, target / "seed" / "shop.db", {t: ASKED[domain][t] for t in tools})
     (target / "target.toml").write_text(text, encoding="utf-8")
     code, said = await stage.run(
@@ -108,7 +104,7 @@ def _target(name: str, command: list[str], file: Path, tools: dict[str, dict[str
     try:
         tables = [name for (name,) in database.execute(
             "select name from sqlite_schema where type = 'table'")]  # fmt: skip
-        asked = [{"name": tool, "arguments": {
+        calls = [{"name": tool, "arguments": {
             argument: _found(database, value) for argument, value in arguments.items()
         }} for tool, arguments in tools.items()]  # fmt: skip
     finally:
@@ -125,7 +121,7 @@ def _target(name: str, command: list[str], file: Path, tools: dict[str, dict[str
             {"kind": "sqlite", "label": "shop.db", "append_only": list(LOGS),
              "business": [table for table in tables if table not in LOGS], "mask": _masks(SUMS)},
         ],
-        "tools": asked,
+        "tools": calls,
     }  # fmt: skip
     return "\n".join(f"{key} = {_toml(value)}" for key, value in given.items())
 
