@@ -124,6 +124,12 @@ class _Compiled:
                 form.text, None, error, dbapi.Error, hide_parameters=True, dialect=self.dialect,
                 connection_invalidated=self.dialect.is_disconnect(error, driver, cursor),
             ) from error  # fmt: skip
+        except BaseException:
+            # Whoever waited gave up: how far the driver came is not known, a BEGIN may be open
+            # that nobody would end. As SQLAlchemy does, nobody uses the connection again.
+            if self.dialect.name != "sqlite":
+                session.invalidate()
+            raise
         return cursor
 
 

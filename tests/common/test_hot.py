@@ -20,6 +20,7 @@ from common.tables.spine import PolicyUse, StoredResult
 from common.telemetry import clean
 
 NOW = datetime(2026, 11, 2, 9, 0, 0, 125, tzinfo=UTC)
+MOMENTS = 120  # turns of the loop, more than a transaction takes
 _stored, _used = StoredResult.__table__.c, PolicyUse.__table__.c
 ADD = insert(StoredResult.__table__)  # type: ignore[arg-type]
 READ = select(_stored.result, _stored.at).where(_stored.id == bindparam("id"))
@@ -268,3 +269,26 @@ async def test_a_row_that_was_refused_is_not_told_in_the_log(database: Database)
     told = "".join(traceback.format_exception(caught.value))
     assert "Noir" not in clean(told)
     assert "NOT NULL" in clean(told).upper() or "NULL VALUE" in clean(told).upper()
+
+
+@pytest.mark.parametrize("idle", [door.IDLE_S, 0.0], ids=["used", "pinged"])
+async def test_who_gives_up_at_any_moment_leaves_no_transaction_behind(
+    postgres_url: str, idle: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A BEGIN that nobody waited for would take every later commit on its connection with it."""
+    monkeypatch.setattr(door, "IDLE_S", idle)
+    ours, other = Database(postgres_url, pool=1), Database(postgres_url, pool=1)
+    await schema.upgrade(ours)
+    for moment in range(MOMENTS):
+        given_up = asyncio.create_task(ours.run("orders", lambda s, n=moment: put(s, f"gone-{n}")))
+        for _ in range(moment):
+            await asyncio.sleep(0)
+        given_up.cancel()
+        await asyncio.gather(given_up, return_exceptions=True)
+        await ours.run("orders", lambda s, n=moment: put(s, f"kept-{n}"))
+        kept = await other.run(
+            "orders", lambda s, n=moment: hot.first(s, READ, id=f"kept-{n}"), write=False
+        )
+        assert kept is not None, moment
+    await ours.close()
+    await other.close()
