@@ -20,7 +20,7 @@ from common.tables.spine import PolicyUse, StoredResult
 from common.telemetry import clean
 
 NOW = datetime(2026, 11, 2, 9, 0, 0, 125, tzinfo=UTC)
-MOMENTS = 120  # turns of the loop, more than a transaction takes
+MOMENTS = 50  # turns of the loop, more than a transaction takes
 _stored, _used = StoredResult.__table__.c, PolicyUse.__table__.c
 ADD = insert(StoredResult.__table__)  # type: ignore[arg-type]
 READ = select(_stored.result, _stored.at).where(_stored.id == bindparam("id"))
