@@ -10,7 +10,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 JUDGES := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command 'make lock' \
 	tests/judges/outside/requirements.in
-JOBS ?= 2
+JOBS ?= 3
 TESTS ?=
 SECONDS ?= 120
 KILLS ?= 40

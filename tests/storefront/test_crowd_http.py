@@ -41,14 +41,14 @@ MOST_ROUNDS = 8
 
 
 @pytest.mark.parametrize(
-    ("url", "shoppers", "units"),
+    ("kind", "shoppers", "units"),
     [
         pytest.param("sqlite", 200, 50, marks=pytest.mark.slow, id="sqlite-200"),
         pytest.param("postgresql", 200, 50, marks=pytest.mark.slow, id="postgresql-200"),
         pytest.param("sqlite", 12, 3, id="sqlite-12"),
         pytest.param("postgresql", 12, 3, id="postgresql-12"),
     ],
-    indirect=["url"],
+    indirect=["kind"],
 )
 async def test_the_last_units(tmp_path: Path, url: str, shoppers: int, units: int) -> None:
     """Cards decline, never answer, or lose their answer. Every second shopper fills a cart before
