@@ -25,7 +25,7 @@ FORGED: Final = "Bearer eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJodHRwczovL290aGVyLmV4YW1
 NOWHERE: Final = {
     "MCP-RC-008": "no request takes a tool away; what a caller may see follows from the token",
     "MCP-RC-011": "a trace's context is only recorded; nothing is decided by it",
-    "MCP-007": "no server asks for sampling",
+    "MCP-007": "no server declares sampling; decided by the run 'fixture'",
     "MCP-015": "no tool takes a URI; decided by the run 'fixture'",
 }
 # In the older era these have no object; the newer era decides them.
@@ -136,15 +136,20 @@ def _other(argument: str, article: dict[str, Any]) -> str:
 
 
 async def _ran(stage: Stage, name: str, *arguments: str) -> list[Verdict]:
+    return [_verdict(name, each) for each in await reported(stage, name, *arguments)]
+
+
+async def reported(stage: Stage, name: str, *arguments: str) -> list[dict[str, Any]]:
+    """What the harness reports of each check; of a run without a report, one that failed."""
     report = stage.folder / f"harness-{name}.json"
     code, said = await stage.run(
         "agent-security", "test", "mcp", *arguments, "--report", str(report),
         SHOP_HOME=str(stage.shop.settings.home), PYTHONPATH=str(ROOT),
     )  # fmt: skip
     if not report.exists():
-        return [Verdict(f"harness {name}", "run", "failed", f"{code}: {said[-400:]}")]
-    results = json.loads(report.read_text(encoding="utf-8"))["results"]
-    return [_verdict(name, each) for each in results]
+        return [{"test_id": "run", "passed": False, "details": f"{code}: {said[-400:]}"}]
+    results: list[dict[str, Any]] = json.loads(report.read_text(encoding="utf-8"))["results"]
+    return results
 
 
 def _verdict(name: str, result: dict[str, Any]) -> Verdict:
