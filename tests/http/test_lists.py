@@ -1,13 +1,23 @@
 """Lists are rendered once, and nobody gets one who would not have got it before."""
 
+from functools import partial
 from typing import Any
 
 import pytest
+from sqlalchemy.orm import Session
 
+from common.auth import api_keys
+from common.auth.api_keys import Owner
+from common.auth.authenticator import authenticator
+from common.auth.server import users
 from common.http import lists
 from common.http.lists import Lists
+from common.scopes import of_domain
+from common.shop import Shop
 from tests.http.test_scopes import asking, bearer
-from tests.support.http import Face
+from tests.support import toy
+from tests.support.auth_server import COST, PASSWORD
+from tests.support.http import Face, a_face
 
 
 class Asked:
@@ -81,6 +91,57 @@ async def test_what_was_refused_is_refused_after_the_list_was_given(
         assert await status(worse, headers | token) != 200
         assert await status(body, headers | token) == 200
     assert asked.count == 4  # the first, and the three only the SDK can judge
+
+
+async def test_who_lost_a_right_lost_it_though_the_list_is_kept(toys: Shop, asked: Asked) -> None:
+    """A right that is taken away is gone with the next request; the others notice nothing."""
+    http, now = toys.settings.http, toys.guard.clock()
+    rights = [str(scope) for scope in of_domain("inventory")]
+    keys = {}
+
+    def enrolled(session: Session, who: str) -> tuple[str, str]:
+        users.add(session, who, who, users.hashed(PASSWORD, COST), rights, now)
+        owner = Owner(http.public_url, who)
+        key, secret = api_keys.create(session, http, owner, "k", rights, now, scopes=rights)
+        return key.id, secret
+
+    for who in ("ana@example.com", "ben@example.com"):
+        keys[who] = await toys.database.run("*", partial(enrolled, who=who))
+    (id, ana), (_, ben) = keys.values()
+    listing, taking = asking("tools/list"), asking("tools/call", name="take", arguments={})
+    checking = authenticator(toys)
+    try:
+        async with a_face(toys, [toy.tools], authenticator=checking) as face:
+
+            async def told(key: str, sent: tuple[dict[str, Any], dict[str, str]]) -> Any:
+                body, headers = sent
+                async with face.browser() as browser:
+                    answer = await browser.post(
+                        "/inventory/mcp", json=body, headers=headers | bearer(key)
+                    )
+                return answer.json() if answer.status_code == 200 else answer.status_code
+
+            before = await told(ana, listing)
+            assert "take" in {tool["name"] for tool in before["result"]["tools"]}
+            assert [await told(ben, listing), asked.count] == [before, 1]
+            assert "result" in await told(ana, taking)
+
+            def reads_only(session: Session) -> None:
+                users.set_scopes(users.get(session, "ana@example.com"), rights[:1], now)
+
+            await toys.database.run("*", reads_only)
+            assert [await told(ana, listing), await told(ana, taking)] == [before, 403]
+
+            def revoked(session: Session) -> None:
+                api_keys.revoke(session, None, id, now)
+
+            await toys.database.run("*", revoked)
+            assert [await told(ana, listing), await told(ana, taking)] == [401, 401]
+            assert await told(ben, listing) == before
+            assert "result" in await told(ben, taking)
+            assert asked.count == 1
+    finally:
+        await checking.close()
 
 
 async def test_no_more_is_kept_than_a_few(face: Face, monkeypatch: pytest.MonkeyPatch) -> None:

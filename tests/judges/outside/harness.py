@@ -17,7 +17,9 @@ from tests.judges.outside.stage import ANA, BEN, Stage, Verdict
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 NEW_ERA: Final = "2026-07-28"
-META: Final = {"io.modelcontextprotocol/clientCapabilities": {"elicitation": {"form": {}}}}
+META: Final[dict[str, Any]] = {
+    "io.modelcontextprotocol/clientCapabilities": {"elicitation": {"form": {}}}
+}
 AGREED: Final = {QUESTION: {"action": "accept", "content": {"agree": True}}}
 FORGED: Final = "Bearer eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJodHRwczovL290aGVyLmV4YW1wbGUifQ.c2ln"
 
