@@ -25,8 +25,8 @@ FORGED: Final = "Bearer eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJodHRwczovL290aGVyLmV4YW1
 
 # What has no object here, and why. Anything else that stays open fails the run.
 NOWHERE: Final = {
-    "MCP-RC-008": "no request takes a tool away; what a caller may see follows from the token",
-    "MCP-RC-011": "a trace's context is only recorded; nothing is decided by it",
+    "MCP-RC-008": "a server's list is the same for every caller, as long as it runs",
+    "MCP-RC-011": "wants a refusal; a trace's context is recorded and decides nothing",
     "MCP-007": "no server declares sampling; decided by the run 'fixture'",
     "MCP-015": "no tool takes a URI; decided by the run 'fixture'",
 }
