@@ -168,7 +168,8 @@ class Caller:
         if status >= 500:
             raise Unknown(f"http_{status}")
         if status != 200:
-            raise Refused(f"http_{status}")
+            why = (body.get("error") or {}).get("data") or {}
+            raise Refused(str(why.get("reason") or f"http_{status}"))
         if "result" not in body:
             raise Unknown(str(body.get("error"))[:200])
         result: dict[str, Any] = body["result"]
