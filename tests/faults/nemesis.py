@@ -64,7 +64,7 @@ async def _hold_tables(url: str, seconds: float) -> None:
     import asyncpg
 
     plain = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
-    with suppress(asyncpg.PostgresError):
+    with suppress(asyncpg.PostgresError, asyncpg.InterfaceError):  # it may be restarted meanwhile
         connection = await asyncpg.connect(plain, timeout=10)
         try:
             async with connection.transaction():
