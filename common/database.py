@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.orm.exc import StaleDataError
 
 from common import postgres, sqlite
-from common.errors import Busy, Conflict, UpstreamError
+from common.errors import Busy, Conflict, StorageFull, UpstreamError
 from common.grants import role_of
 from common.hot import DRIVER
 from common.ids import new_id
@@ -41,6 +41,7 @@ USED: Final = "used"  # when a connection was last given back
 MAY: Final = "shop"  # where a connection says whose transaction it is in, and whether it may write
 _READ_ONLY = "25006"  # of a host that was the primary
 _RETRY_STATES = {"40001", "40P01", "55P03"}
+_DISK_FULL = "53100"
 
 
 class Rollback(Exception):
@@ -104,7 +105,7 @@ class Database:
         and returns its value. A ``name`` says that reads of this name take about as long as each
         other.
         Raises Busy when every attempt lost, no connection became free or no host could be reached,
-        Conflict when a row changed under a version.
+        StorageFull when there is no room, Conflict when a row changed under a version.
         """
         with span("transaction", domain=domain, write=write):
             return await self._tried(domain, work, write and not self.read_only, audit_id, name)
@@ -126,6 +127,9 @@ class Database:
                 await self._leave(domain, broken.pool)
                 await _wait(attempt)
             except DBAPIError as error:
+                if _no_room(error):
+                    log.error("the database has no room to write: %s", error.orig)
+                    raise StorageFull("The shop's database has no room left.") from error
                 if not _lost_race(error):
                     raise
                 if attempt == ATTEMPTS:
@@ -313,6 +317,14 @@ def _lost_race(error: DBAPIError) -> bool:
     if isinstance(error, OperationalError) and isinstance(original, sqlite3.OperationalError):
         return "locked" in str(original) or "busy" in str(original)
     return _state(original) in _RETRY_STATES
+
+
+def _no_room(error: DBAPIError) -> bool:
+    original = error.orig
+    if isinstance(original, sqlite3.Error):
+        code = getattr(original, "sqlite_errorcode", None)  # not where the driver itself objects
+        return code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
+    return _state(original) == _DISK_FULL
 
 
 def _refuse_foreign_write(connection: Connection, cursor: Any, statement: str, *_: Any) -> None:

@@ -19,6 +19,7 @@
   - RateLimited          too many calls
   - UpstreamError        a provider failed or did not answer
   - Busy                 the database stayed locked through every retry
+    - StorageFull        there is no room to write anything
   - Internal             our bug: the text is withheld
 
 The message is read by a model: it says what was wrong. ``next`` says what to do about it.
@@ -148,8 +149,20 @@ class UpstreamError(ShopError):
 
 
 class Busy(ShopError):
+    """``retry_after_s``: what an answer over HTTP says."""
+
     code = "busy"
     default_next = "Repeat the same call with the same idempotency_key."
+    retry_after_s: ClassVar[int] = 1
+
+
+class StorageFull(Busy):
+    code = "storage_full"
+    default_next = (
+        "Nothing was changed. Tell the person that whoever runs the shop has to make room, "
+        "then repeat the same call with the same idempotency_key."
+    )
+    retry_after_s = 30
 
 
 class Internal(ShopError):

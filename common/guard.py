@@ -26,6 +26,7 @@ from common.clock import Clock
 from common.database import Database, Rollback, Work, new_audit_id
 from common.errors import (
     ApprovalInvalid,
+    Busy,
     Internal,
     NotAuthenticated,
     PolicyDenied,
@@ -276,8 +277,8 @@ class Guard:
     async def _keep(self, audit_id: str, work: Work[Any], what: str) -> None:
         try:
             await self.database.run("approvals", work, audit_id=audit_id)
-        except Exception:
-            log.exception("the record of a %s call could not be written", what)
+        except Exception as error:
+            log.error("a %s call is not on record", what, exc_info=not isinstance(error, Busy))
 
     async def _admit(self, actor: Actor, spec: ToolSpec | ResourceSpec) -> None:
         if not actor.subject:

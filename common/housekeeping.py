@@ -16,6 +16,7 @@ from common.auth import revocation
 from common.call import Actor, Call
 from common.clock import Clock
 from common.database import Database, Rollback, new_audit_id
+from common.errors import Busy
 from common.rules import checking_out, paid
 from common.rules.paid_in import lapsed
 from common.settings import Settings
@@ -100,8 +101,9 @@ class Housekeeping:
             await asyncio.sleep(EVERY_S)
             try:
                 await self.once()
-            except Exception:
-                log.exception("housekeeping failed; it will be tried again")
+            except Exception as error:
+                trace = not isinstance(error, Busy)
+                log.error("housekeeping failed; it will be tried again", exc_info=trace)
 
 
 def _lapsing(call: Call, limit: int) -> int:

@@ -53,6 +53,10 @@ ANCHOR_AGE: Final = Gauge(
     "shop_anchor_age_seconds", "Since the audit chains were last anchored, where they are.",
     multiprocess_mode="mostrecent",
 )  # fmt: skip
+FREE: Final = Gauge(
+    "shop_storage_free_bytes", "What is left on the disk of a SQLite database.",
+    multiprocess_mode="mostrecent",
+)  # fmt: skip
 
 Next = Callable[[Any], Awaitable[Any]]
 

@@ -23,6 +23,7 @@ from common.audit.redact import bounded, masked
 from common.call import Actor
 from common.canonical import canonical
 from common.database import Database
+from common.errors import Busy
 from common.ids import new_id
 from common.tables.spine import AccessRecord
 
@@ -100,8 +101,11 @@ class AccessWriter:
                 self._full.clear()
             try:
                 await self._flush()
-            except Exception:
-                log.exception("access records could not be written; they will be tried again")
+            except Exception as error:
+                trace = not isinstance(error, Busy)
+                log.error(
+                    "access records could not be written; they will be tried again", exc_info=trace
+                )
                 if self._closing:
                     return
                 await asyncio.sleep(1)

@@ -7,6 +7,8 @@ from typing import Any, Final
 
 from starlette.types import Send
 
+from common.errors import Busy
+
 RawHeaders = list[tuple[bytes, bytes]]
 
 PARSE_ERROR: Final = -32700
@@ -44,6 +46,11 @@ def plain(status: int, reason: str, message: str, **headers: str) -> Refused:
     """A refusal below the protocol: wrong host, method, type or size."""
     named = [(name.replace("_", "-"), value) for name, value in headers.items()]
     return Refused(status, reason, {"error": reason, "error_description": message}, named)
+
+
+def busy(error: Busy) -> Refused:
+    """The database takes nothing now: the same request is worth another try."""
+    return plain(503, error.code, error.message, retry_after=str(error.retry_after_s))
 
 
 def protocol(status: int, code: int, reason: str, message: str, id: Any = None) -> Refused:

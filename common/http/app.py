@@ -8,15 +8,20 @@ from typing import Any
 from mcp.server.mcpserver import MCPServer
 from starlette.applications import Starlette
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from common import metrics
 from common.auth import Authenticator, Caller, Headers, calling_actor
 from common.auth import server as auth_server
 from common.auth.api_keys import http as api_keys
 from common.auth.issuers import trusted
+from common.errors import Busy
 from common.gateways import webhook
 from common.http import console, health, metadata
+from common.http.answers import busy
 from common.http.front import Front
 from common.http.gate import Endpoint, Gate
 from common.http.needs import Needs
@@ -113,6 +118,15 @@ def serve_one(
     return Served(Gate(endpoint, authenticator, watch), streaming, single)
 
 
+async def _busy(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Busy)
+    refusal = busy(error)
+    metrics.REFUSALS.labels("", str(refusal.status), refusal.reason).inc()
+    return JSONResponse(
+        refusal.body, refusal.status, headers=health.NEVER_KEPT | dict(refusal.headers)
+    )
+
+
 def compose(
     http: HttpSettings, served: Mapping[str, Served], routes: Sequence[BaseRoute]
 ) -> HttpApp:
@@ -126,7 +140,10 @@ def compose(
                 await running.enter_async_context(one.single.run())
             yield
 
-    pages = Starlette(routes=list(routes), lifespan=lambda app: running())
+    pages = Starlette(
+        routes=list(routes), lifespan=lambda app: running(),
+        exception_handlers={Busy: _busy},
+    )  # fmt: skip
     pages.router.redirect_slashes = False
 
     async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:

@@ -40,6 +40,7 @@ from common.http.answers import (
     HEADER_MISMATCH,
     INVALID_REQUEST,
     Refused,
+    busy,
     challenge,
     plain,
     protocol,
@@ -111,7 +112,7 @@ class Gate:
             try:
                 passed = await self._pass(scope, receive)
             except Busy as error:  # while the caller was looked up or counted
-                raise plain(503, "busy", error.message, retry_after="1") from error
+                raise busy(error) from error
             self._check_room(passed)
         except Refused as refusal:
             self.watch.refused(self.endpoint.domain, refusal)

@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+import shutil
 from datetime import datetime
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 from typing import Final
 
 from sqlalchemy import func, select
@@ -23,13 +25,14 @@ from common.tables.spine import ApprovalRequest
 log = logging.getLogger(__name__)
 
 PATIENCE_S: Final = 3
+LEAST_FREE: Final = 1024 * 1024  # of the disk of a SQLite file: some transactions at once
 NEVER_KEPT: Final = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
 
 
 def routes(shop: Shop) -> list[BaseRoute]:
-    """``/healthz`` answers while the process answers; ``/readyz`` asks database, schema and keys;
-    ``/metrics`` is for the addresses that are named."""
+    """``/healthz`` answers while the process answers; ``/readyz`` asks database, schema, keys and,
+    for a file, its disk; ``/metrics`` is for the addresses that are named."""
 
     async def healthz(request: Request) -> Response:
         return JSONResponse({"status": "ok"}, headers=NEVER_KEPT)
@@ -37,6 +40,8 @@ def routes(shop: Shop) -> list[BaseRoute]:
     async def readyz(request: Request) -> Response:
         checks = {"database": False, "schema": False, "keys": _keys(shop)}
         checks |= await _database(shop)
+        if (free := free_bytes(shop)) is not None and not shop.settings.read_only:
+            checks["room"] = free >= LEAST_FREE
         ready = all(checks.values())
         body = {"status": "ready" if ready else "not ready", "checks": checks}
         return JSONResponse(body, 200 if ready else 503, headers=NEVER_KEPT)
@@ -79,9 +84,21 @@ async def _database(shop: Shop) -> dict[str, bool]:
         return {}
 
 
+def free_bytes(shop: Shop) -> int | None:
+    """What is left on the disk of a database that is a file."""
+    if not shop.database.sqlite:
+        return None
+    try:
+        return shutil.disk_usage(Path(shop.database.url.partition("///")[2]).parent).free
+    except OSError:
+        return 0
+
+
 async def _state(shop: Shop) -> None:
     """Gauges of what waits in the database and beside it."""
     now = shop.guard.clock()
+    if (free := free_bytes(shop)) is not None:
+        metrics.FREE.set(free)
     try:
         async with asyncio.timeout(PATIENCE_S):
             await shop.database.run("*", lambda session: _waiting(session, now), write=False)

@@ -36,6 +36,7 @@ const shop = (() => {
     rate_limited: ["A little too fast", true],
     upstream_error: ["A provider did not answer", true],
     busy: ["The shop is busy", true],
+    storage_full: ["The shop has no room to write this down", true],
     internal_error: ["Something broke on the shop's side", true],
     unreachable: ["The shop did not answer", true],
     cancelled: ["This was stopped", false],

@@ -83,7 +83,8 @@ def over_http(folder: Path, chosen: argparse.Namespace) -> Outcome:
             walled(url)
         if "disk" in faults:
             try:
-                home = stack.enter_context(nemesis.small_disk(chosen.seconds))
+                room = nemesis.DISK_MB + int(chosen.seconds)
+                home = stack.enter_context(nemesis.small_disk(room))
             except nemesis.NoDisk as error:
                 print(f"NO FULL DISK IN THIS RUN: {error}", file=sys.stderr)
                 faults -= {"disk"}

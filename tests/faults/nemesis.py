@@ -84,15 +84,22 @@ async def restarts(server: EmbeddedServer, random: Random, done: list[str]) -> N
 
 async def full_disk(folder: Path, random: Random, done: list[str]) -> None:
     """The file system has no byte left, for a moment."""
-    ballast = folder / "ballast"
     while True:
         await asyncio.sleep(random.uniform(2, 5))
-        try:
-            await asyncio.to_thread(_fill, ballast)
+        with filled(folder):
             done.append("disk full")
             await asyncio.sleep(random.uniform(0.3, 2))
-        finally:
-            ballast.unlink(missing_ok=True)
+
+
+@contextmanager
+def filled(folder: Path) -> Iterator[None]:
+    """Not a byte is left within."""
+    ballast = folder / "ballast"
+    try:
+        _fill(ballast)
+        yield
+    finally:
+        ballast.unlink(missing_ok=True)
 
 
 def _fill(ballast: Path) -> None:
@@ -105,11 +112,10 @@ def _fill(ballast: Path) -> None:
 
 
 @contextmanager
-def small_disk(seconds: float) -> Iterator[Path]:
-    """A folder that is a file system of its own, in memory, with room for a storm of that length.
-    Raises NoDisk."""
+def small_disk(megabytes: int) -> Iterator[Path]:
+    """A folder that is a file system of its own, in memory. Raises NoDisk."""
     folder = Path(tempfile.mkdtemp(prefix="shop-disk-"))
-    options = f"size={DISK_MB + int(seconds)}m,mode=700"
+    options = f"size={megabytes}m,mode=700"
     command = ["mount", "-t", "tmpfs", "-o", options, "shop-faults", str(folder)]
     if os.getuid() != 0 or shutil.which("mount") is None:
         raise NoDisk("mounting a small file system needs root")

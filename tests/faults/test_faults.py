@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.orm.exc import StaleDataError
 
 from common.audit.verify import verify
-from common.errors import Internal, ShopError
+from common.errors import ShopError, StorageFull
 from common.incoming import Done, Request, Waiting
 from common.keys import anchor_key
 from common.rules import stock
@@ -277,7 +277,7 @@ async def test_a_disk_that_is_full(shop: Shop) -> None:
         arguments = {"quantity": 1, "why": "x" * 2_000, "idempotency_key": f"full-{number:05}"}
         try:
             await shop.guard.call(Request(toy.tools.tools["take"], arguments, actor()))
-        except Internal:
+        except StorageFull:
             refused += 1
     assert refused
     small["on"] = False

@@ -14,7 +14,8 @@ async def test_the_process_lives_and_is_ready(face: Face) -> None:
         assert alive.json() == {"status": "ok"}
         ready = await browser.get("/readyz")
         assert ready.status_code == 200
-        assert ready.json()["checks"] == {"database": True, "schema": True, "keys": True}
+        expected = {"database": True, "schema": True, "keys": True, "room": True}
+        assert ready.json()["checks"] == expected
 
 
 async def test_not_ready_on_a_database_it_does_not_know(tmp_path: Path) -> None:
@@ -26,7 +27,8 @@ async def test_not_ready_on_a_database_it_does_not_know(tmp_path: Path) -> None:
         async with face.browser() as browser:
             answer = await browser.get("/readyz")
         assert answer.status_code == 503
-        assert answer.json()["checks"] == {"database": True, "schema": False, "keys": True}
+        expected = {"database": True, "schema": False, "keys": True, "room": True}
+        assert answer.json()["checks"] == expected
 
 
 async def test_figures_count_calls_and_refusals(face: Face) -> None:

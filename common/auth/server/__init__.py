@@ -5,6 +5,7 @@ request; ``keys`` tells a verifier in the same process what to verify with.
 """
 
 from collections.abc import Awaitable, Callable
+from typing import Final
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
@@ -12,14 +13,15 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from common.auth.server import endpoints, pages
-from common.auth.server.answering import stranger, stylesheet, too_many
+from common.auth.server.answering import stranger, stylesheet, too_busy, too_many
 from common.auth.server.documents import Documents
 from common.auth.server.keys import local_jwks
-from common.errors import RateLimited
+from common.errors import Busy, RateLimited
 from common.settings import LOOPBACK, HttpSettings
 from common.shop import Shop
 
 Handler = Callable[[Request, Shop, Documents], Awaitable[Response]]
+PAGES: Final = (pages.authorize, pages.login, pages.consent, pages.logout)
 
 
 class IssuerRefused(ValueError):
@@ -35,12 +37,14 @@ def routes(shop: Shop) -> list[BaseRoute]:
 
     def route(path: str, handler: Handler, *methods: str) -> Route:
         async def answered(request: Request) -> Response:
-            if path.startswith("/auth/") and path != "/auth/jwks":
-                try:
+            try:
+                if path.startswith("/auth/") and path != "/auth/jwks":
                     await shop.guard.limits.take(stranger(request), "requests")
-                except RateLimited as error:
-                    return too_many(error)
-            return await handler(request, shop, documents)
+                return await handler(request, shop, documents)
+            except RateLimited as error:
+                return too_many(error)
+            except Busy as error:
+                return too_busy(error, person=handler in PAGES)
 
         return Route(path, answered, methods=[*methods])
 

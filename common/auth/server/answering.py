@@ -10,7 +10,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from common.auth.server.oauth import Answer, Asked, transport
 from common.call import Actor
-from common.errors import RateLimited
+from common.errors import Busy, RateLimited
 from common.networks import network_of
 from common.settings import HttpSettings, Settings
 from common.shop import Shop
@@ -145,6 +145,17 @@ def too_many(error: RateLimited) -> JSONResponse:
     """RFC 6749 has no word for it; RFC 6585 has a status."""
     answer = refusal("temporarily_unavailable", error.message, 429)
     answer.headers["Retry-After"] = str(error.details.get("retry_after_s", 60))
+    return answer
+
+
+def too_busy(error: Busy, *, person: bool) -> Response:
+    """The database takes nothing now: a page for a person, RFC 6749's shape for a program."""
+    answer: Response
+    if person:
+        answer = page("problem.html", 503, message=f"{error.message} Try again later.")
+    else:
+        answer = refusal("temporarily_unavailable", error.message, 503)
+    answer.headers["Retry-After"] = str(error.retry_after_s)
     return answer
 
 

@@ -200,6 +200,8 @@ def problem_of(error: ShopError) -> Problem:
     headers = {}
     if isinstance(error, RateLimited):
         headers["Retry-After"] = str(error.details.get("retry_after_s", 60))
+    if isinstance(error, Busy):
+        headers["Retry-After"] = str(error.retry_after_s)
     return Problem(status, title, error.message, next=error.next, headers=headers, reason=reason)
 
 
