@@ -246,15 +246,16 @@ def _worked(session: Session, work: Work[T], write: bool) -> T:
 
 def _commit(session: Session) -> None:
     """Raises UpstreamError where the connection broke before the answer: the commit may have
-    happened, so nobody is told that it did not, and nothing is tried again here."""
+    happened, so nobody is told that it did not, and nothing is tried again here. A commit whose
+    last step failed on the disk is undone, but whoever recovers the file after a crash keeps it."""
     try:
         session.commit()
     except (DBAPIError, OSError) as error:
-        if isinstance(error, DBAPIError) and not error.connection_invalidated:
+        if isinstance(error, DBAPIError) and not _unanswered(error):
             raise
         raise UpstreamError(
-            "The connection to the database broke during the commit: it is not known here whether"
-            " the change was kept.",
+            "The database broke off during the commit: it is not known here whether the change"
+            " was kept.",
             next="Repeat the same call with the same idempotency_key: it answers what became of"
             " it. Without a key, read the record before you repeat.",
         ) from error
@@ -320,11 +321,16 @@ def _lost_race(error: DBAPIError) -> bool:
 
 
 def _no_room(error: DBAPIError) -> bool:
-    original = error.orig
-    if isinstance(original, sqlite3.Error):
-        code = getattr(original, "sqlite_errorcode", None)  # not where the driver itself objects
-        return code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
-    return _state(original) == _DISK_FULL
+    full = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
+    return _sqlite(error) in full or _state(error.orig) == _DISK_FULL
+
+
+def _unanswered(error: DBAPIError) -> bool:
+    return error.connection_invalidated or _sqlite(error) & 0xFF == sqlite3.SQLITE_IOERR
+
+
+def _sqlite(error: DBAPIError) -> int:
+    return int(getattr(error.orig, "sqlite_errorcode", 0))  # none where the driver itself objects
 
 
 def _refuse_foreign_write(connection: Connection, cursor: Any, statement: str, *_: Any) -> None:

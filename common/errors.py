@@ -26,7 +26,7 @@ The message is read by a model: it says what was wrong. ``next`` says what to do
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 
 class ShopError(Exception):
@@ -146,11 +146,10 @@ class RateLimited(ShopError):
 class UpstreamError(ShopError):
     code = "upstream_error"
     default_next = "The outcome is being settled. Read the record again before you retry."
+    retry_after_s: ClassVar[int] = 1
 
 
 class Busy(ShopError):
-    """``retry_after_s``: what an answer over HTTP says."""
-
     code = "busy"
     default_next = "Repeat the same call with the same idempotency_key."
     retry_after_s: ClassVar[int] = 1
@@ -168,6 +167,10 @@ class StorageFull(Busy):
 class Internal(ShopError):
     code = "internal_error"
     default_next = "Nothing was changed. Tell the person and name the reference."
+
+
+LATER: Final = (Busy, UpstreamError)
+"""Over HTTP: 503, and ``retry_after_s`` says when it is worth another try."""
 
 
 def closed_codes() -> dict[str, type[ShopError]]:

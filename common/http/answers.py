@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from starlette.types import Send
 
-from common.errors import Busy
+from common.errors import Busy, UpstreamError
 
 RawHeaders = list[tuple[bytes, bytes]]
 
@@ -48,7 +48,7 @@ def plain(status: int, reason: str, message: str, **headers: str) -> Refused:
     return Refused(status, reason, {"error": reason, "error_description": message}, named)
 
 
-def busy(error: Busy) -> Refused:
+def later(error: Busy | UpstreamError) -> Refused:
     """The database takes nothing now: the same request is worth another try."""
     return plain(503, error.code, error.message, retry_after=str(error.retry_after_s))
 

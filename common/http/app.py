@@ -18,10 +18,10 @@ from common.auth import Authenticator, Caller, Headers, calling_actor
 from common.auth import server as auth_server
 from common.auth.api_keys import http as api_keys
 from common.auth.issuers import trusted
-from common.errors import Busy
+from common.errors import LATER
 from common.gateways import webhook
 from common.http import console, health, metadata
-from common.http.answers import busy
+from common.http.answers import later
 from common.http.front import Front
 from common.http.gate import Endpoint, Gate
 from common.http.needs import Needs
@@ -118,9 +118,9 @@ def serve_one(
     return Served(Gate(endpoint, authenticator, watch), streaming, single)
 
 
-async def _busy(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Busy)
-    refusal = busy(error)
+async def _later(request: Request, error: Exception) -> Response:
+    assert isinstance(error, LATER)
+    refusal = later(error)
     metrics.REFUSALS.labels("", str(refusal.status), refusal.reason).inc()
     return JSONResponse(
         refusal.body, refusal.status, headers=health.NEVER_KEPT | dict(refusal.headers)
@@ -142,7 +142,7 @@ def compose(
 
     pages = Starlette(
         routes=list(routes), lifespan=lambda app: running(),
-        exception_handlers={Busy: _busy},
+        exception_handlers=dict.fromkeys(LATER, _later),
     )  # fmt: skip
     pages.router.redirect_slashes = False
 

@@ -34,14 +34,14 @@ from common.auth import (
     IssuerUnavailable,
     calling,
 )
-from common.errors import Busy
+from common.errors import LATER
 from common.http import body, lists
 from common.http.answers import (
     HEADER_MISMATCH,
     INVALID_REQUEST,
     Refused,
-    busy,
     challenge,
+    later,
     plain,
     protocol,
 )
@@ -111,8 +111,8 @@ class Gate:
         try:
             try:
                 passed = await self._pass(scope, receive)
-            except Busy as error:  # while the caller was looked up or counted
-                raise busy(error) from error
+            except LATER as error:  # while the caller was looked up or counted
+                raise later(error) from error
             self._check_room(passed)
         except Refused as refusal:
             self.watch.refused(self.endpoint.domain, refusal)

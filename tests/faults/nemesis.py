@@ -102,6 +102,12 @@ def filled(folder: Path) -> Iterator[None]:
         ballast.unlink(missing_ok=True)
 
 
+def give_back(folder: Path, size: int) -> None:
+    """A little room, in a folder that is filled."""
+    ballast = folder / "ballast"
+    os.truncate(ballast, max(ballast.stat().st_size - size, 0))
+
+
 def _fill(ballast: Path) -> None:
     block = b"\0" * 65_536
     with ballast.open("wb", buffering=0) as file:

@@ -218,6 +218,8 @@ class Remote:
 
     async def _reckon(self, book: Book, outcome: Outcome) -> None:
         also = set({"busy"} if self.plan.faults & {"locks", "failpoints", "disk"} else ())
+        if "disk" in self.plan.faults:
+            also.add("storage_full")
         if "clock" in self.plan.faults:  # what one server sealed may be too new for another
             also.add("invalid_request_state")
         with suppress(FileNotFoundError):

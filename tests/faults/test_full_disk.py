@@ -1,11 +1,13 @@
 """A disk without a byte left: every door says so, nothing is changed, and room is all it takes."""
 
 import asyncio
+import shutil
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from html import unescape
 from pathlib import Path
@@ -17,8 +19,10 @@ import pytest
 from benchmarks.requests import Target
 from common.approvals import approvers
 from common.auth.server import managing, users
+from common.call import Call
 from common.clock import utc_now
-from common.errors import StorageFull
+from common.errors import ShopError, StorageFull
+from common.rules import stock
 from common.settings import inherited
 from common.shop import Shop
 from tests.faults import nemesis
@@ -32,7 +36,8 @@ from tests.support.shop import a_shop, call, connected, do, settings_in
 
 ANA, KIM = "ana@example.com", "kim@example.com"
 PATIENCE_S = 60
-SMALL_MB = 8
+SMALL_MB, LOG_MB = 8, 48
+FRAME, INDEXED = 4_120, 4_062  # bytes of one in the log; how many its index's first part holds
 FULL = "The shop's database has no room left."
 REFUND = {
     "payment_id": "pay-1", "amount_minor": 100, "currency": "EUR", "reason": "return",
@@ -251,10 +256,10 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
 
 
 @contextmanager
-def a_small_disk() -> Iterator[Path]:
+def a_small_disk(megabytes: int = SMALL_MB) -> Iterator[Path]:
     """One that can be filled, or the test is skipped."""
     try:
-        with nemesis.small_disk(SMALL_MB) as home:
+        with nemesis.small_disk(megabytes) as home:
             yield home
     except nemesis.NoDisk as error:
         unavailable(f"no disk can be filled here: {error}")
@@ -310,6 +315,55 @@ def test_with_room_again_everything_goes_on_where_it_was(told: Told) -> None:
     done = told.after["a change"].json()["result"]["structuredContent"]
     assert done["amount_minor"] == REFUND["amount_minor"]
     assert "replayed" not in done
+
+
+async def test_a_commit_that_failed_half_way_is_not_called_undone(tmp_path: Path) -> None:
+    """The log's index could not grow after the log itself was written. It is undone for as long as
+    anybody has the file open, and kept by whoever recovers it after a crash."""
+    told = list[str]()
+    with a_small_disk(LOG_MB) as home:
+        async with a_shop(home) as shop:
+            await do(shop, "inventory", toy.stocked)
+            before = (await kept(shop))["left"]
+            with long_log(home / "shop.db"), nemesis.filled(home):
+                while told[-1:] != ["upstream_error"]:
+                    nemesis.give_back(home, 4_096)
+                    with pytest.raises(ShopError) as refused:
+                        await do(shop, "inventory", taken)
+                    told.append(refused.value.code)
+                assert "idempotency_key" in refused.value.next
+                assert set(told) == {"storage_full", "upstream_error"}, told
+                for file in ("shop.db", "shop.db-wal"):  # as a crash would leave them
+                    shutil.copy(home / file, tmp_path / file)
+                assert (await kept(shop))["left"] == before
+            async with a_shop(tmp_path) as crashed:
+                assert (await kept(crashed))["left"] == before - 1
+            await do(shop, "inventory", taken)
+            assert (await kept(shop))["left"] == before - 1
+            await sound(shop)
+
+
+def taken(call: Call) -> None:
+    stock.adjust(call, "widget", "WH-1", -1, "full disk")
+
+
+@contextmanager
+def long_log(file: Path) -> Iterator[None]:
+    """A write-ahead log that nobody can begin anew, just too short for a second part of index."""
+    log = file.with_name(f"{file.name}-wal")
+    with (
+        closing(sqlite3.connect(file, isolation_level=None)) as writer,
+        closing(sqlite3.connect(file, isolation_level=None)) as reader,
+    ):
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM transfer").fetchone()
+        writer.execute("CREATE TABLE ballast (page BLOB)")
+        while (left := INDEXED - 6 - log.stat().st_size // FRAME) > 0:
+            writer.execute("BEGIN IMMEDIATE")
+            for _ in range(max(left // 2, 1)):
+                writer.execute("INSERT INTO ballast VALUES (zeroblob(3500))")
+            writer.execute("COMMIT")
+        yield
 
 
 async def test_a_tool_call_is_refused_by_name_and_may_be_repeated(tmp_path: Path) -> None:

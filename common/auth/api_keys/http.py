@@ -29,6 +29,7 @@ from common.auth.server.answering import NOT_KEPT, Unreadable, address_of, body_
 from common.auth.server.users import find as find_user
 from common.clock import stamp
 from common.errors import (
+    LATER,
     Busy,
     Conflict,
     InvalidParameters,
@@ -37,6 +38,7 @@ from common.errors import (
     RateLimited,
     RuleViolation,
     ShopError,
+    UpstreamError,
 )
 from common.shop import Shop
 from common.tables.auth_server import ApiKey
@@ -47,6 +49,7 @@ PAGE: Final = 50
 _STATUS: Final[dict[type[ShopError], int]] = {
     NotAuthenticated: 401, InvalidParameters: 400, NotFound: 404, Conflict: 409,
     RuleViolation: 409, RateLimited: 429, Busy: 503,
+    UpstreamError: 503,
 }  # fmt: skip
 Work = Callable[[Request, auth.Caller], Awaitable[Response]]
 
@@ -242,7 +245,7 @@ def _failed(error: ShopError, status: int = 0) -> JSONResponse:
     answer = JSONResponse({"success": False, "error": error.wire()}, code, headers=NOT_KEPT)
     if code == 401:
         answer.headers["WWW-Authenticate"] = "Bearer"
-    if isinstance(error, Busy):
+    if isinstance(error, LATER):
         answer.headers["Retry-After"] = str(error.retry_after_s)
     if isinstance(error, RateLimited):
         answer.headers["Retry-After"] = str(error.details.get("retry_after_s", 60))

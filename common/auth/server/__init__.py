@@ -13,10 +13,10 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from common.auth.server import endpoints, pages
-from common.auth.server.answering import stranger, stylesheet, too_busy, too_many
+from common.auth.server.answering import later, stranger, stylesheet, too_many
 from common.auth.server.documents import Documents
 from common.auth.server.keys import local_jwks
-from common.errors import Busy, RateLimited
+from common.errors import LATER, RateLimited
 from common.settings import LOOPBACK, HttpSettings
 from common.shop import Shop
 
@@ -43,8 +43,8 @@ def routes(shop: Shop) -> list[BaseRoute]:
                 return await handler(request, shop, documents)
             except RateLimited as error:
                 return too_many(error)
-            except Busy as error:
-                return too_busy(error, person=handler in PAGES)
+            except LATER as error:
+                return later(error, person=handler in PAGES)
 
         return Route(path, answered, methods=[*methods])
 

@@ -10,7 +10,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from common.auth.server.oauth import Answer, Asked, transport
 from common.call import Actor
-from common.errors import Busy, RateLimited
+from common.errors import Busy, RateLimited, UpstreamError
 from common.networks import network_of
 from common.settings import HttpSettings, Settings
 from common.shop import Shop
@@ -148,7 +148,7 @@ def too_many(error: RateLimited) -> JSONResponse:
     return answer
 
 
-def too_busy(error: Busy, *, person: bool) -> Response:
+def later(error: Busy | UpstreamError, *, person: bool) -> Response:
     """The database takes nothing now: a page for a person, RFC 6749's shape for a program."""
     answer: Response
     if person:

@@ -15,6 +15,7 @@ from starlette.routing import Route
 from common.audit import outside
 from common.call import Actor
 from common.errors import (
+    LATER,
     ApprovalInvalid,
     Busy,
     InvalidParameters,
@@ -22,6 +23,7 @@ from common.errors import (
     NotFound,
     RateLimited,
     ShopError,
+    UpstreamError,
 )
 from common.http.console import sessions
 from common.http.console.desk import PREFIX, SERVER, Desk, Problem, Visitor
@@ -54,6 +56,7 @@ _STATUS: Final[dict[type[ShopError], tuple[int, str]]] = {
     InvalidParameters: (400, "That cannot be read"),
     NotAuthenticated: (403, "Not decided"),
     Busy: (503, "Busy"),
+    UpstreamError: (503, "Not known"),
 }
 _FORBIDDEN: Final = frozenset({"machine", "not_approver", "own_request", "level"})
 
@@ -200,7 +203,7 @@ def problem_of(error: ShopError) -> Problem:
     headers = {}
     if isinstance(error, RateLimited):
         headers["Retry-After"] = str(error.details.get("retry_after_s", 60))
-    if isinstance(error, Busy):
+    if isinstance(error, LATER):
         headers["Retry-After"] = str(error.retry_after_s)
     return Problem(status, title, error.message, next=error.next, headers=headers, reason=reason)
 
