@@ -75,7 +75,7 @@ async def _opened(**options: Any) -> Any:
         connection.add_termination_listener(lambda _, lost=(host, port): _ask_last(order, lost))
         _watch(connection)
         return connection
-    raise Unreachable(f"no host of the database takes a connection: {refused}") from refused
+    raise Unreachable(f"no host of the database takes a connection: {refused!r}") from refused
 
 
 def _ask_last(order: list[tuple[Any, Any]], host: tuple[Any, Any]) -> None:

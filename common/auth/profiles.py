@@ -48,8 +48,9 @@ def _rfc9068(_: str, claims: Claims) -> Identity | None:
 def _keycloak(_: str, claims: Claims) -> Identity | None:
     if claims.get("typ") != "Bearer":  # "ID", "Refresh", "Offline", "Logout"
         return None
+    # A service account is told by its user name alone: without one, nobody is a person.
     name = claims.get("preferred_username")
-    machine = isinstance(name, str) and name.startswith("service-account-")
+    machine = not isinstance(name, str) or name.startswith("service-account-")
     return Identity(
         claims.get("sub"), claims.get("azp"), claims.get("scope", ""), machine,
         claims.get("jti", ""),

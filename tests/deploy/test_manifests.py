@@ -1,6 +1,5 @@
 """What is in deploy/ is what its readers (Kubernetes, Helm, compose, nginx) accept."""
 
-import json
 import re
 import shutil
 import subprocess
@@ -14,11 +13,12 @@ import yaml
 from check_jsonschema.builtin_schemas import get_builtin_schema
 from jsonschema import Draft7Validator
 
-from common.scopes import Scope
+from common import grants
 from common.settings import NAMES
 from servers.run import DOMAINS
 from tests.support import helm as helm_support
 from tests.support import node, unavailable
+from tests.support.serving import free_port
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DEPLOY = ROOT / "deploy"
@@ -130,7 +130,12 @@ def test_settings_named_in_deploy_exist() -> None:
     for path in DEPLOY.rglob("*"):
         if path.is_file() and path.suffix not in {".py", ".pyc", ".sql", ".mako"}:
             named = set(re.findall(r"\bSHOP_[A-Z_]+\b", path.read_text()))
-            ours = {"SHOP_HOST", "SHOP_DATABASE_PASSWORD"}  # compose's own
+            ours = {
+                "SHOP_HOST",
+                "SHOP_DATABASE_PASSWORD",
+                "SHOP_OWNER_PASSWORD",
+                "SHOP_SERVERS_PASSWORD",
+            }  # compose's own
             unknown = {name for name in named - ours - set(NAMES) if not name.endswith("_")}
             assert not unknown, path
 
@@ -152,14 +157,14 @@ def test_compose_file() -> None:
                 assert (DEPLOY / source).exists(), source
 
 
-def test_the_identity_realm_knows_every_scope() -> None:
-    realm = json.loads((DEPLOY / "identity" / "realm.json").read_text())
-    assert {scope["name"] for scope in realm["clientScopes"]} == {str(scope) for scope in Scope}
-    for scope in realm["clientScopes"]:
-        audience = scope["protocolMappers"][0]["config"]["included.custom.audience"]
-        domain = scope["name"].partition(":")[0]
-        place = "console" if domain == "approvals" else f"{domain}/mcp"
-        assert audience == "https://${SHOP_HOST}/" + place
+def test_the_database_knows_every_login_beforehand() -> None:
+    """With a password, that is: `shop db grants` makes those that are missing without one."""
+    made = re.findall(
+        r"^CREATE ROLE (shop_\w+) (.*)$", (DEPLOY / "database.sh").read_text(), re.MULTILINE
+    )
+    assert made.pop(0)[0] == "shop_owner"
+    assert [name for name, _ in made] == list(grants.roles())
+    assert {how for _, how in made} == {"LOGIN NOINHERIT PASSWORD :'servers';"}
 
 
 def test_the_proxys_configuration(tmp_path: Path) -> None:
@@ -169,7 +174,7 @@ def test_the_proxys_configuration(tmp_path: Path) -> None:
     certificate(tmp_path)
     text = (DEPLOY / "proxy" / "shop.conf").read_text()
     text = text.replace("${SHOP_HOST}", "shop.example.com").replace("/etc/nginx/tls", str(tmp_path))
-    text = text.replace("/run/", f"{tmp_path}/")
+    text = text.replace("/run/", f"{tmp_path}/").replace("listen 443", f"listen {free_port()}")
     for host in ("servers:", "identity:"):
         text = text.replace(f"server {host}", "server 127.0.0.1:")
     config = tmp_path / "shop.conf"

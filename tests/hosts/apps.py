@@ -21,7 +21,7 @@ from tests.hosts.network import ADDRESSES, Network, found
 
 NAME: Final = "shop.example.com"
 PUBLIC: Final = f"https://{NAME}"
-PORT, TLS_PORT = 8300, 8443
+PORT, TLS_PORT = 8300, 443
 
 
 class Everywhere(Signer):
