@@ -11,7 +11,6 @@ from sqlalchemy.orm import Session
 
 from common.call import Actor, Call
 from common.rules import stock
-from common.tables import Base
 from common.tables.inventory import (
     Lot,
     Product,
@@ -20,6 +19,7 @@ from common.tables.inventory import (
     Variant,
     Warehouse,
 )
+from common.tables.whole import Base
 from servers.inventory import (
     corrections,
     counts,

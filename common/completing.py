@@ -6,80 +6,64 @@ what exists is not theirs to know.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from importlib import import_module
 from typing import Any, Final
 
 from sqlalchemy import select
 from sqlalchemy.orm import InstrumentedAttribute
 
 from common.call import Call
-from common.tables.claims import Claim
-from common.tables.fleet import Depot, Driver, Route, Vehicle
-from common.tables.inventory import (
-    Location,
-    Lot,
-    Product,
-    PurchaseOrder,
-    Reservation,
-    Supplier,
-    Variant,
-    Warehouse,
-)
-from common.tables.logistics import Carrier, Label, RateCard, Shipment
-from common.tables.orders import Customer, Order, OrderLine
-from common.tables.payments import Dispute, Hold, Payment, PaymentMethod, Payout
-from common.tables.returns import Return, ReturnLine
 from common.tables.spine import ApprovalRequest
-from common.tables.stock_documents import CycleCount, StockTransfer
 from common.toolset import Completer, Toolset
 
 MOST: Final = 101  # One more than a client is shown: it learns that there are others.
-Column = InstrumentedAttribute[Any]
 
+# Columns are named, not imported: a server loads only the tables it works with.
 # What somebody made lately is what they look for: documents come newest first.
-_DOCUMENTS: Final[Mapping[str, tuple[Column, ...]]] = {
-    "order_id": (Order.id,),
-    "line_id": (OrderLine.id, ReturnLine.id),
-    "shipment_id": (Shipment.id,),
-    "label_id": (Label.id,),
-    "tracking_number": (Shipment.tracking_number,),
-    "route_id": (Route.id,),
-    "return_id": (Return.id,),
-    "claim_id": (Claim.id,),
-    "parent_id": (Claim.id,),
-    "payment_id": (Payment.id,),
-    "hold_id": (Hold.id,),
-    "dispute_id": (Dispute.id,),
-    "payout_id": (Payout.id,),
-    "purchase_order_id": (PurchaseOrder.id,),
-    "reservation_id": (Reservation.id,),
-    "transfer_id": (StockTransfer.id,),
-    "count_id": (CycleCount.id,),
+_DOCUMENTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "order_id": ("orders.Order.id",),
+    "line_id": ("orders.OrderLine.id", "returns.ReturnLine.id"),
+    "shipment_id": ("logistics.Shipment.id",),
+    "label_id": ("logistics.Label.id",),
+    "tracking_number": ("logistics.Shipment.tracking_number",),
+    "route_id": ("fleet.Route.id",),
+    "return_id": ("returns.Return.id",),
+    "claim_id": ("claims.Claim.id",),
+    "parent_id": ("claims.Claim.id",),
+    "payment_id": ("payments.Payment.id",),
+    "hold_id": ("payments.Hold.id",),
+    "dispute_id": ("payments.Dispute.id",),
+    "payout_id": ("payments.Payout.id",),
+    "purchase_order_id": ("inventory.PurchaseOrder.id",),
+    "reservation_id": ("inventory.Reservation.id",),
+    "transfer_id": ("stock_documents.StockTransfer.id",),
+    "count_id": ("stock_documents.CycleCount.id",),
 }
-_STANDING: Final[Mapping[str, tuple[Column, ...]]] = {
-    "customer_id": (Customer.id,),
-    "method_id": (PaymentMethod.id,),
-    "payment_method_id": (PaymentMethod.id,),
-    "to_method_id": (PaymentMethod.id,),
-    "sku": (Variant.id,),
-    "skus": (Variant.id,),
-    "new_sku": (Variant.id,),
-    "kit_sku": (Variant.id,),
-    "product_id": (Product.id,),
-    "warehouse": (Warehouse.id,),
-    "from_warehouse": (Warehouse.id,),
-    "to_warehouse": (Warehouse.id,),
-    "wid": (Warehouse.id,),
-    "location": (Location.code,),
-    "lot": (Lot.code,),
-    "supplier": (Supplier.id,),
-    "supplier_id": (Supplier.id,),
-    "carrier": (Carrier.id,),
-    "carrier_id": (Carrier.id,),
-    "service": (RateCard.service,),
-    "depot": (Depot.id,),
-    "driver_id": (Driver.id,),
-    "vehicle_id": (Vehicle.id,),
-    "vehicles": (Vehicle.id,),
+_STANDING: Final[Mapping[str, tuple[str, ...]]] = {
+    "customer_id": ("orders.Customer.id",),
+    "method_id": ("payments.PaymentMethod.id",),
+    "payment_method_id": ("payments.PaymentMethod.id",),
+    "to_method_id": ("payments.PaymentMethod.id",),
+    "sku": ("inventory.Variant.id",),
+    "skus": ("inventory.Variant.id",),
+    "new_sku": ("inventory.Variant.id",),
+    "kit_sku": ("inventory.Variant.id",),
+    "product_id": ("inventory.Product.id",),
+    "warehouse": ("inventory.Warehouse.id",),
+    "from_warehouse": ("inventory.Warehouse.id",),
+    "to_warehouse": ("inventory.Warehouse.id",),
+    "wid": ("inventory.Warehouse.id",),
+    "location": ("inventory.Location.code",),
+    "lot": ("inventory.Lot.code",),
+    "supplier": ("inventory.Supplier.id",),
+    "supplier_id": ("inventory.Supplier.id",),
+    "carrier": ("logistics.Carrier.id",),
+    "carrier_id": ("logistics.Carrier.id",),
+    "service": ("logistics.RateCard.service",),
+    "depot": ("fleet.Depot.id",),
+    "driver_id": ("fleet.Driver.id",),
+    "vehicle_id": ("fleet.Vehicle.id",),
+    "vehicles": ("fleet.Vehicle.id",),
 }
 # Made by somebody else: there is nothing here to choose from.
 FOREIGN: Final = frozenset({"event_id", "reference", "source_id"})
@@ -121,16 +105,24 @@ def own_approvals(call: Call, prefix: str) -> list[str]:
     return list(call.session.scalars(query.order_by(ApprovalRequest.id.desc()).limit(MOST)))
 
 
-def _completer(columns: tuple[Column, ...], *, newest_first: bool) -> Completer:
+def _completer(columns: tuple[str, ...], *, newest_first: bool) -> Completer:
     def complete(call: Call, prefix: str) -> list[str]:
         found: list[str] = []
-        for column in columns:
+        for column in map(_column, columns):
             order = column.desc() if newest_first else column.asc()
             query = select(column).where(column.startswith(prefix, autoescape=True)).distinct()
             found += call.session.scalars(query.order_by(order).limit(MOST))
         return found[:MOST]
 
     return complete
+
+
+def _column(path: str) -> InstrumentedAttribute[Any]:
+    module, kind, name = path.split(".")
+    found: InstrumentedAttribute[Any] = getattr(
+        getattr(import_module(f"common.tables.{module}"), kind), name
+    )
+    return found
 
 
 def _properties(schema: Any) -> Iterator[str]:

@@ -14,24 +14,24 @@ from common.approvals.tools import offered_by
 from common.audit.access import AccessWriter
 from common.call import LOCAL_ISSUER, Actor, Identity
 from common.carriers.simulator import CarrierSimulator
-from common.carriers.worker import CarrierWorker
 from common.clock import Clock, utc_now
 from common.database import Database
 from common.election import Election, lock_for
 from common.gateways import choosing
 from common.gateways.port import PaymentGateway
 from common.guard import Guard
-from common.housekeeping import Housekeeping
 from common.keys import request_state_key
 from common.limits import Limits, rates
 from common.notices import Notices
-from common.outbox import OutboxWorker
 from common.policy import Policy
 from common.settings import Settings
 from common.shoppers import local_shopper, tell_terms
 from common.toolset import Toolset
 
 if TYPE_CHECKING:
+    from common.carriers.worker import CarrierWorker
+    from common.housekeeping import Housekeeping
+    from common.outbox import OutboxWorker
     from common.server import ShopServer
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,6 @@ class Shop:
     policy: Policy
     guard: Guard
     access: AccessWriter
-    housekeeping: Housekeeping
     election: Election
     notices: Notices
 
@@ -66,13 +65,9 @@ class Shop:
             database, policy, clock=clock, access=access, version=release(),
             limits=Limits(database, rates(settings.rate_limits)), read_only=settings.read_only,
         )  # fmt: skip
-        housekeeping = Housekeeping(database, settings, clock)
-        election = Election(lock_for(database))
-        election.duty(housekeeping.forever)
         guard.ports = {"carriers": carriers(settings, clock), "routing": settings.routing}
-        return cls(
-            settings, database, policy, guard, access, housekeeping, election, Notices(database)
-        )
+        election = Election(lock_for(database))
+        return cls(settings, database, policy, guard, access, election, Notices(database))
 
     async def close(self) -> None:
         """Flush what is pending and give back every connection."""
@@ -86,21 +81,38 @@ class Shop:
         """By the name payments store. Raises GatewayMisconfigured."""
         return choosing.chosen(self.settings, self.guard.clock)
 
+    async def lead(self) -> None:
+        """The work of the one process that leads. The others never load it."""
+        async with asyncio.TaskGroup() as group:
+            for duty in (self.housekeeping, self.outbox, self.labels):
+                group.create_task(duty.forever())
+
     @cached_property
-    def outbox(self) -> OutboxWorker:
-        """Tells the provider what was decided here; started with the shop. Raises
-        GatewayMisconfigured."""
+    def housekeeping(self) -> "Housekeeping":
+        """Does what has to be done with time."""
+        from common.housekeeping import Housekeeping
+
+        return Housekeeping(self.database, self.settings, self.guard.clock)
+
+    @cached_property
+    def outbox(self) -> "OutboxWorker":
+        """Tells the provider what was decided here. Raises GatewayMisconfigured."""
+        from common.outbox import OutboxWorker
+
         return OutboxWorker(self.database, self.gateways, self.guard.clock)
 
     @cached_property
-    def labels(self) -> CarrierWorker:
-        """Asks carriers for labels and pick-ups; started with the shop."""
+    def labels(self) -> "CarrierWorker":
+        """Asks carriers for labels and pick-ups."""
+        from common.carriers.worker import CarrierWorker
+
         return CarrierWorker(self.database, self.guard.ports["carriers"], self.guard.clock)
 
     def nudge(self) -> None:
-        """Something may have been decided that is to be told."""
-        self.outbox.nudge()
-        self.labels.nudge()
+        """Something may have been decided that is to be told, if it is this process that tells."""
+        if self.election.leading.is_set():
+            self.outbox.nudge()
+            self.labels.nudge()
 
     def server(self, toolset: Toolset, identity: Identity | None = None) -> "ShopServer":
         """The toolset as an MCP server; a local caller unless ``identity`` says who calls."""
@@ -129,9 +141,9 @@ async def opened(
     try:
         shop.notices.start()
         if duties and settings.duties and not settings.read_only:
+            log.debug("payments go through %s", ", ".join(shop.gateways))
             shop.guard.committed = shop.nudge
-            shop.election.duty(shop.outbox.forever)
-            shop.election.duty(shop.labels.forever)
+            shop.election.duty(shop.lead)
             shop.election.start()
         yield shop
     finally:

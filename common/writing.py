@@ -1,9 +1,8 @@
 """Who may write which table, and the one check of it."""
 
 import re
-from typing import Final
 
-from common.tables import tables
+from common.tables.base import WRITERS
 
 _ONE = (
     r"(?:INSERT(?:\s+OR\s+\w+)?\s+INTO|(?<!FOR )(?<!KEY )(?<!DO )UPDATE(?:\s+OR\s+\w+)?"
@@ -12,10 +11,6 @@ _ONE = (
 _WRITE = re.compile(rf"\s*{_ONE}", re.IGNORECASE)
 _SEVERAL = re.compile(r"\s*WITH\b", re.IGNORECASE)
 _EACH = re.compile(rf"\b{_ONE}", re.IGNORECASE)
-
-WRITERS: Final[dict[str, frozenset[str]]] = {
-    name: frozenset({kind.owner}) | kind.also_written_by for name, kind in tables().items()
-}
 
 
 def written(statement: str) -> tuple[str, ...]:
@@ -34,3 +29,6 @@ def refuse_foreign(table: str, domain: str, may_write: bool) -> None:
         raise AssertionError(f"a reading transaction may not write {table}")
     if writers is None or (domain not in writers and domain != "*" and "*" not in writers):
         raise AssertionError(f"{domain} may not write {table}")
+
+
+__all__ = ["WRITERS", "refuse_foreign", "written"]

@@ -38,7 +38,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     from common.errors import ShopError
     from common.gateways.port import GatewayError
-    from common.http.startup import UnsafeToStart
     from common.keys import KeyUnusable
     from common.policy_file import PolicyError
     from common.schema import SchemaError
@@ -52,9 +51,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except GatewayError as error:
         print(f"Not started: {error.message} {error.next}", file=sys.stderr)
-        return 2
-    except UnsafeToStart as error:
-        print(f"Not started:\n{error}", file=sys.stderr)
         return 2
     except (SchemaError, KeyUnusable, PolicyError, DBAPIError, OSError) as error:
         print(f"The shop cannot be opened: {error}", file=sys.stderr)
@@ -81,8 +77,13 @@ def _serve_http(domain: str | None, read_only: bool) -> int:
     served = [name for name in DOMAINS if domain in (None, name)]
     with figures_shared(settings.http.workers):
         from common.http.serving import serve
+        from common.http.startup import UnsafeToStart
 
-        return serve(settings, partial(toolsets, served))
+        try:
+            return serve(settings, partial(toolsets, served))
+        except UnsafeToStart as error:
+            print(f"Not started:\n{error}", file=sys.stderr)
+            return 2
 
 
 def _front(domain: str) -> "Front | None":

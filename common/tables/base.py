@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from sqlalchemy import JSON, BigInteger, DateTime, Dialect, ForeignKey, MetaData, String
 from sqlalchemy.dialects.postgresql import JSONB
@@ -48,6 +48,10 @@ Code = String(64)
 Text = String(2_000)
 
 
+WRITERS: Final[dict[str, frozenset[str]]] = {}
+"""Domains by the table they may write: of every table that is loaded."""
+
+
 class Base(DeclarativeBase):
     """A table. ``owner`` is the one domain that may write it, ``*`` the spine itself;
     ``also_written_by`` names domains that may through one shared function of ``common``."""
@@ -64,6 +68,11 @@ class Base(DeclarativeBase):
     }
     owner: ClassVar[str] = ""
     also_written_by: ClassVar[frozenset[str]] = frozenset()
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "__tablename__" in vars(cls):
+            WRITERS[cls.__tablename__] = frozenset({cls.owner}) | cls.also_written_by
 
 
 class Record(Base):
@@ -91,7 +100,9 @@ class Record(Base):
 
 
 def tables() -> dict[str, type[Base]]:
-    """Every mapped table, by its name in the database."""
+    """Every mapped table, by its name in the database. Loads them all."""
+    from common.tables import whole  # noqa: F401
+
     return {kind.__tablename__: kind for kind in _mapped(Base) if "__tablename__" in vars(kind)}
 
 

@@ -6,6 +6,13 @@ from typing import Final
 from sqlalchemy import CheckConstraint, Index, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
+from common.tables import (  # noqa: F401 - its foreign keys name them
+    inventory,
+    logistics,
+    orders,
+    payments,
+    returns,
+)
 from common.tables.base import Record
 from common.tables.columns import (
     Currency,

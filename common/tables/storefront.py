@@ -6,6 +6,7 @@ from typing import Any, Final
 from sqlalchemy import CheckConstraint, Index, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
+from common.tables import inventory, orders, payments  # noqa: F401 - its foreign keys name them
 from common.tables.base import Record
 from common.tables.columns import (
     Currency,

@@ -9,8 +9,8 @@ from sqlalchemy import Connection, create_engine
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from common.settings import Settings
-from common.tables import Base
 from common.tables.base import Utc
+from common.tables.whole import Base
 
 
 def run(connection: Connection) -> None:

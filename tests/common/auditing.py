@@ -20,7 +20,7 @@ from common.audit.links import Row
 from common.audit.verify import Report, verify
 from common.database import Database, new_audit_id
 from common.keys import anchor_key
-from common.tables import Base
+from common.tables.whole import Base
 
 T = TypeVar("T")
 START = datetime(2026, 11, 2, 9, 0, 0, 123_456, tzinfo=UTC)

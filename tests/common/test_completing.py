@@ -8,7 +8,7 @@ import pytest
 from mcp.types import PromptReference
 
 from common.approvals.tools import offered_by
-from common.completing import FOREIGN, completing
+from common.completing import _DOCUMENTS, _STANDING, FOREIGN, _column, completing
 from common.toolset import Toolset
 from common.wire import ID_PATTERN
 from servers.run import DOMAINS
@@ -50,6 +50,11 @@ def test_every_id_argument_has_a_completer(domain: str):
     wanted = named - FOREIGN - {"id"}
     assert len(wanted) >= 5
     assert wanted - set(tools.completers) == set()
+
+
+def test_every_named_column_is_there():
+    for path in {path for paths in [*_DOCUMENTS.values(), *_STANDING.values()] for path in paths}:
+        assert path == f"{_column(path).class_.__module__.split('.')[-1]}.{_column(path)}"
 
 
 def test_a_shopper_completes_nobodys_ids():

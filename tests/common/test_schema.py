@@ -20,8 +20,8 @@ from sqlalchemy.exc import DBAPIError
 from common import schema
 from common.database import Database
 from common.settings import inherited
-from common.tables import Base
 from common.tables.base import Utc
+from common.tables.whole import Base
 from tests.support.postgres import Postgres
 from tests.support.sql import inside
 

@@ -13,12 +13,12 @@ from sqlalchemy.orm import Session
 from common.call import Call
 from common.rules import placing, stock
 from common.shop import Shop
-from common.tables import Base
 from common.tables.fleet import Depot, Driver, Vehicle
 from common.tables.inventory import Product, Variant, Warehouse
 from common.tables.logistics import Carrier, RateCard
 from common.tables.orders import Customer, Order
 from common.tables.payments import PaymentMethod
+from common.tables.whole import Base
 from servers.logistics.tools import tools
 from servers.orders import fulfilling
 from tests.support.shop import MovingClock, Person, a_shop, call, connected, do, done, look

@@ -16,12 +16,12 @@ from common.approvals import approvers, decisions
 from common.call import Actor, Call
 from common.rules import funds, paid, placing, reserving, stock
 from common.shop import Shop
-from common.tables import Base
 from common.tables.inventory import Product, Reservation, Variant, Warehouse
 from common.tables.orders import Customer, Order, OrderLine, TaxRate
 from common.tables.payments import Payment, PaymentMethod
 from common.tables.returns import ReturnPolicy
 from common.tables.spine import Approver
+from common.tables.whole import Base
 from servers.orders.tools import tools as orders_tools
 from servers.returns.tools import tools as returns_tools
 from tests.support.shop import MovingClock, Person, a_shop, actor, connected, do, done, look
