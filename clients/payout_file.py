@@ -38,7 +38,6 @@ KINDS: Final[dict[str, tuple[str, ...]]] = {
 }
 MOST_ROWS: Final = 2_000
 MOST_TOLD: Final = 20
-LONGEST_CELL: Final = 1_000
 csv.field_size_limit(1_000_000)
 _KIND_OF: Final = {word: kind for kind, words in KINDS.items() for word in words}
 

@@ -33,7 +33,6 @@ SIDES: Final[dict[str, dict[str, Side]]] = {
 }  # fmt: skip
 
 STATUSES: Final = frozenset(name for name, side in SIDES[UNITS].items() if side == "debit")
-STORED_VALUE: Final = frozenset({"store_credit", "gift_card"})
 
 
 @dataclass(frozen=True)

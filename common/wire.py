@@ -63,7 +63,6 @@ ID_PATTERN: Final = r"^[!-~]+$"
 Identifier = Annotated[str, Field(min_length=1, max_length=64, pattern=ID_PATTERN), Logged()]
 Sku = Annotated[str, Field(min_length=1, max_length=64, pattern=ID_PATTERN), Logged()]
 Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$"), Logged()]
-Country = Annotated[str, Field(pattern=r"^[A-Z]{2}$"), Logged()]
 Cursor = Annotated[str, Field(min_length=1, max_length=400, pattern=ID_PATTERN), Logged()]
 Day = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$"), AfterValidator(_real_date), Logged()]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$"), Logged()]

@@ -101,8 +101,6 @@ class Driver(Record):
 
 
 class Vehicle(Record):
-    """``speed_profile`` names how fast it travels (a setting of the planner)."""
-
     __tablename__ = "vehicle"
     owner = "logistics"
 

@@ -311,7 +311,7 @@ class PurchaseLine(Record):
     expected_at: Mapped[datetime | None]
     # False once nothing more is to come: what incoming stock is summed over.
     open: Mapped[bool] = mapped_column(default=True)
-    # ``sku|warehouse|supplier`` while a draft nobody forced: two such drafts cannot be.
+    # ``sku|warehouse|supplier`` of an order nobody forced, until it is sent: two such cannot be.
     draft_key: Mapped[str | None] = mapped_column(String(200), unique=True)
 
     __table_args__ = (

@@ -17,7 +17,7 @@ from common.wire import Args, Count, Limit
 from servers.inventory import catalogue, corrections, costs
 from servers.inventory.results import CountSheet, Discrepancy, ToCount
 
-OPEN: Final = ("scheduled", "counting", "recount", "pending_approval")
+OPEN: Final = ("counting", "recount")
 # Days between two counts of an item, by class.
 CADENCE: Final = {"A": 30, "B": 90, "C": 365}
 MOST_LINES: Final = 500

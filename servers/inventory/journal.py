@@ -16,7 +16,7 @@ from common.tables.stock_documents import CountLine, CycleCount, StockTransfer, 
 from servers.inventory import catalogue, counts, transferring
 from servers.inventory.results import Document, Documents, Movement, Movements
 
-OPEN_TRANSFERS: Final = ("draft", "approved", "picked", "in_transit", "partially_received")
+OPEN_TRANSFERS: Final = ("in_transit", "partially_received")
 
 
 def get_stock_ledger(

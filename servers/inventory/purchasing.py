@@ -207,7 +207,7 @@ def _open_orders(call: Call, sku: str, warehouse: str) -> list[str]:
             PurchaseLine.sku == sku,
             PurchaseLine.open.is_(True),
             PurchaseOrder.warehouse_id == warehouse,
-            PurchaseOrder.state.in_(("draft", "pending_approval", *levels.COMING)),
+            PurchaseOrder.state.in_(levels.COMING),
         )
         .order_by(PurchaseOrder.id)
         .limit(20)

@@ -7,7 +7,7 @@ review period) comes from ``forecasting.forecast`` over just that many days.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from math import ceil, floor, sqrt
+from math import ceil, sqrt
 from statistics import NormalDist
 
 from common.errors import InvalidParameters
@@ -188,27 +188,6 @@ def order_quantity(
         return 0
     needed = max(minimum_order, target - inventory_position)
     return -(-needed // pack_multiple) * pack_multiple
-
-
-def economic_order_quantity(yearly_units: int, order_cost: int, yearly_unit_cost: int) -> int:
-    """sqrt(2 K D / h), Harris (1913), rounded to the cheaper neighbour; costs in minor units."""
-    if yearly_units <= 0 or order_cost <= 0 or yearly_unit_cost <= 0:
-        raise InvalidParameters.field("yearly_units", yearly_units, "demand and costs above 0")
-    best = sqrt(2 * order_cost * yearly_units / yearly_unit_cost)
-
-    def cost(units: int) -> float:
-        return order_cost * yearly_units / units + yearly_unit_cost * units / 2
-
-    return min(max(1, floor(best)), max(1, _ceil(best)), key=cost)
-
-
-def newsvendor(scenarios: Sequence[int], underage: int, overage: int) -> int:
-    """Smallest whole q with P(D <= q) >= cu / (cu + co), over milliunit totals; costs per unit."""
-    if not scenarios or underage <= 0 or overage <= 0:
-        raise InvalidParameters.field("underage", underage, "scenarios, and costs above 0")
-    ranked = sorted(scenarios)
-    position = -(-underage * len(ranked) // (underage + overage)) - 1
-    return max(0, -(-ranked[position] // 1000))
 
 
 def days_of_cover(available: int, demand: Forecast) -> int | None:

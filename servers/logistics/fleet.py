@@ -15,7 +15,7 @@ from common.tables.logistics import Shipment
 from servers.logistics import moving
 
 ON_ROAD: Final = ("dispatched", "in_progress")
-DRAFTS: Final = ("draft", "optimised", "published")
+OPEN: Final = ("draft", *ON_ROAD)
 ON_DUTY: Final = ("on_duty", "driving", "break")
 # After so long a break the driving since the last one no longer counts.
 FULL_BREAK_SECONDS: Final = 45 * 60
@@ -124,7 +124,7 @@ def set_vehicle(call: Call, vehicle_id: str, status: str, note: str) -> tuple[Ve
     left: list[str] = []
     if status != "available":
         mine = Route.vehicle_id == vehicle.id
-        for route in call.all(Route, mine, Route.status.in_((*DRAFTS, *ON_ROAD))):
+        for route in call.all(Route, mine, Route.status.in_(OPEN)):
             left += end_early(call, route, f"van {status}")
         if left:
             call.show("", f"{len(left)} shipments will wait for another van")

@@ -18,7 +18,7 @@ OVER: Final = ("delivered", "returned_to_sender", "lost", "cancelled")
 # Waits for a van: new, back from an attempt, or taken out of a van.
 PLANNABLE: Final = ("created", "attempted", "picked_up")
 STUCK: Final = ("exception", "held", "attempted", "lost")
-LIVE: Final = ("pending", "enroute", "arrived", "servicing")
+LIVE: Final = ("pending", "enroute")
 
 
 def advance(

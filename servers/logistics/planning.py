@@ -141,7 +141,7 @@ def keep(call: Call, planned: Planned) -> tuple[RoutePlan, list[Route]]:
     shipments = _unchanged(call, planned)
     for route_id in brief.drafts:
         route = call.get(Route, route_id)
-        if route.status not in fleet.DRAFTS:
+        if route.status != "draft":
             raise _changed(route_id)
         fleet.end_early(call, route, "planned anew")
     _require_waiting(call, planned, shipments)
@@ -194,9 +194,7 @@ def _day(call: Call, depots: Sequence[Depot], wanted: str | None) -> date:
 
 def _drafts(call: Call, depots: Sequence[Depot], on: date) -> list[Route]:
     ids = [depot.id for depot in depots]
-    return call.all(
-        Route, Route.on_date == on, Route.depot_id.in_(ids), Route.status.in_(fleet.DRAFTS)
-    )
+    return call.all(Route, Route.on_date == on, Route.depot_id.in_(ids), Route.status == "draft")
 
 
 def _waiting(
@@ -248,9 +246,7 @@ def _crews(
     anew = {route.id for route in drafts}
     taken = [
         route
-        for route in call.all(
-            Route, Route.on_date == on, Route.status.in_((*fleet.DRAFTS, *fleet.ON_ROAD))
-        )
+        for route in call.all(Route, Route.on_date == on, Route.status.in_(fleet.OPEN))
         if route.id not in anew
     ]
     busy = {route.vehicle_id for route in taken} | {route.driver_id for route in taken}
@@ -305,7 +301,7 @@ def _require_waiting(call: Call, planned: Planned, shipments: dict[str, Shipment
 def _require_free(call: Call, on: date, vehicle_id: str, driver_id: str) -> None:
     query = (
         select(Route.id)
-        .where(Route.on_date == on, Route.status.in_((*fleet.DRAFTS, *fleet.ON_ROAD)))
+        .where(Route.on_date == on, Route.status.in_(fleet.OPEN))
         .where(or_(Route.vehicle_id == vehicle_id, Route.driver_id == driver_id))
     )
     found = call.session.scalar(query.limit(1))

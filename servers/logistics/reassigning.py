@@ -8,7 +8,7 @@ from common.settings import RoutingSettings
 from common.tables.fleet import Depot, Route, Stop
 from common.tables.logistics import Shipment
 from common.toolset import Progress
-from servers.logistics import crews, engine, fleet, moving, routes, travelling, writing
+from servers.logistics import crews, engine, moving, routes, travelling, writing
 from servers.logistics.engine.routes import Breach
 from servers.logistics.engine.travel import Place
 from servers.logistics.travelling import Times
@@ -100,7 +100,7 @@ def _places(call: Call, move: _Move) -> tuple[Place, ...]:
 
 
 def _require_draft(route: Route) -> None:
-    if route.status not in fleet.DRAFTS:
+    if route.status != "draft":
         raise RuleViolation(
             f"Route {route.id} is {route.status}: its van has left with what it has aboard.",
             details={"route_id": route.id, "status": route.status},

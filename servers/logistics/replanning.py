@@ -71,7 +71,7 @@ def keep(call: Call, planned: Planned) -> tuple[RoutePlan, list[Route]]:
 def _require_on_road(found: routes.Whole) -> None:
     route = found.route
     if route.status not in fleet.ON_ROAD:
-        draft = route.status in fleet.DRAFTS
+        draft = route.status == "draft"
         raise RuleViolation(
             f"Route {route.id} is {route.status}, not on the road.",
             details={"status": route.status},

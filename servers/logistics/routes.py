@@ -77,7 +77,7 @@ def dispatch(call: Call, route_id: str, driver_id: str | None) -> Whole:
     found = whole(call, route_id)
     route = found.route
     call.stake()
-    if route.status not in fleet.DRAFTS:
+    if route.status != "draft":
         raise RuleViolation(f"Route {route.id} is {route.status} and cannot be dispatched.")
     if not route.planned_start - EARLY <= call.now <= route.planned_finish:
         raise RuleViolation(
@@ -136,7 +136,7 @@ def cancel(call: Call, route_id: str) -> Route:
     """Call off a draft: its shipments wait for another plan. Raises RuleViolation once it left."""
     route = call.get(Route, route_id)
     call.stake()
-    if route.status not in fleet.DRAFTS:
+    if route.status != "draft":
         raise RuleViolation(
             f"Route {route.id} is {route.status}.",
             next="A van that broke down on the road: set_vehicle_status broken_down.",

@@ -22,9 +22,7 @@ from servers.inventory.forecasting import Forecast, Method, forecast
 from servers.inventory.replenishing import (
     days_of_cover,
     decide,
-    economic_order_quantity,
     fill_rate_point,
-    newsvendor,
     order_quantity,
     reorder_levels,
     reorder_point,
@@ -148,33 +146,6 @@ def test_fill_rate_point_is_the_smallest_that_holds(totals: list[int], order: in
     point = fill_rate_point(totals, order, rate)
     assert short(point) <= (1 - rate) * order + 1e-6
     assert point == 0 or short(point - 1) > (1 - rate) * order - 1e-6
-
-
-def test_economic_order_quantity():
-    assert economic_order_quantity(1000, 1000, 200) == 100  # sqrt(2 * 1000 * 1000 / 200)
-    assert economic_order_quantity(1, 1, 1_000_000) == 1
-    with pytest.raises(InvalidParameters):
-        economic_order_quantity(1000, 0, 200)
-
-
-@given(st.integers(1, 50_000), st.integers(1, 50_000), st.integers(1, 5_000))
-@QUICK
-def test_no_neighbour_of_the_eoq_is_cheaper(yearly: int, order_cost: int, unit_cost: int):
-    def cost(units: int) -> float:
-        return order_cost * yearly / units + unit_cost * units / 2
-
-    best = economic_order_quantity(yearly, order_cost, unit_cost)
-    assert cost(best) <= cost(best + 1) * (1 + 1e-12)
-    assert best == 1 or cost(best) <= cost(best - 1) * (1 + 1e-12)
-
-
-def test_newsvendor():
-    totals = [10_000, 20_000, 30_000, 40_500]
-    assert newsvendor(totals, 3, 1) == 30  # 3 / 4 of four totals: the third
-    assert newsvendor(totals, 1, 1) == 20
-    assert newsvendor(totals, 99, 1) == 41
-    with pytest.raises(InvalidParameters):
-        newsvendor([], 1, 1)
 
 
 def test_cover_and_stock_out():

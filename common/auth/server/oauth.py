@@ -45,12 +45,6 @@ class InvalidTarget(OAuth2Error):  # type: ignore[misc]
     error = "invalid_target"
 
 
-class InvalidClientDocument(OAuth2Error):  # type: ignore[misc]
-    """The document behind a client_id cannot be had."""
-
-    error = "invalid_client"
-
-
 @dataclass
 class Answer:
     """What to send back, whatever framework sends it."""

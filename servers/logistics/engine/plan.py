@@ -108,9 +108,6 @@ class Plan:
     iterations: int
     ended: Ending
 
-    def route_of(self, vehicle_id: str) -> PlannedRoute | None:
-        return next((route for route in self.routes if route.vehicle_id == vehicle_id), None)
-
 
 @dataclass(frozen=True, slots=True)
 class Change:
