@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from common import mapped
+from common.audit.redact import mask
 from common.errors import InvalidParameters, NotFound
 from common.ids import new_id
 from common.money import Money
@@ -205,11 +206,12 @@ _HIDDEN = {"Cc", "Cf", "Co", "Cs", "Zl", "Zp"}
 
 
 def quoted(text: str, limit: int = 120) -> str:
-    """Untrusted text as a person may safely see it: one line, no invisible characters, quoted."""
+    """Untrusted text as a person may safely see it: one line, no invisible characters, no secrets,
+    quoted."""
     clean = "".join(
         " " if unicodedata.category(ch) in {"Zl", "Zp"} or ch in "\r\n\t" else ch
         for ch in text
         if unicodedata.category(ch) not in _HIDDEN or ch in "\r\n\t"
     )
-    clean = " ".join(clean.split()).replace('"', "'")
+    clean = mask(" ".join(clean.split()).replace('"', "'"))
     return f'"{clean[: limit - 1]}…"' if len(clean) > limit else f'"{clean}"'

@@ -28,6 +28,8 @@ The message is read by a model: it says what was wrong. ``next`` says what to do
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
+from common.audit.redact import masked
+
 
 class ShopError(Exception):
     """An anticipated failure. ``details`` must be JSON and free of personal data."""
@@ -44,13 +46,17 @@ class ShopError(Exception):
         self.details = dict(details or {})
 
     def wire(self) -> dict[str, Any]:
-        """The one shape every refusal has: ``{code, message, details, next}``."""
-        return {
-            "code": self.code,
-            "message": self.message,
-            "details": self.details,
-            "next": self.next,
-        }
+        """The one shape every refusal has: ``{code, message, details, next}``. A secret that the
+        caller sent is not said again: answers are logged where they arrive."""
+        said: dict[str, Any] = masked(
+            {
+                "code": self.code,
+                "message": self.message,
+                "details": self.details,
+                "next": self.next,
+            }
+        )
+        return said
 
 
 class NotAuthenticated(ShopError):

@@ -13,6 +13,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv6Address, ip_address
 from typing import Any, Final, Literal, NamedTuple, cast, get_args
 
 from sqlalchemy import BigInteger, Table, bindparam, case, delete, select
@@ -199,3 +200,14 @@ def _upsert(insert: Any) -> Any:
 
 _UPSERT: Final = {"postgresql": _upsert(postgresql.insert), "sqlite": _upsert(sqlite.insert)}
 _FULL_AT: Final = select(RateBucket.full_at_us).where(RateBucket.id == bindparam("b_id"))
+
+
+def network_of(address: str) -> str:
+    """Where somebody unknown calls from: one subscriber, as far as addresses tell. Never empty."""
+    try:
+        found = ip_address(address.partition("%")[0])
+    except ValueError:
+        return "unknown"
+    if not isinstance(found, IPv6Address):
+        return str(found)
+    return str(found.ipv4_mapped or IPv6Address(int(found) >> 64 << 64))

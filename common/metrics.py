@@ -34,6 +34,9 @@ REFUSALS: Final = Counter(
 IN_FLIGHT: Final = Gauge(
     "shop_http_in_flight", "Requests being answered.", multiprocess_mode="livesum"
 )
+SESSIONS: Final = Gauge(
+    "shop_http_sessions", "Open sessions of the older era.", ["server"], multiprocess_mode="livesum"
+)
 PENDING: Final = Gauge(
     "shop_approvals_pending", "Approvals people are asked for.", multiprocess_mode="mostrecent"
 )

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from common import schema
 from common.approvals.tools import offered_by
 from common.audit.access import AccessWriter
+from common.background.election import Election, lock_for
 from common.call import LOCAL_ISSUER, Actor, Identity
 from common.carriers.simulator import CarrierSimulator
 from common.clock import Clock, utc_now
 from common.database import Database
-from common.election import Election, lock_for
 from common.gateways import choosing
 from common.gateways.port import PaymentGateway
 from common.guard import Guard
@@ -29,9 +29,9 @@ from common.shoppers import local_shopper, tell_terms
 from common.toolset import Toolset
 
 if TYPE_CHECKING:
+    from common.background.housekeeping import Housekeeping
+    from common.background.outbox import OutboxWorker
     from common.carriers.worker import CarrierWorker
-    from common.housekeeping import Housekeeping
-    from common.outbox import OutboxWorker
     from common.server import ShopServer
 
 log = logging.getLogger(__name__)
@@ -90,14 +90,14 @@ class Shop:
     @cached_property
     def housekeeping(self) -> "Housekeeping":
         """Does what has to be done with time."""
-        from common.housekeeping import Housekeeping
+        from common.background.housekeeping import Housekeeping
 
         return Housekeeping(self.database, self.settings, self.guard.clock)
 
     @cached_property
     def outbox(self) -> "OutboxWorker":
         """Tells the provider what was decided here. Raises GatewayMisconfigured."""
-        from common.outbox import OutboxWorker
+        from common.background.outbox import OutboxWorker
 
         return OutboxWorker(self.database, self.gateways, self.guard.clock)
 
@@ -116,8 +116,8 @@ class Shop:
 
     def server(self, toolset: Toolset, identity: Identity | None = None) -> "ShopServer":
         """The toolset as an MCP server; a local caller unless ``identity`` says who calls."""
-        from common.completing import completing
         from common.server import ShopServer  # the SDK: commands need a shop and no server
+        from common.server.completing import completing
 
         if identity is None:
             shops = toolset.domain == "storefront"

@@ -34,7 +34,7 @@ def probe(
     Exit code 1 on any failure.
     """
     from clients.probe import run_and_report  # the SDK's client: slow to import
-    from clients.probe_http import Credentials
+    from clients.probe.http import Credentials
 
     credentials = None
     if url:

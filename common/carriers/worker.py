@@ -6,13 +6,13 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from common.background.outbox import OutboxWorker, due_rows, lease
 from common.call import Call
 from common.carriers.numbers import validated
 from common.carriers.port import Bought, CarrierGateway, Outcome, Parcel, State
 from common.carriers.queue import CARRIER
 from common.gateways.port import RESEND_WITHIN
 from common.money import Money
-from common.outbox import OutboxWorker, due_rows, lease
 from common.rules.timeline import happened
 from common.tables.logistics import CarrierPickup, Label, Manifest, Shipment, TrackingEvent
 from common.tables.payments import Outbox

@@ -15,16 +15,16 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from common import duty
 from common.audit import chain
 from common.audit.records import FORM, Ration
+from common.background import duty
+from common.background.outbox import OPEN
 from common.call import Call
 from common.database import new_audit_id
 from common.gateways.port import NoticeRefused
 from common.gateways.stripe_gateway import Notice, StripeGateway
 from common.locks import one_at_a_time
-from common.outbox import OPEN
-from common.rules.following import DISPUTE_NOTICE
+from common.rules.disputed_at_provider import DISPUTE_NOTICE
 from common.shop import Shop
 from common.tables.payments import Outbox, Payment, ProviderEvent
 

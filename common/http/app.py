@@ -24,7 +24,7 @@ from common.http import console, health, metadata
 from common.http.answers import later
 from common.http.front import Front
 from common.http.gate import Endpoint, Gate
-from common.http.needs import Needs
+from common.http.required_scopes import Needs
 from common.http.sessions import Sessions, stateless
 from common.http.watch import Watching
 from common.metrics import measuring
@@ -106,11 +106,13 @@ def serve_one(
     """A server and its gate. ``transport`` goes to the session manager."""
     server.middleware.append(measuring(needs.toolset))  # type: ignore[arg-type]
     lowlevel = server._lowlevel_server  # the SDK has no public way to two transports of one server
+    domain = needs.toolset.domain
     streaming = (
-        Sessions(lowlevel, **transport) if sessions else stateless(lowlevel, json_response=False)
+        Sessions(lowlevel, domain, **transport)
+        if sessions
+        else stateless(lowlevel, json_response=False)
     )
     single = stateless(lowlevel, json_response=True)
-    domain = needs.toolset.domain
     endpoint = Endpoint(
         domain, needs, http.audience(domain), metadata.url(http, domain), streaming, single,
         sessions, guest,

@@ -46,7 +46,7 @@ from common.http.answers import (
     protocol,
 )
 from common.http.lists import Lists
-from common.http.needs import Need, Needs
+from common.http.required_scopes import Need, Needs
 from common.http.sessions import Sessions
 from common.scopes import granted
 

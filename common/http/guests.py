@@ -13,7 +13,7 @@ from typing import Final
 
 from common.auth import Caller, Headers
 from common.call import Actor
-from common.networks import network_of
+from common.limits import network_of
 from common.settings import HttpSettings
 from common.shoppers import GUEST_ISSUER, GUEST_SCOPES
 

@@ -18,9 +18,9 @@ from common import telemetry
 from common.auth.api_keys.checking import key_check, password_check
 from common.auth.authenticator import authenticator
 from common.http.app import HttpApp, http_app
+from common.http.bounds import BoundedHttp
 from common.http.guests import guests
 from common.http.startup import check
-from common.http.wire import BoundedHttp
 from common.http.workers import Workers
 from common.settings import HttpSettings, Settings
 from common.shop import opened

@@ -13,6 +13,7 @@ from mcp.server.lowlevel.server import Server
 from mcp.server.streamable_http import EventStore, StreamableHTTPServerTransport
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
+from common import metrics
 from common.http.body import MOST_BYTES
 from common.shoppers import GUEST_ISSUER
 
@@ -28,6 +29,7 @@ class Sessions(StreamableHTTPSessionManager):
     def __init__(
         self,
         server: Server[Any],
+        domain: str,
         *,
         event_store: EventStore | None = None,
         retry_interval: int | None = None,
@@ -39,6 +41,7 @@ class Sessions(StreamableHTTPSessionManager):
             server, event_store=event_store, retry_interval=retry_interval,
             session_idle_timeout=idle_s, max_sessions=most, max_request_body_size=MOST_BYTES,
         )  # fmt: skip
+        self._open = metrics.SESSIONS.labels(domain)
         self._most_of_one = most_of_one
         self._most_of_guests = max(most // 2, most_of_one)  # all of them are one principal
 
@@ -62,7 +65,15 @@ class Sessions(StreamableHTTPSessionManager):
             tasks: TaskGroup | None = self._task_group
             assert tasks is not None, "a request is served only while the manager runs"
             tasks.start_soon(self._discard_session, oldest, transport)
-        return super()._admit_session(requestor)
+        admitted = super()._admit_session(requestor)
+        self._open.set(len(self._server_instances))
+        return admitted
+
+    async def _discard_session(
+        self, session_id: str, transport: StreamableHTTPServerTransport
+    ) -> None:
+        await super()._discard_session(session_id, transport)
+        self._open.set(len(self._server_instances))
 
 
 def stateless(server: Server[Any], *, json_response: bool) -> StreamableHTTPSessionManager:

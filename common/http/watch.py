@@ -13,7 +13,7 @@ from common.auth import Caller
 from common.database import new_audit_id
 from common.errors import RateLimited
 from common.http.answers import Refused, plain
-from common.http.needs import Need
+from common.http.required_scopes import Need
 from common.shop import Shop
 
 log = logging.getLogger(__name__)

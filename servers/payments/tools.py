@@ -9,7 +9,7 @@ from common.scopes import Scope
 from common.tables.payments import Hold
 from common.toolset import Effect
 from common.wire import Currency, Cursor, Day, Identifier, Limit, Line, Minor, Note
-from servers.payments import book_tools, dispute_tools, holds, moving, service
+from servers.payments import holds, moving, service, tools_books, tools_disputes
 from servers.payments.offer import Hours, tools
 from servers.payments.results import (
     CreditReceipt,
@@ -241,4 +241,4 @@ def _hold_list(call: Call, wanted: holds.Wanted, cursor: str | None, limit: int)
     )
 
 
-__all__ = ["book_tools", "dispute_tools", "tools"]
+__all__ = ["tools", "tools_books", "tools_disputes"]

@@ -38,7 +38,7 @@ from tests.support.shop import a_shop
 
 @pytest_asyncio.fixture
 async def two(tmp_path: Path, postgres: Postgres) -> AsyncIterator[tuple[Served, Served]]:
-    url = await asyncio.to_thread(postgres.copy_of, "migrated", schema.upgrade_now)
+    url = postgres.copy_of("migrated", schema.upgrade_now)
     ports = [free_port(), free_port()]
     http = replace(HttpSettings.load({"SHOP_PUBLIC_URL": f"http://127.0.0.1:{ports[0]}"}))
     async with AsyncExitStack() as stack:
@@ -54,7 +54,7 @@ async def two(tmp_path: Path, postgres: Postgres) -> AsyncIterator[tuple[Served,
         for each in found:
             for browser in each.browsers:
                 await browser.aclose()
-    await asyncio.to_thread(postgres.drop_database, url)
+    postgres.drop_database(url)
 
 
 async def test_once_is_once_on_two_processes(two: tuple[Served, Served]) -> None:

@@ -10,8 +10,9 @@ from xml.etree import ElementTree
 import pytest
 from mcp.types import Tool, ToolAnnotations
 
-from clients import probe, probe_checks
-from clients.probe_checks import CHECKS, Check, Failed, Target
+from clients import probe
+from clients.probe import checks
+from clients.probe.checks import CHECKS, Check, Failed, Target
 from common.settings import inherited
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -114,9 +115,9 @@ TARGET = Target("toy", "auto", "2026-07-28")
     ids=lambda value: value if isinstance(value, str) else "",
 )  # fmt: skip
 async def test_what_is_wrong_is_named(wrong: dict[str, Any], told: str) -> None:
-    assert await probe_checks.tools(TARGET, Offers()) == "4 tools"  # type: ignore[arg-type]
+    assert await checks.tools(TARGET, Offers()) == "4 tools"  # type: ignore[arg-type]
     with pytest.raises(Failed, match=told):
-        await probe_checks.tools(TARGET, Offers(**wrong))  # type: ignore[arg-type]
+        await checks.tools(TARGET, Offers(**wrong))  # type: ignore[arg-type]
 
 
 async def test_a_check_that_crashes_has_failed() -> None:

@@ -8,7 +8,7 @@ import pytest
 from mcp.types import PromptReference
 
 from common.approvals.tools import offered_by
-from common.completing import _DOCUMENTS, _STANDING, FOREIGN, _column, completing
+from common.server.completing import _DOCUMENTS, _STANDING, FOREIGN, _column, completing
 from common.toolset import Toolset
 from common.wire import ID_PATTERN
 from servers.run import DOMAINS

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from common.background.election import LOCK, Election, lock_for
 from common.database import Database
-from common.election import LOCK, Election, lock_for
 from common.settings import inherited
 from tests.support.postgres import Postgres, execute
 
@@ -19,7 +19,7 @@ PATIENCE_S = 30
 LEADER = """
 import asyncio, sys
 from common.database import Database
-from common.election import Election, lock_for
+from common.background.election import Election, lock_for
 
 async def main():
     election = Election(lock_for(Database(sys.argv[1])), every_s=0.05)

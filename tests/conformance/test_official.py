@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from common.auth import calling_actor
 from common.http import health, metadata
 from common.http.app import compose, serve_one
-from common.http.needs import Needs
+from common.http.required_scopes import Needs
 from common.http.watch import Watching
 from common.keys import request_state_key
 from common.shop import Shop

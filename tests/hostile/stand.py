@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from clients.seeding import seed_demo
 from common.approvals.tools import offered_by
 from common.call import Actor, Call
-from common.completing import completing
+from common.server.completing import completing
 from common.shop import Shop
 from common.tables import tables
 from common.tables.spine import AuditRecord

@@ -16,7 +16,7 @@ from mcp_types import (
     PROTOCOL_VERSION_META_KEY,
 )
 
-import common.http.wire
+import common.http.bounds
 from common.http import body, sessions
 from tests.support import toy
 from tests.support.http import Face, a_face, on_port
@@ -299,14 +299,14 @@ async def test_78_100_mb_without_a_length(wire: Wire) -> None:
 
 async def test_79_slow_clients(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     """A head, then a body, that never ends: answered and closed; others are served meanwhile."""
-    monkeypatch.setattr(common.http.wire, "HEAD_S", 0.3)
-    monkeypatch.setattr(common.http.wire, "BODY_S", 0.3)
+    monkeypatch.setattr(common.http.bounds, "HEAD_S", 0.3)
+    monkeypatch.setattr(common.http.bounds, "BODY_S", 0.3)
     head = await wire.send(wire.head())
     assert (head.status, head.headers["connection"]) == (408, "close")
     assert (await wire.send(b"")).status == 408
     slow = wire.head(headers=[("Content-Length", "40")]) + b'\r\n{"json'
     assert (await wire.send(slow)).status == 408
-    monkeypatch.setattr(common.http.wire, "BODY_S", 60.0)
+    monkeypatch.setattr(common.http.bounds, "BODY_S", 60.0)
     monkeypatch.setattr(body, "PATIENCE_S", 0.3)
     inner = await wire.send(slow)
     assert (inner.status, inner.error) == (408, "too_slow")

@@ -1,11 +1,25 @@
 """Health, readiness and figures."""
 
+import re
 import sqlite3
 from pathlib import Path
+from typing import Final
 
+import pytest
+from prometheus_client.metrics import MetricWrapperBase
+
+from common import metrics
 from tests.support.http import Face, a_face, on_port
 from tests.support.shop import a_shop, call, settings_in
 from tests.support.toy import tools
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+NAMED: Final = re.compile(r"\b(shop_[a-z_]+?)(_total|_bucket|_sum|_count)?\b(?:\{([^}]*)\})?")
+WATCHED: Final = (
+    "docs/observability.md",
+    "deploy/observability/alerts.yaml",
+    "deploy/observability/dashboard.json",
+)
 
 
 async def test_the_process_lives_and_is_ready(face: Face) -> None:
@@ -45,3 +59,31 @@ async def test_figures_count_calls_and_refusals(face: Face) -> None:
         for name in ("X-Forwarded-For", "Forwarded"):
             refused = await browser.get("/metrics", headers={name: "192.0.2.7"})
             assert refused.status_code == 403
+
+
+async def test_sessions_are_counted_while_they_are_open(face: Face) -> None:
+    async def figure() -> str:
+        async with face.browser() as browser:
+            return (await browser.get("/metrics")).text
+
+    async with face.client("inventory", "inventory:read", mode="legacy") as client:
+        await call(client, "peek")
+        assert 'shop_http_sessions{server="inventory"} 1.0' in await figure()
+    assert 'shop_http_sessions{server="inventory"} 0.0' in await figure()
+
+
+@pytest.mark.parametrize("page", WATCHED)
+def test_what_watches_names_figures_and_labels_there_are(page: str) -> None:
+    """A figure or label nobody writes makes an alert that never fires, and says nothing."""
+    labels = {each._name: set(each._labelnames) for each in every_figure()}
+    found = NAMED.findall((ROOT / page).read_text().replace('\\"', '"'))
+    assert found
+    for name, _, selected in found:
+        assert name in labels, name
+        assert set(re.findall(r"([a-z_]+)(?=[=!~]|,|$)", selected)) <= labels[name], name
+    if page.startswith("docs"):
+        assert {name for name, _, _ in found} == set(labels)
+
+
+def every_figure() -> list[MetricWrapperBase]:
+    return [each for each in vars(metrics).values() if isinstance(each, MetricWrapperBase)]

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from joserfc.jwk import ECKey
 
 from clients.probe import probe_remote
-from clients.probe_http import BEFORE, Credentials
+from clients.probe.http import BEFORE, Credentials
 from common.auth.api_keys import Owner, create
 from common.auth.server import managing, users
 from common.clock import utc_now

@@ -13,9 +13,14 @@ import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from sqlalchemy import func, select
 
 from common import telemetry
+from common.tables.spine import ApprovalRequest
 from servers.orders.tools import tools
+from tests.conftest import CopyOf
+from tests.inventory.conftest import FILL
+from tests.inventory.seed import CUPS, NORTH, a_desk
 from tests.support.http import Face, a_face, on_port
 from tests.support.shop import a_shop, call, settings_in
 
@@ -122,10 +127,11 @@ async def test_planted_secrets_are_nowhere(
     orders: Face, exporter: InMemorySpanExporter, lines: io.StringIO, tmp_path: Path
 ) -> None:
     exporter.clear()
+    answers = []
     async with orders.client("orders", "orders:write") as client:
         for secret in CANARIES.values():
-            for arguments in _everywhere(secret):
-                await call(client, *arguments[:1], **arguments[1])
+            for tool, arguments in _everywhere(secret):
+                answers.append(await call(client, tool, **arguments))
         for text in PERSONAL:
             await call(client, "find_customer", email=text.replace(" ", ".") + "@example.org")
             await call(client, "add_order_note", order_id="none", note=text)
@@ -136,15 +142,36 @@ async def test_planted_secrets_are_nowhere(
     for line in seen.splitlines():
         assert {"at", "level", "logger", "message"} <= set(json.loads(line))
     spans = "\n".join(span.to_json() for span in exporter.get_finished_spans())
-    kept = _dump(tmp_path / "shop.db", "audit_record", "access_record", "approval_request")
-    places = {"logs": seen, "spans": spans, "records": kept}
+    async with orders.browser() as browser:
+        figures = (await browser.get("/metrics")).text
+    assert "shop_calls_total" in figures
+    places = {
+        "logs": seen, "spans": spans, "figures": figures, "answers": json.dumps(answers),
+        "database": _dump(tmp_path / "shop.db"),
+    }  # fmt: skip
     for name, secret in CANARIES.items():
         for place, text in places.items():
             assert secret not in text, f"{name} in {place}"
             assert secret.replace(" ", "") not in text, f"{name} in {place}"
+    places["database"] = _dump(tmp_path / "shop.db", but="audit_payload")  # which may be erased
     for text in PERSONAL:
         for place, found in places.items():
             assert text not in found, f"{text} in {place}"
+
+
+async def test_a_secret_in_a_reason_is_not_kept_for_those_who_decide(
+    copy_of: CopyOf, tmp_path: Path
+) -> None:
+    url = copy_of("sqlite", "inventory", FILL)
+    async with a_desk(tmp_path, database_url=url) as desk:
+        for name, secret in CANARIES.items():
+            asked = {"sku": CUPS, "warehouse": NORTH, "quantity": 5_000, **desk.key()}
+            said = await call(desk.client, "create_reorder", reason=f"see {secret}", **asked)
+            assert (said.get("code") == "invalid_parameters") is (name == "card")
+            assert secret not in json.dumps(said)
+            assert secret not in _dump(tmp_path / "shop.db"), name
+        query = select(func.count()).select_from(ApprovalRequest)
+        assert await desk.look(lambda session: session.scalar(query)) == len(CANARIES) - 1
 
 
 def _everywhere(secret: str) -> list[tuple[str, dict[str, Any]]]:
@@ -160,9 +187,15 @@ def _everywhere(secret: str) -> list[tuple[str, dict[str, Any]]]:
     ]
 
 
-def _dump(file: Path, *tables: str) -> str:
+def _dump(file: Path, but: str = "") -> str:
+    """Every row of every table."""
     with sqlite3.connect(file) as connection:
-        found = [str(connection.execute(f"SELECT * FROM {table}").fetchall()) for table in tables]
+        tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        found = [
+            str(connection.execute(f"SELECT * FROM {name}").fetchall())
+            for (name,) in tables
+            if name != but
+        ]
     connection.close()
     return "\n".join(found)
 

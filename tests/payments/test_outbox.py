@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from common.background.outbox import LEASE, MOST_ATTEMPTS, OutboxWorker, take
 from common.call import Call
 from common.gateways.simulator import Simulator
-from common.outbox import LEASE, MOST_ATTEMPTS, OutboxWorker, take
 from common.rules import funds, paid
-from common.rules.following import follow
+from common.rules.disputed_at_provider import follow
 from common.tables.orders import Order
 from common.tables.payments import Outbox, Payment
 from tests.payments.seed import ANA, Desk, authorized, delivered, order, token_method

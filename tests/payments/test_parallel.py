@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from common.background.outbox import LEASE, OutboxWorker, take
 from common.gateways.port import Outcome
 from common.gateways.simulator import Simulator
-from common.outbox import LEASE, OutboxWorker, take
 from common.rules import funds
 from common.tables.payments import Payment, Refund
 from tests.payments.seed import Desk, a_desk, authorized, charged, order, token_method

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
+from common.background.outbox import OutboxWorker
 from common.call import Call
 from common.database import Database
 from common.gateways import choosing
 from common.gateways.port import GatewayMisconfigured, Outcome
 from common.gateways.simulator import Simulator
-from common.outbox import OutboxWorker
-from common.rules.following import follow
+from common.rules.disputed_at_provider import follow
 from common.settings import Settings, inherited
 from common.shop import opened
 from common.tables.payments import Dispute, Outbox, Payment

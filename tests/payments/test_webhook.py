@@ -12,10 +12,10 @@ import httpx2
 import pytest
 from sqlalchemy import func, select
 
+from common.background.outbox import OutboxWorker
 from common.call import Call
 from common.gateways import webhook
 from common.http.app import compose
-from common.outbox import OutboxWorker
 from common.rules import paid
 from common.settings import GatewaySettings
 from common.shop import Shop

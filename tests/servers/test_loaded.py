@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from common import schema
-from common.election import FileLock
+from common.background.election import FileLock
 from common.settings import inherited
 from common.tables import whole
 
@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 HEAVY = (
     "PIL", "aiosqlite", "alembic", "asyncpg", "biip", "jinja2", "joserfc", "numpy",
     "opentelemetry.sdk", "pyvrp", "stripe", "common.auth.server", "common.http",
-    "common.housekeeping", "common.outbox", "common.carriers.worker",
+    "common.background.housekeeping", "common.background.outbox", "common.carriers.worker",
 )  # fmt: skip
 TABLES = {
     "inventory": {"inventory", "logistics", "orders", "stock_documents"},

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from common.completing import argument_names
+from common.server.completing import argument_names
 from common.toolset import Toolset
 from servers.run import DOMAINS
 

@@ -5,9 +5,9 @@ from typing import Any
 from mcp import Client
 from sqlalchemy import func, select
 
+from common.background.outbox import OutboxWorker
 from common.call import Actor, Call
 from common.gateways.simulator import Simulator
-from common.outbox import OutboxWorker
 from common.rules import stock
 from common.rules.funds import trial_balance
 from common.shop import Shop

@@ -14,7 +14,7 @@ from mcp.client.streamable_http import streamable_http_client
 
 from common.auth import Caller
 from common.http.guests import guests
-from common.networks import network_of
+from common.limits import network_of
 from common.shop import Shop
 from common.shoppers import GUEST_SCOPES
 from servers.storefront.tools import tools

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from common.call import Call
 from common.gateways.port import Outcome, State
 from common.rules import members, paid
-from common.rules.outbox_settling import settle
+from common.rules.paid_answered import settle
 from common.shop import Shop
 from common.tables.payments import Outbox
 from common.tables.spine import Account

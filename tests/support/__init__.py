@@ -1,10 +1,20 @@
 """Real parts for tests: a PostgreSQL server, Node, npm packages, data of others."""
 
 import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import pytest
+
+T = TypeVar("T")
+
+
+def apart(work: Callable[..., T], *given: Any) -> T:
+    """Run to the end in a thread: the caller may be inside a running event loop."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(work, *given).result()
 
 
 def unavailable(reason: str) -> NoReturn:

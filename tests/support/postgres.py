@@ -15,16 +15,15 @@ import secrets
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Coroutine, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
-from typing import IO, Any, Final, TypeVar
+from typing import IO, Any, Final
 
 from sqlalchemy.engine import URL, make_url
 
-T = TypeVar("T")
+from tests.support import apart
 
 PREFIX: Final = f"shop-postgres-{os.getuid()}-"
 START_SECONDS: Final = 60
@@ -59,7 +58,7 @@ class Postgres:
         """
         if name not in self._templates:
             url = self.create_database()
-            build(url)
+            apart(build, url)
             self._templates[name] = str(make_url(url).database)
         return self.create_database(self._templates[name])
 
@@ -77,7 +76,7 @@ class Postgres:
         return self.server_url.set(database=database).render_as_string(hide_password=False)
 
     def _run(self, statement: str) -> None:
-        _outside_the_loop(execute(self.server_url, statement))
+        apart(asyncio.run, execute(self.server_url, statement))
 
 
 async def execute(url: URL, statement: str) -> None:
@@ -291,9 +290,3 @@ def _temporary() -> Path:
     if len(str(usual)) + len(PREFIX) < SOCKET_PATH_LIMIT and (os.getuid() != 0 or open_to_all):
         return usual
     return Path("/tmp").resolve()
-
-
-def _outside_the_loop(work: Coroutine[Any, Any, T]) -> T:
-    """Run to the end in a thread: the caller may be inside a running event loop."""
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(asyncio.run, work).result()

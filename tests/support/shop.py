@@ -3,7 +3,6 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -80,8 +79,7 @@ def _server() -> Postgres:
 
 @cache
 def _walled_url(folder: str) -> str:
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(_server().copy_of, "walled", walled).result()
+    return _server().copy_of("walled", walled)
 
 
 @asynccontextmanager

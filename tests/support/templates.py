@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from common import schema
+from tests.support import apart
 
 
 @cache
@@ -22,7 +23,7 @@ def _folder() -> Path:
 def template(name: str, build: Callable[[str], object]) -> Path:
     """The file that ``build(url)`` fills; it must close its connections."""
     file = _folder() / f"{name}.db"
-    build(f"sqlite:///{file}")
+    apart(build, f"sqlite:///{file}")
     with sqlite3.connect(file) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.close()

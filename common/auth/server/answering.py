@@ -11,7 +11,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from common.auth.server.oauth import Answer, Asked, transport
 from common.call import Actor
 from common.errors import Busy, RateLimited, UpstreamError
-from common.networks import network_of
+from common.limits import network_of
 from common.settings import HttpSettings, Settings
 from common.shop import Shop
 

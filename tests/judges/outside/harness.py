@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 import httpx2
 
 from benchmarks.requests import Target
-from common.listening import APPROVAL
 from common.server import QUESTION
+from common.server.listening import APPROVAL
 from tests.judges.outside.approval import UNITS
 from tests.judges.outside.stage import ANA, BEN, Stage, Verdict
 

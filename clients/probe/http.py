@@ -17,7 +17,7 @@ from joserfc.jwk import ECKey, OKPKey, RSAKey
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
-from clients.probe_checks import Failed, expect
+from clients.probe.checks import Failed, expect
 from common.scopes import Scope, granted, of_domain
 
 PATIENCE_S: Final = 30

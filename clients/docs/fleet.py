@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
 
-from clients.docs_goods import MONDAY, shop
+from clients.docs.goods import MONDAY, shop
 from common.call import Call
 from common.money import Money
 from common.rules import rates

@@ -11,8 +11,8 @@ from common.scopes import Scope
 from common.toolset import Effect
 from common.wire import MAX_MINOR, Args, Currency, Cursor, Day, Identifier, Limit, Minor, Note
 from servers.payments import payouts, statements
-from servers.payments.book_results import LedgerView, PayoutList, PayoutView
 from servers.payments.offer import tools
+from servers.payments.results_books import LedgerView, PayoutList, PayoutView
 
 AccountCode = Annotated[str, Field(min_length=1, max_length=120, pattern=r"^[!-~]+$")]
 Provider = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{1,31}$")]

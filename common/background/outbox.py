@@ -15,7 +15,7 @@ from typing import Any, Final
 from sqlalchemy import Select, and_, case, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
-from common import duty
+from common.background import duty
 from common.call import Call
 from common.clock import Clock
 from common.database import Database
@@ -30,8 +30,8 @@ from common.gateways.port import (
     State,
 )
 from common.gateways.simulator import Simulator
-from common.rules import following
-from common.rules.outbox_settling import settle
+from common.rules import disputed_at_provider
+from common.rules.paid_answered import settle
 from common.tables.payments import (
     Dispute,
     DisputeEvidence,
@@ -186,7 +186,7 @@ class OutboxWorker:
         """What the providers say about disputes, if it is time or a notice came. Returns how many
         were recorded or moved."""
         now = self.clock()
-        told = await self.database.run("payments", following.noticed, write=False)
+        told = await self.database.run("payments", disputed_at_provider.noticed, write=False)
         rested = self._followed is not None and now - self._followed < FOLLOW_EVERY
         if rested and not told:
             return 0
@@ -194,9 +194,9 @@ class OutboxWorker:
         for gateway in self.gateways.values():
             if isinstance(gateway, Simulator):
                 await asyncio.to_thread(gateway.advance)
-            changed += await following.follow(self.database, gateway, self.clock)
+            changed += await disputed_at_provider.follow(self.database, gateway, self.clock)
         if told:
-            await following.heed(self.database, told, now)
+            await disputed_at_provider.heed(self.database, told, now)
         return changed
 
     async def _forever(self) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from common import duty
+from common.background import duty
 from common.call import Call
 from common.clock import Clock
 from common.database import Database

@@ -42,10 +42,10 @@ from common.call import LOCAL_ISSUER, Identity, quoted
 from common.errors import ApprovalInvalid, Internal, InvalidParameters, NotFound, ShopError
 from common.guard import Guard
 from common.incoming import Done, Reading, Request, Waiting
-from common.listening import Bus, Gate
 from common.notices import Notices
-from common.pipes import Watch, opened
 from common.scopes import of_domain
+from common.server.listening import Bus, Gate
+from common.server.pipes import Watch, opened
 from common.toolset import Effect, ResourceSpec, Toolset, ToolSpec
 from common.untrusted import WARNING, cleaned
 from common.wire import dump, parse_text, text_of
@@ -279,7 +279,8 @@ class ShopServer(MCPServer[Any]):
         try:
             model = parse_text(spec.arguments, arguments or {})
         except InvalidParameters as error:
-            raise MCPError(code=INVALID_PARAMS, message=error.message, data=error.wire()) from None
+            wire = error.wire()
+            raise MCPError(code=INVALID_PARAMS, message=wire["message"], data=wire) from None
         text = spec.run(**{key: getattr(model, key) for key in type(model).model_fields})
         message = PromptMessage(role="user", content=TextContent(type="text", text=text))
         return GetPromptResult(description=spec.description, messages=[message])

@@ -30,7 +30,7 @@ HOUSEKEEPING: Final = "housekeeping"
 
 
 class Housekeeping:
-    """The leader's work (common.election); two may do it at once without harm."""
+    """The leader's work (common.background.election); two may do it at once without harm."""
 
     def __init__(self, database: Database, settings: Settings, clock: Clock) -> None:
         self.database = database

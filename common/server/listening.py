@@ -80,7 +80,8 @@ class Gate:
                 await self._look(actor, str(uri))
         except ShopError as error:
             code = INTERNAL_ERROR if isinstance(error, Internal) else INVALID_PARAMS
-            raise MCPError(code=code, message=error.message, data=error.wire()) from None
+            wire = error.wire()
+            raise MCPError(code=code, message=wire["message"], data=wire) from None
         return actor
 
     async def _look(self, actor: Actor, uri: str) -> None:

@@ -55,7 +55,7 @@ from tests.support.shop import (
     settings_in,
 )
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 ERAS = {"legacy": "2025-11-25", "auto": "2026-07-28"}
 YES = {"confirm": ElicitResult(action="accept", content={"agree": True})}
 PASSPHRASE = "five random words would do"

@@ -16,7 +16,7 @@ from servers.run import DOMAINS
 from tests.support.node import node_environment
 from tests.support.shop import settings_in
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 ERAS = {"legacy": "2025-11-25", "auto": "2026-07-28"}
 
 

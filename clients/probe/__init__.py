@@ -1,10 +1,8 @@
 """Connect to every server as a host would, in both protocol eras, and check what it offers.
 
-``python -m clients.probe [--server NAME …] [--json] [--junit FILE]``: exit 0 when every check
-holds, 1 when one fails, 2 on wrong use.
+``shop probe``: exit 0 when every check holds, 1 when one fails, 2 on wrong use.
 """
 
-import argparse
 import asyncio
 import json
 import sys
@@ -19,24 +17,14 @@ from mcp import Client, StdioServerParameters
 from rich.console import Console
 from rich.table import Table
 
-from clients.probe_checks import CHECKS, Check, Target
-from clients.probe_http import BEFORE, Credentials, Remote, connected
+from clients.probe.checks import CHECKS, Check, Target
+from clients.probe.http import BEFORE, Credentials, Remote, connected
 from common.settings import inherited
 from servers.run import DOMAINS
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 MODES = {"legacy": "2025-11-25", "auto": "2026-07-28"}
 PATIENCE_S = 120
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m clients.probe", description=__doc__)
-    parser.add_argument("--server", action="append", choices=DOMAINS, default=[])
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--junit", type=Path)
-    chosen = parser.parse_args(arguments)
-    return run_and_report(chosen.server, as_json=chosen.json, junit=chosen.junit)
 
 
 def run_and_report(
@@ -182,7 +170,3 @@ def _junit(found: list[Check]) -> bytes:
         if not check.ok:
             ElementTree.SubElement(case, "failure", message=check.detail)
     return bytes(ElementTree.tostring(suite, encoding="utf-8", xml_declaration=True))
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 
-from clients import docs_fleet, docs_goods
+from clients.docs import fleet, goods
 from common.approvals.tools import offered_by
 from common.errors import closed_codes
 from common.policy import Policy
@@ -16,7 +16,7 @@ from common.scopes import Scope
 from common.toolset import Toolset
 from servers.run import DOMAINS
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -100,14 +100,10 @@ PARTS: dict[str, Callable[[], str]] = {
     "errors": error_table,
     "scopes": scope_table,
     "settings": settings_table,
-    **docs_goods.EXAMPLES,
-    **docs_fleet.EXAMPLES,
+    **goods.EXAMPLES,
+    **fleet.EXAMPLES,
 }
 
 
 def _toolset(domain: str) -> Toolset:
     return offered_by(import_module(f"servers.{domain}.tools").tools)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

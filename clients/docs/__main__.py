@@ -1,0 +1,5 @@
+"""``python -m clients.docs``: the command line of the documents."""
+
+from clients.docs import main
+
+raise SystemExit(main())
