@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from common import hot
 from common import postgres as connecting
 from common.database import Database
-from common.errors import Busy
+from common.errors import Busy, StorageFull
 from tests.support.postgres import Postgres, embedded_server, execute
 
 
@@ -62,6 +62,7 @@ def where(session: Session) -> str:
     return str(session.scalar(text("SHOW unix_socket_directories")))
 
 
+NO_ROOM = text("DO $$ BEGIN RAISE EXCEPTION 'no room' USING ERRCODE = 'disk_full'; END $$")
 MARK = text("CREATE TEMPORARY TABLE mark (id int) ON COMMIT DROP")
 
 
@@ -81,6 +82,20 @@ async def test_a_database_that_is_away_is_busy_and_not_a_crash(url: str, tmp_pat
     for write in (False, True):
         with pytest.raises(Busy, match="cannot be reached"):
             await database.run("*", where, write=write)
+    await database.close()
+
+
+@pytest.mark.parametrize("straight", [False, True], ids=["session", "driver"])
+async def test_a_server_without_room_says_so(url: str, straight: bool) -> None:
+    def working(session: Session) -> None:
+        if straight:
+            hot.change(session, NO_ROOM)
+        else:
+            session.execute(NO_ROOM)
+
+    database = Database(url)
+    with pytest.raises(StorageFull):
+        await database.run("*", working)
     await database.close()
 
 

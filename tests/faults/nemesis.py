@@ -15,6 +15,7 @@ from typing import Final
 from sqlalchemy import make_url
 
 from tests.faults.fleet import Fleet
+from tests.support import unavailable
 from tests.support.postgres import EmbeddedServer
 
 DISK_MB: Final = 96
@@ -115,6 +116,16 @@ def _fill(ballast: Path) -> None:
             with suppress(OSError):
                 while file.write(block[:size]):
                     pass
+
+
+@contextmanager
+def disk_to_fill(megabytes: int = 8) -> Iterator[Path]:
+    """A small disk for a test, which is skipped where there can be none."""
+    try:
+        with small_disk(megabytes) as folder:
+            yield folder
+    except NoDisk as error:
+        unavailable(f"no disk can be filled here: {error}")
 
 
 @contextmanager

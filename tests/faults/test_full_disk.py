@@ -29,14 +29,14 @@ from tests.faults import nemesis
 from tests.faults.fleet import ROOT
 from tests.faults.test_faults import kept, sound
 from tests.payments.seed import charged, world
-from tests.support import toy, unavailable
+from tests.support import toy
 from tests.support.auth_server import COST, PASSWORD, Flow, allow, came_back, hidden, sign_in
 from tests.support.http import free_port
 from tests.support.shop import a_shop, call, connected, do, settings_in
 
 ANA, KIM = "ana@example.com", "kim@example.com"
 PATIENCE_S = 60
-SMALL_MB, LOG_MB = 8, 48
+LOG_MB = 48
 FRAME, INDEXED = 4_120, 4_062  # bytes of one in the log; how many its index's first part holds
 FULL = "The shop's database has no room left."
 REFUND = {
@@ -245,7 +245,7 @@ async def verified(home: Path) -> None:
 def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
     words = tmp_path_factory.mktemp("full") / "words"
     url = f"http://127.0.0.1:{free_port()}"
-    with a_small_disk() as home:
+    with nemesis.disk_to_fill() as home:
         door = Door(url, asyncio.run(furnished_in(home)))
         with serving(home, url, words) as process:
             told = asyncio.run(asked(door, home))
@@ -253,16 +253,6 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
         told.words = words.read_text()
         asyncio.run(verified(home))
     return told
-
-
-@contextmanager
-def a_small_disk(megabytes: int = SMALL_MB) -> Iterator[Path]:
-    """One that can be filled, or the test is skipped."""
-    try:
-        with nemesis.small_disk(megabytes) as home:
-            yield home
-    except nemesis.NoDisk as error:
-        unavailable(f"no disk can be filled here: {error}")
 
 
 @pytest.mark.slow
@@ -321,7 +311,7 @@ async def test_a_commit_that_failed_half_way_is_not_called_undone(tmp_path: Path
     """The log's index could not grow after the log itself was written. It is undone for as long as
     anybody has the file open, and kept by whoever recovers it after a crash."""
     told = list[str]()
-    with a_small_disk(LOG_MB) as home:
+    with nemesis.disk_to_fill(LOG_MB) as home:
         async with a_shop(home) as shop:
             await do(shop, "inventory", toy.stocked)
             before = (await kept(shop))["left"]
@@ -335,6 +325,9 @@ async def test_a_commit_that_failed_half_way_is_not_called_undone(tmp_path: Path
                 assert set(told) == {"storage_full", "upstream_error"}, told
                 for file in ("shop.db", "shop.db-wal"):  # as a crash would leave them
                     shutil.copy(home / file, tmp_path / file)
+                with pytest.raises(StorageFull) as early:  # before the commit nothing is kept
+                    await do(shop, "inventory", spilled)
+                assert "disk I/O error" in str(early.value.__cause__)
                 assert (await kept(shop))["left"] == before
             async with a_shop(tmp_path) as crashed:
                 assert (await kept(crashed))["left"] == before - 1
@@ -345,6 +338,14 @@ async def test_a_commit_that_failed_half_way_is_not_called_undone(tmp_path: Path
 
 def taken(call: Call) -> None:
     stock.adjust(call, "widget", "WH-1", -1, "full disk")
+
+
+def spilled(call: Call) -> None:
+    """So much that some of it goes into the log before the commit."""
+    call.session.connection().exec_driver_sql("PRAGMA cache_size=1")
+    for _ in range(20):
+        taken(call)
+        call.session.flush()
 
 
 @contextmanager
@@ -369,7 +370,7 @@ def long_log(file: Path) -> Iterator[None]:
 async def test_a_tool_call_is_refused_by_name_and_may_be_repeated(tmp_path: Path) -> None:
     """Inside the guard, in a file and in memory, until there is room."""
     arguments = {"quantity": 1, "idempotency_key": "full-disk-0002"}
-    with a_small_disk() as home:
+    with nemesis.disk_to_fill() as home:
         async with (
             a_shop(home, policy_file=toy.policy_in(tmp_path)) as shop,
             connected(shop, toy.tools) as client,

@@ -21,6 +21,7 @@ from common.settings import GatewaySettings
 from common.shop import Shop
 from common.tables.payments import Dispute, Outbox, Payment, PaymentMethod, ProviderEvent
 from common.tables.spine import AuditRecord
+from tests.faults import nemesis
 from tests.payments.seed import ANA, authorized, world
 from tests.support.fake_stripe import START, FakeStripe
 from tests.support.http import on_port, uvicorn_serving
@@ -91,6 +92,31 @@ def card(token: str) -> Any:
         return authorized(method="stripe-card")(call)
 
     return work
+
+
+async def test_a_notice_that_finds_no_room_is_taken_when_it_comes_again(
+    running: FakeStripe,
+) -> None:
+    stripe = running.reset()
+    gateway = GatewaySettings(
+        "stripe", "rk_test_good", stripe.webhook_secret, stripe.url, allow_live=False
+    )
+    clock = MovingClock(datetime.fromtimestamp(START, UTC))
+    with nemesis.disk_to_fill() as home:
+        async with a_shop(home, clock=clock, gateway=gateway) as shop, at(shop) as client:
+            stand = Stand(shop, stripe, clock, client)
+            await do(shop, "*", world)
+            await do(shop, "*", card("pm_card_processing"))
+            await shop.outbox.drain()
+            stripe.advance()
+            (event,) = stripe.events("payment_intent.amount_capturable_updated")
+            with nemesis.filled(home):
+                refused = await stand.send(*stripe.signed(event))
+            assert (refused.status_code, refused.json()["error"]) == (503, "storage_full")
+            assert refused.headers["retry-after"] == "30"
+            assert await stand.count(ProviderEvent) == 0
+            answer = await stand.send(*stripe.signed(event))
+            assert answer.json() == {"received": True, "new": True}
 
 
 async def test_a_notice_brings_the_answer_sooner(stand: Stand):
