@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from sqlalchemy import func, select
 
 from benchmarks.requests import Target
 from common.approvals import approvers
@@ -25,6 +26,7 @@ from common.errors import ShopError, StorageFull
 from common.rules import stock
 from common.settings import inherited
 from common.shop import Shop
+from common.tables.spine import AccessRecord
 from tests.faults import nemesis
 from tests.faults.fleet import ROOT
 from tests.faults.test_faults import kept, sound
@@ -32,7 +34,7 @@ from tests.payments.seed import charged, world
 from tests.support import toy
 from tests.support.auth_server import COST, PASSWORD, Flow, allow, came_back, hidden, sign_in
 from tests.support.http import free_port
-from tests.support.shop import a_shop, call, connected, do, settings_in
+from tests.support.shop import a_shop, call, connected, do, look, settings_in
 
 ANA, KIM = "ana@example.com", "kim@example.com"
 PATIENCE_S = 60
@@ -53,6 +55,7 @@ class Told:
     after: dict[str, httpx2.Response] = field(default_factory=dict)
     words: str = ""
     lived: bool = False
+    reads: int = 0
 
 
 @dataclass
@@ -221,6 +224,7 @@ async def asked(door: Door, home: Path) -> Told:
     """Everything, first without room and then with it."""
     told = Told()
     await signed_in(door)
+    assert (await door.read(door.tokens["reads"])).status_code == 200  # its record is yet to come
     with nemesis.filled(home):
         told.full = await door.everything()
     told.after = await door.everything()
@@ -233,10 +237,13 @@ async def furnished_in(home: Path) -> tuple[str, str]:
         return await furnished(shop)
 
 
-async def verified(home: Path) -> None:
+async def reads_on_record(home: Path) -> int:
+    """After the audit log was verified."""
     shop = await Shop.open(settings_in(home))
     try:
         await sound(shop)
+        query = select(func.count(AccessRecord.id)).where(AccessRecord.target == "get_payment")
+        return await look(shop, lambda s: s.scalar(query)) or 0
     finally:
         await shop.close()
 
@@ -251,7 +258,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
             told = asyncio.run(asked(door, home))
             told.lived = process.poll() is None
         told.words = words.read_text()
-        asyncio.run(verified(home))
+        told.reads = asyncio.run(reads_on_record(home))
     return told
 
 
@@ -305,6 +312,7 @@ def test_with_room_again_everything_goes_on_where_it_was(told: Told) -> None:
     done = told.after["a change"].json()["result"]["structuredContent"]
     assert done["amount_minor"] == REFUND["amount_minor"]
     assert "replayed" not in done
+    assert told.reads == 3  # the one before, and with room again one by token and one by key
 
 
 async def test_a_commit_that_failed_half_way_is_not_called_undone(tmp_path: Path) -> None:
