@@ -39,6 +39,7 @@ class Case:
     accept: bytes = b'"isError":false'
     between: bytes = b""
     calls: int = 1
+    spoilt: bool = False  # asks for what breaks the server; only SQLite can hold such a thing
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,16 @@ class Row:
 def _read(target: Target, skus: Sequence[str]) -> MakeRequest:
     made = [target.call("get_stock", {"sku": sku}) for sku in skus]
     return lambda n, _: made[n % len(made)]
+
+
+def _unknown(target: Target, skus: Sequence[str]) -> MakeRequest:
+    made = target.call("get_stock", {"sku": "NO-SUCH-ITEM"})
+    return lambda n, _: made
+
+
+def _malformed(target: Target, skus: Sequence[str]) -> MakeRequest:
+    made = target.call("get_stock", {"sku": skus[0], "warehouse": 5})
+    return lambda n, _: made
 
 
 def _old_read(target: Target, skus: Sequence[str]) -> MakeRequest:
@@ -117,6 +128,9 @@ CASES: Final = (
     Case("approval", _approved, between=b'"input_required"', calls=2),
     Case("list", _list, accept=b'"tools"'),
     Case("read, older era", _old_read),
+    Case("mistake, no such item", _unknown, accept=b'_not_found"'),
+    Case("mistake, wrong type", _malformed, accept=b'"invalid_parameters"'),
+    Case("our bug", _read, accept=b'"internal_error"', spoilt=True),
 )
 
 
@@ -129,7 +143,8 @@ class Pair:
     """The floor and one server of ours, driven in turns."""
 
     def __init__(self, floor: stage.Running, ours: stage.Stage, skus: Sequence[str]) -> None:
-        self.floor, self.ours, self.skus = floor, ours, skus
+        self.floor, self.ours, self.skus = floor, ours, skus[1:]
+        self.spoilt = skus[:1]
         self.beneath = _trivial(Target(floor.port))
         self.target = ours.target("inventory")
 
@@ -138,7 +153,7 @@ class Pair:
         seconds: float, rounds: int,
     ) -> Row:  # fmt: skip
         """The median over ``rounds``, after one that warms up."""
-        make = case.make(self.target, self.skus)
+        make = case.make(self.target, self.spoilt if case.spoilt else self.skus)
         found: list[tuple[float, float, Slice, Slice]] = []
         for _ in range(rounds + 1):
             below, below_cpu = await self._slice(
@@ -184,6 +199,8 @@ async def measured(options: argparse.Namespace) -> list[Row]:
         with tempfile.TemporaryDirectory(prefix="shop-bench-") as folder:
             home = Path(folder)
             skus = await stage.stocked(home, url)
+            if database == "sqlite":
+                stage.spoil(home, skus[0])
             for workers in options.workers:
                 with ExitStack() as open_:
                     floor = open_.enter_context(stage.floor(workers))
@@ -194,7 +211,7 @@ async def measured(options: argparse.Namespace) -> list[Row]:
                         )
                     )  # fmt: skip
                     pair = Pair(floor, ours, skus)
-                    for case, connections in _matrix(options, workers):
+                    for case, connections in _matrix(options, database, workers):
                         row = await pair.measure(
                             case, database, workers, connections,
                             seconds=options.seconds, rounds=options.rounds,
@@ -205,12 +222,14 @@ async def measured(options: argparse.Namespace) -> list[Row]:
     return rows
 
 
-def _matrix(options: argparse.Namespace, workers: int) -> Iterator[tuple[Case, int]]:
+def _matrix(options: argparse.Namespace, database: str, workers: int) -> Iterator[tuple[Case, int]]:
     for case in CASES:
         if options.cases and case.name not in options.cases:
             continue
         if workers > 1 and case.name == "read, older era":
             continue  # a session lives in one process
+        if case.spoilt and database != "sqlite":
+            continue
         for connections in options.connections:
             yield case, connections
 
@@ -223,7 +242,7 @@ HEAD: Final = (
 
 def _line(row: Row) -> str:
     return (
-        f"| {row.case} | {row.database} | {row.workers} | {row.connections} | {row.ratio:.2f}"
+        f"| {row.case} | {row.database} | {row.workers} | {row.connections} | {row.ratio:.3f}"
         f" | {row.cpu:.2f} | {row.rate:.0f} | {row.floor_rate:.0f} | {row.p50:.1f} | {row.p99:.1f}"
         f" | {row.failed} |"
     )

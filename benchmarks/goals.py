@@ -68,6 +68,44 @@ def _call(call: str, database: str) -> Callable[[Tables], float | None]:
     )
 
 
+def _times_ok(*calls: str) -> Callable[[Tables], float | None]:
+    """What the dearest of the calls costs, times a read that succeeds."""
+
+    def find(tables: Tables) -> float | None:
+        ok, *others = (_call(name, "sqlite")(tables) for name in ("read", *calls))
+        return _worst(ok / other for other in others if ok and other)
+
+    return find
+
+
+def _two_workers(column: str, *calls: str) -> Callable[[Tables], list[float]]:
+    """A column of calls on two workers and one SQLite file."""
+    return lambda tables: [
+        _number(row[column])
+        for row in tables.get("calls", [])
+        if row["database"] == "sqlite" and row["workers"] == "2" and row["call"] in calls
+        and row["connections"] == "16"
+    ]  # fmt: skip
+
+
+def _alone(tables: Tables) -> float | None:
+    """The slowest median of one connection, for any number of workers."""
+    return _worst(
+        _number(row["p50 ms"])
+        for row in tables.get("calls", [])
+        if row["connections"] == "1" and row["call"] in ("read", "write")
+    )
+
+
+def _deep(tables: Tables) -> float | None:
+    """A page near the end, times the first, at the largest size."""
+    first, deep = (
+        [_number(row["ms"]) for row in tables.get("growth", []) if row["call"] == call]
+        for call in ("search_orders, first page", "search_orders, page at 99 %")
+    )
+    return deep[-1] / first[-1] if first and deep else None
+
+
 def _workers(tables: Tables) -> float | None:
     one, two = (
         _first(tables, "calls", "calls/s", call="read", database="sqlite", workers=n,
@@ -87,12 +125,18 @@ def _worst(figures: Iterable[float]) -> float | None:
     return max(figures, default=None)
 
 
+def _least(figures: Iterable[float]) -> float | None:
+    return min(figures, default=None)
+
+
 def _column(part: str, column: str, **wanted: str) -> Callable[[Tables], float | None]:
     return lambda tables: _first(tables, part, column, **wanted)
 
 
 def _largest_list(column: str) -> Callable[[Tables], float | None]:
-    return lambda tables: _worst(_number(row[column]) for row in tables.get("tools", []))
+    return lambda tables: _worst(
+        _number(row[column]) for row in tables.get("tools", []) if column in row
+    )
 
 
 _AGAIN: Final = "all seven servers, again"
@@ -102,6 +146,17 @@ GOALS: Final = (
     Goal("write call, SQLite", 0.35, False, _call("write", "sqlite")),
     Goal("write call, PostgreSQL", 0.25, False, _call("write", "postgresql")),
     Goal("two workers, reads, times one", 1.7, False, _workers),
+    Goal("two workers, one SQLite file, reads to the bare SDK's two", 0.6, False,
+         lambda tables: _least(_two_workers("ratio", "read")(tables))),
+    Goal("two workers, one SQLite file, p99 of reads and writes, ms", 40, True,
+         lambda tables: _worst(_two_workers("p99 ms", "read", "write")(tables))),
+    Goal("one connection, any number of workers, p50, ms", 5, True, _alone),
+    Goal("a caller's mistake, times a call that succeeds", 1.2, True,
+         _times_ok("mistake, wrong type", "mistake, no such item")),
+    Goal("our bug, times a call that succeeds", 3.0, True, _times_ok("our bug")),
+    Goal("call over stdio, to the bare SDK, the slowest", 1.0, False,
+         lambda tables: _least(_number(row["ratio"]) for row in tables.get("stdio", []))),
+    Goal("page at 99 %, times page one", 1.2, True, _deep),
     Goal("most orders against fewest, the slowest call", 1.2, True, _grown),
     Goal("audit, part of write throughput", 0.35, True, _column("audit", "cost", kind="64 chains")),
     Goal("audit, p99, times without", 2.0, True, _column("audit", "p99 ratio", kind="64 chains")),
@@ -113,4 +168,6 @@ GOALS: Final = (
          _largest_list("what a model is shown")),
     Goal("tokens of the whole list, largest server", 12_000, True,
          _largest_list("the whole list")),
+    Goal("text of a result, times the SDK's, the longest", 0.7, True,
+         _largest_list("ratio")),
 )  # fmt: skip

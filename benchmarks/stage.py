@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -216,6 +217,14 @@ async def stocked(home: Path, database_url: str = "", *, skus: int = 50) -> list
             return chosen
 
         return await shop.database.run("*", receive, audit_id=audit_id)
+
+
+def spoil(home: Path, sku: str) -> None:
+    """Whoever reads the item breaks: its name is no text, which nothing in the code expects."""
+    connection = sqlite3.connect(home / "shop.db")
+    with connection:
+        connection.execute("UPDATE variant SET name = x'ff' WHERE id = ?", (sku,))
+    connection.close()
 
 
 def cores() -> int:
