@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from common import schema
 from tests.support import node as node_support
 from tests.support import oidc as oidc_support
 from tests.support import postgres as postgres_support
@@ -88,6 +89,12 @@ def copy_of(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[CopyOf]:
     yield copy
     for url in made:
         request.getfixturevalue("postgres").drop_database(url)
+
+
+@pytest.fixture
+def url(kind: str, copy_of: CopyOf) -> str:
+    """The URL of a database of either kind, with the schema and nothing in it."""
+    return copy_of(kind, "schema", schema.upgrade_now)
 
 
 @pytest.fixture(scope="session")

@@ -38,7 +38,7 @@ from tests.support.shop import a_shop
 
 @pytest_asyncio.fixture
 async def two(tmp_path: Path, postgres: Postgres) -> AsyncIterator[tuple[Served, Served]]:
-    url = postgres.copy_of("migrated", schema.upgrade_now)
+    url = postgres.copy_of("schema", schema.upgrade_now)
     ports = [free_port(), free_port()]
     http = replace(HttpSettings.load({"SHOP_PUBLIC_URL": f"http://127.0.0.1:{ports[0]}"}))
     async with AsyncExitStack() as stack:

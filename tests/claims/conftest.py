@@ -5,21 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from common import schema
 from tests.claims.seed import Desk, a_desk
-from tests.conftest import CopyOf
 
 
 @pytest.fixture
 async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     async with a_desk(tmp_path) as found:
         yield found
-
-
-@pytest.fixture
-def url(kind: str, copy_of: CopyOf) -> str:
-    """The URL of a database of either kind, with the schema and nothing in it."""
-    return copy_of(kind, "schema", schema.upgrade_now)
 
 
 @pytest.fixture

@@ -11,14 +11,12 @@ from typer.testing import CliRunner, Result
 
 from clients import payout_file
 from clients.cli import app
-from common import schema
 from common.call import Call
 from common.clock import utc_now
 from common.errors import InvalidParameters
 from common.rules import funds, paid
 from common.shop import Shop
 from common.tables.payments import Payout
-from tests.conftest import CopyOf
 from tests.payments.seed import charged, world
 from tests.support.shop import a_shop, do, look
 
@@ -37,11 +35,11 @@ COMMON = ("--provider", "bank_of", "--currency", "EUR", "--arrived", "2026-11-02
 
 
 @pytest.fixture
-def where(kind: str, copy_of: CopyOf, tmp_path: Path) -> dict[str, str]:
+def where(url: str, tmp_path: Path) -> dict[str, str]:
     """The environment of an empty shop on either database."""
     return {
         "SHOP_HOME": str(tmp_path), "SHOP_OPERATOR": "ana@example.com", "COLUMNS": "200",
-        "SHOP_DATABASE_URL": copy_of(kind, "schema", schema.upgrade_now),
+        "SHOP_DATABASE_URL": url,
     }  # fmt: skip
 
 

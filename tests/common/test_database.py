@@ -25,14 +25,9 @@ RECORD = (
 )
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path / 'shop.db'}"
-    else:
-        url = request.getfixturevalue("postgres_url")
+@pytest.fixture
+async def database(url: str) -> AsyncIterator[Database]:
     opened = Database(url)
-    await schema.upgrade(opened)
     yield opened
     await opened.close()
 

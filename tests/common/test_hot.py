@@ -4,7 +4,6 @@ import asyncio
 import traceback
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 from sqlalchemy import bindparam, func, insert, select, text, update
@@ -45,14 +44,9 @@ RECORD = (
 )
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path / 'shop.db'}"
-    else:
-        url = request.getfixturevalue("postgres_url")
+@pytest.fixture
+async def database(url: str) -> AsyncIterator[Database]:
     opened = Database(url, pool=2)
-    await schema.upgrade(opened)
     yield opened
     await opened.close()
 

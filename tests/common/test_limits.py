@@ -4,14 +4,14 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from mcp import Client
 from sqlalchemy import func, select
 
-from common import limits, schema
+from common import limits
 from common.call import Actor
 from common.database import Database
 from common.errors import RateLimited
@@ -19,7 +19,6 @@ from common.limits import Limits, Rate
 from common.settings import inherited
 from common.tables.spine import RateBucket
 from tests.support import toy
-from tests.support.postgres import Postgres
 from tests.support.shop import a_shop, actor, call, connected, do
 
 ROOT = Path(__file__).parent.parent.parent
@@ -48,20 +47,6 @@ async def main():
 
 asyncio.run(main())
 """
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A database with the schema, of each kind."""
-    if request.param == "sqlite":
-        file = f"sqlite:///{tmp_path / 'shop.db'}"
-        schema.upgrade_now(file)
-        yield file
-        return
-    postgres: Postgres = request.getfixturevalue("postgres")
-    made = postgres.copy_of("migrated", schema.upgrade_now)
-    yield made
-    postgres.drop_database(made)
 
 
 @pytest.fixture

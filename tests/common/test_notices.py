@@ -1,7 +1,7 @@
 """A change that one worker commits is heard by the clients of another."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from mcp import MCPError
 
-from common import notices, schema
+from common import notices
 from common.call import Call
 from common.database import Database
 from common.incoming import Request, Waiting
@@ -18,25 +18,10 @@ from common.shop import Shop
 from common.tables.inventory import Warehouse
 from servers.inventory.tools import tools as inventory
 from tests.support import toy
-from tests.support.postgres import Postgres
 from tests.support.shop import a_shop, actor, connected, do
 
 PATIENCE_S = 30
 STOCK = "inventory://warehouse/WH-1/stock"
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A database with the schema, of each kind."""
-    if request.param == "sqlite":
-        file = f"sqlite:///{tmp_path / 'shop.db'}"
-        schema.upgrade_now(file)
-        yield file
-        return
-    postgres: Postgres = request.getfixturevalue("postgres")
-    made = postgres.copy_of("migrated", schema.upgrade_now)
-    yield made
-    postgres.drop_database(made)
 
 
 def placed(call: Call) -> None:

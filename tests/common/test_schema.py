@@ -1,11 +1,9 @@
 """The migrated database is what the tables say, on both databases, however many start at once."""
 
 import asyncio
-import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,8 +20,8 @@ from common.database import Database
 from common.settings import inherited
 from common.tables.base import Utc
 from common.tables.whole import Base
-from tests.support.postgres import Postgres
 from tests.support.sql import inside
+from tests.support.templates import bare, copied
 
 ROOT = Path(__file__).parent.parent.parent
 APPEND_ONLY = ("transfer", "audit_record", "approval_decision", "claim_evidence", "tracking_event")
@@ -36,28 +34,6 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path / 'sub folder' / '100%.db'}"
     url: str = request.getfixturevalue("postgres_url")
     return url
-
-
-@pytest.fixture
-def migrated_url(
-    empty_url: str, tmp_path: Path, request: pytest.FixtureRequest, migrated_file: Path
-) -> Iterator[str]:
-    """A copy of a database that was migrated once."""
-    if empty_url.startswith("sqlite"):
-        file = Path(shutil.copy(migrated_file, tmp_path / "shop.db"))
-        yield f"sqlite:///{file}"
-        return
-    postgres: Postgres = request.getfixturevalue("postgres")
-    url = postgres.copy_of("migrated", schema.upgrade_now)
-    yield url
-    postgres.drop_database(url)
-
-
-@pytest.fixture(scope="session")
-def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("migrated") / "shop.db"
-    schema.upgrade_now(f"sqlite:///{file}")
-    return file
 
 
 def say(url: str, statement: str) -> list[tuple[Any, ...]]:
@@ -83,21 +59,21 @@ def difference(connection: Connection) -> list[Any]:
     return found
 
 
-def test_migrated_schema_is_the_metadata(migrated_url: str) -> None:
-    assert inside(migrated_url, difference) == []
-    assert inside(migrated_url, schema.current) == schema.head()
+def test_migrated_schema_is_the_metadata(url: str) -> None:
+    assert inside(url, difference) == []
+    assert inside(url, schema.current) == schema.head()
 
 
 def test_every_constraint_and_index_is_migrated(
-    migrated_url: str, tmp_path: Path, request: pytest.FixtureRequest
+    url: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     """What alembic does not compare: CHECKs, deferred keys, the conditions of partial indexes."""
-    if migrated_url.startswith("sqlite"):
+    if url.startswith("sqlite"):
         other = f"sqlite:///{tmp_path / 'metadata.db'}"
     else:
         other = request.getfixturevalue("postgres_url")
     inside(other, Base.metadata.create_all)
-    migrated, meant = inside(migrated_url, definitions), inside(other, definitions)
+    migrated, meant = inside(url, definitions), inside(other, definitions)
     assert migrated.keys() == meant.keys()
     assert [name for name in meant if migrated[name] != meant[name]] == []
 
@@ -139,10 +115,10 @@ def clauses(sql: str) -> list[str]:
     return ["".join(part.replace('"', "").split()) for part in [head, *inner, tail]]
 
 
-def test_a_second_upgrade_changes_nothing(migrated_url: str) -> None:
-    inside(migrated_url, lambda c: c.execute(insert(row("account")), ACCOUNT))
-    schema.upgrade_now(migrated_url)
-    assert say(migrated_url, "select count(*) from account") == [(1,)]
+def test_a_second_upgrade_changes_nothing(url: str) -> None:
+    inside(url, lambda c: c.execute(insert(row("account")), ACCOUNT))
+    schema.upgrade_now(url)
+    assert say(url, "select count(*) from account") == [(1,)]
 
 
 async def test_upgrade_of_an_open_database(empty_url: str) -> None:
@@ -155,23 +131,23 @@ async def test_upgrade_of_an_open_database(empty_url: str) -> None:
     assert found == schema.head()
 
 
-def test_a_database_of_a_newer_program_is_refused(migrated_url: str) -> None:
+def test_a_database_of_a_newer_program_is_refused(url: str) -> None:
     newer = "update alembic_version set version_num = '9999_future'"
-    say(migrated_url, newer)
+    say(url, newer)
     with pytest.raises(schema.SchemaError, match="9999_future"):
-        schema.upgrade_now(migrated_url)
+        schema.upgrade_now(url)
 
 
-def test_read_only_never_migrates(migrated_url: str) -> None:
+def test_read_only_never_migrates(url: str) -> None:
     def opened() -> None:
-        asyncio.run(schema.upgrade(Database(migrated_url, read_only=True)))
+        asyncio.run(schema.upgrade(Database(url, read_only=True)))
 
     opened()
     for revision in (schema.revisions()[-2], None):
         older = "delete from alembic_version"
         if revision is not None:
             older = f"update alembic_version set version_num = '{revision}'"
-        say(migrated_url, older)
+        say(url, older)
         with pytest.raises(schema.SchemaError, match="shop db upgrade"):
             opened()
 
@@ -242,20 +218,21 @@ def test_seven_processes_start_at_once(empty_url: str, processes: int) -> None:
     assert inside(empty_url, schema.current) == schema.head()
 
 
-def test_the_file_is_for_its_owner_alone(migrated_file: Path) -> None:
-    assert migrated_file.stat().st_mode & 0o077 == 0
-    connection = sqlite3.connect(migrated_file)
+def test_the_file_is_for_its_owner_alone() -> None:
+    file = bare()
+    assert file.stat().st_mode & 0o077 == 0
+    connection = sqlite3.connect(file)
     assert connection.execute("pragma journal_mode").fetchone() == ("wal",)
     connection.close()
 
 
-def test_opening_an_up_to_date_shop_does_not_import_alembic(migrated_file: Path) -> None:
+def test_opening_an_up_to_date_shop_does_not_import_alembic(tmp_path: Path) -> None:
     program = (
         "import sys; from common import schema; schema.upgrade_now(sys.argv[1]);"
         "print('alembic' in sys.modules)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program, f"sqlite:///{migrated_file}"],
+        [sys.executable, "-c", program, copied(bare(), tmp_path / "shop.db")],
         cwd=ROOT, env=inherited(), capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout.strip() == "False"
@@ -273,7 +250,7 @@ def test_revisions_are_one_line() -> None:
 
 
 @pytest.fixture
-def filled_url(migrated_url: str) -> str:
+def filled_url(url: str) -> str:
     """A row in each append-only table; what their foreign keys name is left out."""
 
     def fill(connection: Connection) -> None:
@@ -282,8 +259,8 @@ def filled_url(migrated_url: str) -> str:
         for name in APPEND_ONLY:
             connection.execute(insert(row(name)), sample(name))
 
-    inside(migrated_url, fill)
-    return migrated_url
+    inside(url, fill)
+    return url
 
 
 def test_nobody_changes_what_is_append_only(filled_url: str) -> None:

@@ -55,7 +55,7 @@ def test_state_words_fit_their_columns() -> None:
 
 def test_a_row_changed_meanwhile_is_not_overwritten(postgres: Postgres) -> None:
     """Two callers read a row; the second to write is told so. (SQLite has one writer at a time.)"""
-    url = postgres.copy_of("migrated", schema.upgrade_now)
+    url = postgres.copy_of("schema", schema.upgrade_now)
     database = Database(url)
 
     def create(session: Session) -> None:

@@ -4,7 +4,6 @@ import asyncio
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,6 @@ from common.incoming import Done, Request
 from common.settings import inherited
 from common.shop import Shop
 from tests.support import toy
-from tests.support.postgres import Postgres
 from tests.support.shop import a_shop, actor, do, look, settings_in
 
 ROOT = Path(__file__).parent.parent.parent
@@ -53,20 +51,6 @@ down_revision = "9002_index"
 def upgrade() -> None:
     op.execute("DROP TABLE swatch")
 """
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A database of this version, of each kind."""
-    if request.param == "sqlite":
-        file = f"sqlite:///{tmp_path / 'shop.db'}"
-        schema.upgrade_now(file)
-        yield file
-        return
-    postgres: Postgres = request.getfixturevalue("postgres")
-    made = postgres.copy_of("migrated", schema.upgrade_now)
-    yield made
-    postgres.drop_database(made)
 
 
 class Newer:

@@ -5,8 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from common import schema
-from tests.conftest import CopyOf
 from tests.orders.seed import Desk, a_desk
 
 
@@ -14,12 +12,6 @@ from tests.orders.seed import Desk, a_desk
 async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     async with a_desk(tmp_path) as found:
         yield found
-
-
-@pytest.fixture
-def url(kind: str, copy_of: CopyOf) -> str:
-    """The URL of a database of either kind, with the schema and nothing in it."""
-    return copy_of(kind, "schema", schema.upgrade_now)
 
 
 @pytest.fixture

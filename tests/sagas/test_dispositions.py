@@ -9,20 +9,14 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from common import ledger, schema
+from common import ledger
 from common.rules import funds, stock
 from common.tables.inventory import Supplier
 from common.tables.spine import Transfer
-from tests.conftest import CopyOf
 from tests.sagas.town import HOUSE, LAMP, Town, a_town
 from tests.support.shop import do
 
 UNITS, LAMP_COST = 7, 1_500
-
-
-@pytest.fixture
-def url(kind: str, copy_of: CopyOf) -> str:
-    return copy_of(kind, "schema", schema.upgrade_now)
 
 
 @pytest.fixture

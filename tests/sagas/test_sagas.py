@@ -6,17 +6,10 @@ from typing import Any
 
 import pytest
 
-from common import schema
 from common.clock import stamp
-from tests.conftest import CopyOf
 from tests.sagas.town import HOUSE, JAM, LAMP, Town, a_town
 
 LAMP_MINOR = 4_000
-
-
-@pytest.fixture
-def url(kind: str, copy_of: CopyOf) -> str:
-    return copy_of(kind, "schema", schema.upgrade_now)
 
 
 @pytest.fixture

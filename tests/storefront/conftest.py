@@ -14,13 +14,10 @@ FILL = filled("*", goods)
 
 
 @pytest.fixture
-def sqlite_url(copy_of: CopyOf) -> str:
-    return copy_of("sqlite", "storefront", FILL)
-
-
-@pytest.fixture
-async def shop(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Shop]:
-    async with a_shop(tmp_path, clock=MovingClock(), database_url=sqlite_url) as opened:
+async def shop(copy_of: CopyOf, tmp_path: Path) -> AsyncIterator[Shop]:
+    async with a_shop(
+        tmp_path, clock=MovingClock(), database_url=copy_of("sqlite", "storefront", FILL)
+    ) as opened:
         yield opened
 
 
