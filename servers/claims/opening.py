@@ -16,7 +16,7 @@ from common.tables.inventory import Supplier
 from common.tables.logistics import Shipment, ShipmentLine
 from common.tables.orders import Order, OrderLine
 from common.tables.returns import Inspection, Return, ReturnLine
-from servers.claims import checklist, deadlines, lateness, states, valuing
+from servers.claims import checklist, deadlines, lateness, provenance, states, valuing
 from servers.claims.valuing import Portion
 
 NOT_SENT = ("created", "planned", "label_created", "tendered", "cancelled")
@@ -49,7 +49,7 @@ def open_claim(call: Call, new: NewClaim) -> Claim:
     """Open a customer's claim, or draft one against a carrier, an insurer or a supplier.
 
     Raises NotFound, InvalidParameters; RuleViolation: not sent yet, not late, excused, units
-    already claimed or returned, an open claim for the same line and type.
+    already claimed or returned, an open claim for the same line and type, another supplier's.
     """
     order, shipment = _subject(call, new)
     one_at_a_time(call.session, f"claims:{order.id if order else shipment and shipment.id}")
@@ -57,6 +57,8 @@ def open_claim(call: Call, new: NewClaim) -> Claim:
         lock(call.session, Order, [order.id])
     _check_parties(call, new, shipment)
     portions = _portions(call, order, shipment, new.lines or _of_return(call, new))
+    if new.supplier_id is not None:
+        provenance.check_supplier(call, new.supplier_id, portions)
     _check_type(call, new, shipment, portions)
     parent = _parent(call, new, order, shipment)
     if new.kind == "customer":

@@ -9,10 +9,18 @@ from mcp.types import PromptReference, ResourceTemplateReference
 from common.call import Call
 from common.rules import funds, paid
 from common.tables.claims import ClaimLine
+from common.tables.inventory import (
+    KitComponent,
+    PurchaseLine,
+    PurchaseOrder,
+    Supplier,
+    SupplierItem,
+)
 from common.tables.orders import Order
 from common.tables.payments import Refund
 from tests.claims.seed import (
     FREIGHT,
+    HOUSE,
     LAMP,
     VASE,
     Desk,
@@ -445,3 +453,50 @@ def desk_tools() -> Any:
     from servers.claims.tools import tools
 
     return tools
+
+
+async def test_a_supplier_is_claimed_for_what_it_delivered(desk: Desk) -> None:
+    """What was received says whose it is; before that, who is listed with the item."""
+
+    def another(call: Call) -> None:
+        call.add(Supplier(id="sup_2", name="Lights", currency="EUR"))
+        call.add(
+            SupplierItem(
+                id="item_1", supplier_id="sup_1", sku=LAMP, unit_cost_minor=1, currency="EUR",
+                lead_time_millidays=1,
+            )
+        )  # fmt: skip
+        call.add(KitComponent(id="kit_1", kit_sku=VASE, component_sku=LAMP, quantity=1))
+
+    def bought(call: Call) -> None:
+        call.add(
+            PurchaseOrder(
+                id="po_1", supplier_id="sup_2", warehouse_id=HOUSE, state="received",
+                currency="EUR", total_minor=1, reason="", created_at=call.now,
+            )
+        )  # fmt: skip
+        call.add(
+            PurchaseLine(
+                id="pol_1", purchase_order_id="po_1", position=0, sku=LAMP, ordered=1, received=1,
+                unit_cost_minor=1, open=False,
+            )
+        )  # fmt: skip
+
+    async def whose(sku: str, supplier: str) -> list[str]:
+        answer = await desk.refused(
+            "open_claim", "rule_violation", kind="supplier", type="damage", order_id="ord_1",
+            supplier_id=supplier, lines=[{"line_id": sku}],
+        )  # fmt: skip
+        found: list[str] = answer["details"]["suppliers"]
+        return found
+
+    await desk.seed(another, "inventory")
+    assert await whose(LAMP, "sup_2") == ["sup_1"]
+    assert await whose(VASE, "sup_2") == ["sup_1"], "a kit is of its parts' suppliers"
+    await desk.seed(bought, "inventory")
+    assert await whose(LAMP, "sup_1") == ["sup_2"]
+    opened = await desk.done(
+        "open_claim", kind="supplier", type="damage", order_id="ord_1", supplier_id="sup_2",
+        lines=[{"line_id": LAMP}],
+    )  # fmt: skip
+    assert opened["supplier_id"] == "sup_2"
