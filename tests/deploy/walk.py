@@ -1,15 +1,16 @@
-"""``python -m tests.deploy.walk CA``: what people do with the shop that compose.yaml makes.
+"""``python -m tests.deploy.walk CERTIFICATE``: what people do with the shop of compose.yaml.
 
 Ana's program signs in, finds an order and asks for a refund; Kim signs in at the console and
-approves it; the program makes it. CA is the certificate that the proxy's was signed with. The shop
-has the demo's orders, Kim is enrolled, and the identity provider is tests/deploy/identity.py.
+approves it; the program makes it. CERTIFICATE is the one that the proxy's was signed with. It needs
+a running compose on this machine, as shop.example.com, with tests/deploy/identity.py in place of
+Keycloak, the demo's orders (`shop seed`), and Kim enrolled with the password of the people there.
 """
 
+import argparse
 import asyncio
 import re
 import socket
 import ssl
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from decimal import Decimal
@@ -194,8 +195,11 @@ def main() -> int:
     def here(host: Any, *more: Any, **named: Any) -> Any:
         return real("127.0.0.1" if host in {NAME, NAME.encode()} else host, *more, **named)
 
+    parser = argparse.ArgumentParser(prog="python -m tests.deploy.walk", description=__doc__)
+    parser.add_argument("certificate", help="of the authority, PEM")
+    chosen = parser.parse_args()
     socket.getaddrinfo = here
-    asyncio.run(walk(sys.argv[1]))
+    asyncio.run(walk(chosen.certificate))
     return 0
 
 
