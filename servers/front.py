@@ -1,9 +1,13 @@
-"""Answers a host while the SDK is still being imported.
+"""Answers a host while there is no real server yet.
 
 A host asks every server the same things first: ``initialize`` or ``server/discover``, and lists.
 What the real server said to them is kept, for as long as neither its code nor the SDK changes, and
 the next start says it at once: a thread reads the host's lines, answers those, and keeps the
 others for the real server. Nothing but the standard library is imported here.
+
+The real server is loaded when the host asks anything else. A desktop host starts seven servers and
+calls two: the others stay a tenth of their size. One of them is loaded without being asked, so that
+the shop's own work (common.election) is done while any of them runs.
 """
 
 import json
@@ -13,12 +17,17 @@ import stat
 import sys
 import threading
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
+
+if sys.platform != "win32":
+    import fcntl
 
 NEW_ERA: Final = "2026-07-28"
 CHUNK: Final = 65_536
 MOST_WAITING: Final = 4 * 2**20  # bytes kept for the real server; more stays in the pipe
 MOST_ASKED: Final = 64
+EVERY_S: Final = 3.0
+AWAKE: Final = "awake.lock"
 LEARNT: Final = frozenset({
     "initialize", "server/discover", "tools/list", "resources/list", "resources/templates/list",
     "prompts/list",
@@ -41,10 +50,33 @@ class Front:
         self._waiting: list[bytes] = []
         self._swallowed: set[str] = set()
         self._asked: dict[str, tuple[str, str]] = {}
+        self._folder = folder
+        self._awake: IO[bytes] | None = None
+        self._over = False
+        self._needed = threading.Event()
+        if not self._answers:
+            self._needed.set()
         self._thread = threading.Thread(target=self._work, name="front", daemon=True)
         self.source, self.sink = _claimed()
         self._wake, self._waker = os.pipe()
         self._thread.start()
+
+    def needed(self, *, leads: bool) -> bool:
+        """Wait until the real server is needed: the host asks what only it can answer, or it may
+        lead and no other of this folder is awake. False when the host closed its pipe before."""
+        while not self._needed.is_set() and not (leads and self._first()):
+            self._needed.wait(EVERY_S)
+        return not self._over
+
+    def _first(self) -> bool:
+        try:
+            self._awake = (self._folder / AWAKE).open("ab")  # as long as this process lives
+            fcntl.flock(self._awake, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass  # no folder, or no locks in it
+        return True
 
     def stop(self) -> bytes:
         """Stop reading. What was read and not answered, for the real server to begin with."""
@@ -91,25 +123,32 @@ class Front:
             if self._wake in ready:
                 return
             chunk = os.read(self.source, CHUNK)
-            if not chunk:
-                return  # the real server finds the end of the pipe by itself
+            if not chunk:  # the real server, if there is one, finds the end of the pipe by itself
+                self._over = not self._needed.is_set()
+                self._needed.set()
+                return
             *lines, self._buffer = (self._buffer + chunk).split(b"\n")
             for line in lines:
                 if not self._answer(line):
                     self._waiting.append(line + b"\n")
             waiting = sum(map(len, self._waiting)) + len(self._buffer)
+        self._needed.set()
 
     def _answer(self, line: bytes) -> bool:
         """Whether the host has its answer, and the real server need not see the line."""
         try:
             message = json.loads(line)
         except ValueError:
-            return False
-        if not isinstance(message, dict) or not isinstance(message.get("id"), int | str):
+            message = None
+        if isinstance(message, dict) and "id" not in message:
+            return False  # a notification, which nobody waits for
+        if not isinstance(message, dict) or not isinstance(message["id"], int | str):
+            self._needed.set()
             return False
         version, method = self._question(message)
         result = self._answers.get(version, {}).get(method)
         if result is None:
+            self._needed.set()
             return False
         id = json.dumps(message["id"])
         _write(self.sink, f'{{"jsonrpc":"2.0","id":{id},"result":{result}}}\n'.encode())

@@ -32,6 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("name a server to start over stdio, or say --http")
     gc.disable()  # imports allocate much and free nothing
     front = None if chosen.http else _front(chosen.server)
+    if front is not None and not _needed(front, chosen.read_only):
+        return 0
 
     import anyio
     from sqlalchemy.exc import DBAPIError
@@ -91,6 +93,16 @@ def _front(domain: str) -> "Front | None":
     from servers import front
 
     return front.Front(domain, Settings.load().home) if front.usable() else None
+
+
+def _needed(front: "Front", read_only: bool) -> bool:
+    from common.settings import Settings
+
+    settings = Settings.load()
+    try:
+        return front.needed(leads=settings.duties and not (read_only or settings.read_only))
+    except KeyboardInterrupt:
+        return False
 
 
 async def _serve(domain: str, read_only: bool, front: "Front | None") -> None:

@@ -3,11 +3,13 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from common.settings import inherited
@@ -125,6 +127,51 @@ def test_what_does_not_belong_to_this_code_is_not_used(tmp_path: Path, spoilt: s
     (tmp_path / "opening-claims.json").write_text(spoilt)
     with host(tmp_path) as server:
         assert "tools" in opened(server, NEW)[1]["result"]
+
+
+def loaded(server: Host) -> bool:
+    """Whether the SDK is there."""
+    maps = psutil.Process(server.process.pid).memory_maps()
+    return any("pydantic_core" in each.path for each in maps)
+
+
+def in_time(what: Callable[[], bool]) -> bool:
+    until = time.monotonic() + 60
+    while not what() and time.monotonic() < until:
+        time.sleep(0.1)
+    return what()
+
+
+@pytest.mark.parametrize("version", ["2025-11-25", NEW])
+def test_only_one_is_loaded_before_it_is_asked(tmp_path: Path, version: str) -> None:
+    with host(tmp_path) as server:
+        first = opened(server, version)
+    with host(tmp_path) as awake:
+        opened(awake, version)
+        assert in_time(lambda: loaded(awake))
+        with host(tmp_path) as asleep:
+            assert opened(asleep, version) == first
+            time.sleep(4)
+            assert not loaded(asleep), "it tried again, and the other is still there"
+        with host(tmp_path) as called:
+            opened(called, version)
+            assert call(called, version, 90)["result"]["isError"] is False
+            assert loaded(called)
+
+
+def test_another_is_loaded_when_the_one_that_was_has_ended(tmp_path: Path) -> None:
+    with host(tmp_path) as server:
+        opened(server, NEW)
+    with ExitStack() as hosts:
+        with host(tmp_path) as awake:
+            assert in_time(lambda: loaded(awake))
+            asleep = hosts.enter_context(host(tmp_path))
+            reader = hosts.enter_context(host(tmp_path, "--read-only"))
+            opened(asleep, NEW)
+            assert not loaded(asleep)
+        assert in_time(lambda: loaded(asleep))
+        opened(reader, NEW)
+        assert not loaded(reader), "it may not do the shop's work"
 
 
 def test_a_burst_cut_anywhere_is_answered_in_full(tmp_path: Path) -> None:
