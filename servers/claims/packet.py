@@ -4,11 +4,11 @@ Every figure is from the records. What people wrote is quoted; files are named b
 """
 
 from datetime import datetime
-from typing import Any
 
 from common.call import Call, quoted
 from common.clock import stamp
 from common.money import Money
+from common.rules.addresses import one_line
 from common.tables.claims import Claim
 from common.tables.inventory import Variant, Warehouse
 from common.tables.logistics import (
@@ -49,12 +49,12 @@ def _parties(call: Call, claim: Claim, shipment: Shipment | None) -> list[str]:
     lines = ["## Parties", ""]
     if shipment is not None and shipment.warehouse_id is not None:
         house = call.get(Warehouse, shipment.warehouse_id)
-        lines.append(f"- Claimant, shipper: {_said(house.name)}, {_address(house.address)}")
+        lines.append(f"- Claimant, shipper: {_said(house.name)}, {_said(one_line(house.address))}")
     lines.append(f"- Against: {filing.against(call, claim)}")
     if shipment is not None:
         customer = call.get(Customer, claim.customer_id) if claim.customer_id else None
         name = f"{customer.first_name} {customer.last_name}".strip() if customer else ""
-        lines.append(f"- Consignee: {_said(name)}, {_address(shipment.ship_to)}")
+        lines.append(f"- Consignee: {_said(name)}, {_said(one_line(shipment.ship_to))}")
     lines.append(f"- Our reference: {claim.id}; order {claim.order_id or 'none'}")
     lines.append(f"- Their reference: {_said(claim.carrier_reference or 'none yet')}")
     return lines
@@ -207,11 +207,6 @@ def _declared(shipment: Shipment) -> str:
     if not shipment.declared_value_minor:
         return "none"
     return str(Money(shipment.declared_value_minor, shipment.currency))
-
-
-def _address(address: dict[str, Any]) -> str:
-    parts = ("line1", "line2", "postal_code", "city", "region", "country")
-    return _said(", ".join(str(address[part]) for part in parts if address.get(part)))
 
 
 def _moment(at: datetime | None) -> str:

@@ -12,13 +12,13 @@ from common.call import Call, quoted
 from common.errors import InsufficientFunds, RuleViolation
 from common.money import Money
 from common.rules import paid, placing, reserving
+from common.rules.addresses import one_line
 from common.rules.timeline import happened
 from common.tables.inventory import Reservation
 from common.tables.logistics import Shipment
 from common.tables.orders import Order, OrderHold, OrderLine, OrderNote
 from common.tables.payments import Payment, PaymentMethod
 from servers.orders import service
-from servers.orders.customers import one_line
 
 OPEN = ("placed", "confirmed", "on_hold")
 

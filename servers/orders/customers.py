@@ -9,6 +9,7 @@ from common.call import Call, quoted
 from common.errors import InvalidParameters, NotFound
 from common.money import Money
 from common.rules import paid
+from common.rules.addresses import one_line
 from common.tables.orders import Customer, Order
 from common.tables.payments import PaymentMethod
 
@@ -78,12 +79,6 @@ def move(call: Call, customer_id: str, address: dict[str, Any]) -> Found:
     call.session.flush()
     call.effect("update", Customer.__tablename__, customer.id)
     return _with_links(call, customer)
-
-
-def one_line(address: dict[str, Any]) -> str:
-    """An address in one line, for previews."""
-    parts = ("line1", "line2", "postal_code", "city", "region", "country")
-    return ", ".join(str(address[part]) for part in parts if address.get(part))
 
 
 def _with_links(call: Call, customer: Customer) -> Found:

@@ -11,11 +11,11 @@ from common.errors import InvalidParameters, RuleViolation
 from common.money import Money
 from common.paging import page
 from common.rules import paid, placing, stock
+from common.rules.addresses import one_line
 from common.tables.inventory import Product, Variant
 from common.tables.orders import Customer, Order
 from common.tables.payments import PaymentMethod
 from servers.orders import changing, service
-from servers.orders.customers import one_line
 
 SHIP_WITHIN: Final = timedelta(days=1)
 PROMISE: Final = timedelta(days=3)

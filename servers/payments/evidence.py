@@ -9,6 +9,7 @@ from sqlalchemy import select
 from common.call import Call, quoted
 from common.clock import stamp
 from common.money import Money
+from common.rules.addresses import one_line
 from common.tables.logistics import ProofOfDelivery, Shipment, TrackingEvent
 from common.tables.orders import Order, OrderLine
 from common.tables.payments import Dispute, Refund
@@ -61,7 +62,7 @@ def _deliveries(call: Call, order: Order) -> Iterator[Piece]:
             continue
         lines = [
             f"Delivered {stamp(proof.at)}, received by {quoted(proof.received_by)}",
-            f"to {quoted(_place(shipment.ship_to))}",
+            f"to {quoted(one_line(shipment.ship_to))}",
         ]
         if proof.code_verified:
             lines.append("The recipient named the delivery code.")
@@ -126,8 +127,3 @@ def _returns(call: Call, order: Order) -> Iterator[Piece]:
         if row.received_at is not None:
             text += f", received {stamp(row.received_at)}"
         yield Piece("return_record", row.id, text)
-
-
-def _place(address: dict[str, object]) -> str:
-    names = ("line1", "line2", "postal_code", "city", "region", "country")
-    return ", ".join(str(address[name]) for name in names if address.get(name))

@@ -16,6 +16,7 @@ from common.database import lock
 from common.errors import CartOperationFailed, InvalidParameters, NotFound
 from common.money import Money
 from common.rules import checking_out, paid
+from common.rules.addresses import one_line
 from common.shoppers import Shopper, customer_of, shopper, signed_in, terms_of
 from common.tables.orders import Order
 from common.tables.payments import Payment, PaymentMethod
@@ -250,14 +251,9 @@ def _show(call: Call, checkout: Checkout, method: PaymentMethod | None) -> None:
             f" {Money(line['price_minor'], checkout.currency)}"
             for line in terms["lines"][:10]
         ),
-        f"To {quoted(str(terms['recipient']), 60)}, {quoted(_place(terms['ship_to']), 120)}",
+        f"To {quoted(str(terms['recipient']), 60)}, {quoted(one_line(terms['ship_to']), 120)}",
         f"Paid with {paid.method_words(method)}" if method else "Nothing to pay",
     )
-
-
-def _place(ship_to: dict[str, Any] | None) -> str:
-    parts = [(ship_to or {}).get(name, "") for name in ("line1", "postal_code", "city", "country")]
-    return ", ".join(str(part) for part in parts if part)
 
 
 def _ended(call: Call, checkout: Checkout) -> Ended:
