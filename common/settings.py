@@ -250,6 +250,7 @@ class Settings:
 
 
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+SHARED_MEMORY = "/dev/shm"
 
 
 def metrics_folder() -> Path | None:
@@ -261,11 +262,13 @@ def metrics_folder() -> Path | None:
 @contextmanager
 def figures_shared(workers: int) -> Iterator[None]:
     """A folder where several workers' figures meet, for the library that looks for its name when
-    it is imported: enter this before anything of ``common.http`` is."""
+    it is imported: enter this before anything of ``common.http`` is. In memory where there is such
+    a place: the files are mapped, and on a full disk a worker that touches them is killed."""
     if workers < 2:
         yield
         return
-    with TemporaryDirectory(prefix="shop-metrics-") as folder:
+    memory = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
+    with TemporaryDirectory(prefix="shop-metrics-", dir=memory) as folder:
         os.environ[METRICS_FOLDER] = folder
         yield
 

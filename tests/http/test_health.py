@@ -9,6 +9,7 @@ import pytest
 from prometheus_client.metrics import MetricWrapperBase
 
 from common import metrics
+from common.settings import METRICS_FOLDER, figures_shared, metrics_folder
 from tests.support.http import Face, a_face, on_port
 from tests.support.shop import a_shop, call, settings_in
 from tests.support.toy import tools
@@ -87,3 +88,14 @@ def test_what_watches_names_figures_and_labels_there_are(page: str) -> None:
 
 def every_figure() -> list[MetricWrapperBase]:
     return [each for each in vars(metrics).values() if isinstance(each, MetricWrapperBase)]
+
+
+def test_workers_figures_meet_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mapped file on a full disk kills whoever touches it."""
+    if not Path("/dev/shm").is_dir():
+        pytest.skip("there is no such place here")
+    monkeypatch.setenv(METRICS_FOLDER, "")
+    with figures_shared(2):
+        folder = metrics_folder()
+        assert folder is not None
+        assert folder.parent == Path("/dev/shm")
