@@ -82,27 +82,25 @@ def every_thread() -> Iterator[Found]:
     """Profile this thread, and those of the database from their next transaction on."""
     from common import sqlite
 
-    found, others, plain = Found(), dict[str, cProfile.Profile](), sqlite._session
+    found, others, plain = Found(), dict[str, cProfile.Profile](), sqlite._Seat.run
 
-    @contextmanager
-    def noticed(connection: Any) -> Iterator[Any]:
+    def noticed(seat: Any, transact: Any) -> Any:
         thread = threading.current_thread().name
-        if thread.startswith("database-"):  # else it is done on this one
-            profile = others.setdefault(thread, cProfile.Profile(time.thread_time))
-            profile.enable()
+        if not thread.startswith("database-"):  # it is done on this one
+            return plain(seat, transact)
+        profile = others.setdefault(thread, cProfile.Profile(time.thread_time))
+        profile.enable()
         try:
-            with plain(connection) as session:
-                yield session
+            return plain(seat, transact)
         finally:
-            if thread.startswith("database-"):
-                profile.disable()
+            profile.disable()
 
     here = cProfile.Profile(time.thread_time)
-    sqlite._session = noticed
+    sqlite._Seat.run = noticed  # type: ignore[method-assign]
     here.enable()
     try:
         yield found
     finally:
         here.disable()
-        sqlite._session = plain
+        sqlite._Seat.run = plain  # type: ignore[method-assign]
         found.profiles = [here, *others.values()]

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from typing import Any, Final
 
 import rfc8785
@@ -10,6 +11,12 @@ _SAFE = 2**53 - 1
 
 
 # Without floats and with ASCII keys, the standard encoder in C writes the very same bytes.
+# Digits as 0, letters as a: what is looked for in a whole text is then found as it is read.
+_SHAPE: Final = bytes(
+    ord("0") if chr(c).isdigit() else ord("a") if chr(c).isalpha() else c for c in range(128)
+) + bytes(range(128, 256))
+_FLOATS: Final = tuple(re.compile(start + rb"-?0+[.a]") for start in (rb'":', rb",", rb"\["))
+_NUMBERED: Final = (b'{"0', b',"0', b'{"-0', b',"-0')  # a key may have been a number
 _ENCODER: Final = json.JSONEncoder(
     ensure_ascii=False, check_circular=False, allow_nan=False, sort_keys=True,
     separators=(",", ":"),
@@ -23,9 +30,29 @@ class _NeedsTheScheme(Exception):
 def canonical(value: Any) -> bytes:
     """RFC 8785 bytes of JSON data. Integers beyond 2^53 become strings: the scheme has none."""
     try:
-        return _ENCODER.encode(_plain(value)).encode()
+        return (quick(value) or _ENCODER.encode(_plain(value))).encode()
     except (_NeedsTheScheme, UnicodeEncodeError):
         return rfc8785.dumps(_portable(value))
+
+
+def shape(text: str) -> bytes:
+    """An ASCII text with 0 for every digit and a for every letter."""
+    return text.encode("ascii").translate(_SHAPE)
+
+
+def quick(value: Any) -> str | None:
+    """The canonical form of what is all ASCII and has no floats, no integers past 2^53 and no
+    numbers for keys; None for everything else."""
+    try:
+        text = _ENCODER.encode(value)
+    except (TypeError, ValueError):
+        return None
+    if not text.isascii() or text[0] not in "{[":
+        return None
+    form = shape(text)
+    if b"0" * 16 in form or any(key in form for key in _NUMBERED):
+        return None
+    return None if any(found.search(form) for found in _FLOATS) else text
 
 
 def digest(value: Any) -> str:

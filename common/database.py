@@ -18,13 +18,13 @@ from sqlalchemy.orm.exc import StaleDataError
 from common import postgres, sqlite
 from common.errors import Busy, Conflict, StorageFull, UpstreamError
 from common.grants import role_of
-from common.hot import DRIVER
+from common.hot import DRIVER, WRITING
 from common.ids import new_id
 from common.mapped import stamp
 from common.sqlite import SqliteFile
 from common.tables import Base, Record
 from common.telemetry import span
-from common.writing import WRITERS, refuse_foreign, written
+from common.writing import WRITERS, Writing, written
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,6 @@ POOL: Final = 16
 POOL_WAIT_S: Final = 30
 IDLE_S: Final = 1.0
 USED: Final = "used"  # when a connection was last given back
-MAY: Final = "shop"  # where a connection says whose transaction it is in, and whether it may write
 _READ_ONLY = "25006"  # of a host that was the primary
 _RETRY_STATES = {"40001", "40P01", "55P03"}
 _DISK_FULL = "53100"
@@ -200,20 +199,24 @@ async def _wait(attempt: int) -> None:
 
 
 def _transact(session: Session, domain: str, work: Work[T], write: bool, audit_id: str) -> T:
-    session.info.update(domain=domain, audit_id=audit_id, write=write)
+    writing = Writing(domain, may=write)
+    session.info.update({"domain": domain, "audit_id": audit_id, "write": write, WRITING: writing})
     driver = session.info.get(DRIVER)
     if driver is not None:
-        session.get_bind().info[MAY] = (domain, write)  # type: ignore[union-attr]
+        session.get_bind().info[WRITING] = writing  # type: ignore[union-attr]
         sqlite.begin(driver, write=write)
         if write:
             session.connection()  # so that the session's commit is the driver's
     else:
-        connection = session.connection(execution_options={"postgresql_readonly": not write})
-        connection.info[MAY] = (domain, write)
+        # Each statement sees what was committed before it, so a read needs no transaction around.
+        level = {} if write else {"isolation_level": "AUTOCOMMIT"}
+        connection = session.connection(execution_options=level)
+        connection.info[WRITING] = writing
         session.info[DRIVER] = connection.connection.dbapi_connection
     try:
         result = _worked(session, work, write)
         if write:
+            writing.settle()
             _commit(session)
         return result
     except Rollback as done:
@@ -334,9 +337,9 @@ def _sqlite(error: DBAPIError) -> int:
 
 
 def _refuse_foreign_write(connection: Connection, cursor: Any, statement: str, *_: Any) -> None:
-    for table in written(statement):
-        if MAY in connection.info:
-            refuse_foreign(table, *connection.info[MAY])
+    if WRITING in connection.info:
+        for table in written(statement):
+            connection.info[WRITING].note(table)
 
 
 @event.listens_for(Session, "before_flush")

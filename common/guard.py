@@ -88,7 +88,7 @@ class Guard:
             return await self._guarded(request)
 
     async def _guarded(self, request: Request) -> Done | Waiting:
-        attempt = Attempt(request, new_audit_id(), self.clock(), time.monotonic(), self.version)
+        attempt = Attempt(request, self.clock(), time.monotonic(), self.version)
         try:
             await self._admit(request.actor, request.spec)
             arguments = _arguments(request)
@@ -263,7 +263,7 @@ class Guard:
             return
         if outcome == "cancelled":
             # A thread may still be at work on the first one, and commit under its id.
-            attempt = replace(attempt, audit_id=new_audit_id(), effects=[], result_digest="")
+            attempt = replace(attempt, effects=[], result_digest="")
         attempt.suppressed = left_out
 
         def work(session: Session) -> None:

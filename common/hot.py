@@ -13,9 +13,10 @@ from sqlalchemy import BindParameter, Dialect, Executable
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from common.writing import refuse_foreign, written
+from common.writing import written
 
 DRIVER: Final = "driver"  # where a session says which driver's connection its transaction is on
+WRITING: Final = "writing"  # and what that transaction may write and has written
 MOST_FORMS: Final = 1_000
 
 Processor = Callable[[Any], Any] | None
@@ -100,7 +101,7 @@ class _Compiled:
 
     def run(self, session: Session, driver: Any, values: Mapping[str, Any]) -> Any:
         for table in self.tables:
-            refuse_foreign(table, session.info["domain"], session.info["write"])
+            session.info[WRITING].note(table)
         lists = [values[name] if name in values else self.fixed[name] for name in self.lists]
         lengths = tuple(map(len, lists))
         form = self.forms.get(lengths)

@@ -38,7 +38,7 @@ class SqliteFile:
         self.engine = _engine(url, read_only)
         self._writer = _Worker("database-write", self.engine)
         self._reader = _Worker("database-read", self.engine)
-        self._here: Connection | None = None
+        self._here = _Seat(self.engine, WAIT_HERE_MS)
         self._took: dict[str, tuple[float, float]] = {}  # the last two times
 
     async def write(self, transact: Transact[T]) -> T:
@@ -50,7 +50,7 @@ class SqliteFile:
         (One alone may have been slow because the machine was busy.)"""
         start = time.perf_counter()
         if name and min(self._took.get(name, _LONG)) < SHORT_S:
-            result = self._read_here(transact)
+            result = self._here.run(transact)
             took = time.perf_counter() - start
         else:
             result, took = await self._reader.run(lambda session: _timed(transact, session))
@@ -64,16 +64,43 @@ class SqliteFile:
         """End both threads and close every connection."""
         for worker in (self._writer, self._reader):
             await worker.close()
-        if self._here is not None:
-            self._here.close()
+        self._here.close()
         self.engine.dispose()
 
-    def _read_here(self, transact: Transact[T]) -> T:
-        if self._here is None or self._here.closed:
-            self._here = self.engine.connect()
-            _driver(self._here).execute(f"PRAGMA busy_timeout={WAIT_HERE_MS}")
-        with _session(self._here) as session:
+
+class _Seat:
+    """A connection and its session, for one transaction at a time."""
+
+    def __init__(self, engine: Engine, wait_ms: int) -> None:
+        self._engine = engine
+        self._wait_ms = wait_ms
+        self._connection: Connection | None = None
+        self._session = Session()
+        self._driver: sqlite3.Connection | None = None
+
+    def run(self, transact: Transact[T]) -> T:
+        if self._connection is None or self._connection.closed:
+            self._open()
+        session = self._session
+        session.info[DRIVER] = self._driver
+        try:
             return transact(session)
+        finally:
+            if session.in_transaction() or session.identity_map or session.new:
+                session.close()
+            session.info.clear()
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+    def _open(self) -> None:
+        self._connection = self._engine.connect()
+        driver = self._connection.connection.driver_connection
+        assert isinstance(driver, sqlite3.Connection)
+        driver.execute(f"PRAGMA busy_timeout={self._wait_ms}")
+        self._driver = driver
+        self._session = Session(self._connection, expire_on_commit=False)
 
 
 def begin(driver: sqlite3.Connection, *, write: bool) -> None:
@@ -89,7 +116,7 @@ class _Worker:
     """One thread and its connection. Answers that are ready together cross back together."""
 
     def __init__(self, name: str, engine: Engine) -> None:
-        self._engine = engine
+        self._seat = _Seat(engine, WAIT_MS)
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._ready: deque[_Job] = deque()
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
@@ -110,20 +137,15 @@ class _Worker:
             await asyncio.to_thread(self._thread.join, WAIT_MS / 1000)
 
     def _work(self) -> None:
-        connection: Connection | None = None
         while (job := self._jobs.get()) is not None:
             try:
-                if connection is None or connection.closed:
-                    connection = self._engine.connect()
-                with _session(connection) as session:
-                    job.result = job.context.run(job.transact, session)
+                job.result = job.context.run(self._seat.run, job.transact)
             except BaseException as error:
                 job.error = error
             self._ready.append(job)
             if len(self._ready) == 1:
                 self._post(job.loop)
-        if connection is not None:
-            connection.close()
+        self._seat.close()
 
     def _post(self, loop: asyncio.AbstractEventLoop) -> None:
         try:
@@ -159,18 +181,6 @@ class _Job:
 def _timed(transact: Transact[T], session: Session) -> tuple[T, float]:
     start = time.perf_counter()
     return transact(session), time.perf_counter() - start
-
-
-def _session(connection: Connection) -> Session:
-    session = Session(connection, expire_on_commit=False)
-    session.info[DRIVER] = _driver(connection)
-    return session
-
-
-def _driver(connection: Connection) -> sqlite3.Connection:
-    driver = connection.connection.driver_connection
-    assert isinstance(driver, sqlite3.Connection)
-    return driver
 
 
 def _engine(url: str, read_only: bool) -> Engine:

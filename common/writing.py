@@ -1,8 +1,9 @@
-"""Who may write which table, and the one check of it."""
+"""Who may write which table, and that what was written has its audit record: one check of each."""
 
 import re
 
-from common.tables.base import WRITERS
+from common.tables.base import OWING, WRITERS
+from common.tables.spine import AuditRecord
 
 _ONE = (
     r"(?:INSERT(?:\s+OR\s+\w+)?\s+INTO|(?<!FOR )(?<!KEY )(?<!DO )UPDATE(?:\s+OR\s+\w+)?"
@@ -11,6 +12,8 @@ _ONE = (
 _WRITE = re.compile(rf"\s*{_ONE}", re.IGNORECASE)
 _SEVERAL = re.compile(r"\s*WITH\b", re.IGNORECASE)
 _EACH = re.compile(rf"\b{_ONE}", re.IGNORECASE)
+
+_RECORD = AuditRecord.__tablename__
 
 
 def written(statement: str) -> tuple[str, ...]:
@@ -21,14 +24,32 @@ def written(statement: str) -> tuple[str, ...]:
     return (found[1],) if found else ()
 
 
-def refuse_foreign(table: str, domain: str, may_write: bool) -> None:
-    """A bug in our code, never the caller's mistake: raises AssertionError, and the guard hides
-    the text."""
-    writers = WRITERS.get(table)
-    if not may_write:
-        raise AssertionError(f"a reading transaction may not write {table}")
-    if writers is None or (domain not in writers and domain != "*" and "*" not in writers):
-        raise AssertionError(f"{domain} may not write {table}")
+class Writing:
+    """What one transaction may write, and has written. A refusal is a bug in our code, never the
+    caller's mistake: AssertionError, whose text the guard hides."""
+
+    __slots__ = ("_domain", "_may", "_tables")
+
+    def __init__(self, domain: str, *, may: bool) -> None:
+        self._domain = domain
+        self._may = may
+        self._tables: set[str] = set()
+
+    def note(self, table: str) -> None:
+        """A statement that writes this table is about to run. Raises AssertionError."""
+        if not self._may:
+            raise AssertionError(f"a reading transaction may not write {table}")
+        if table in self._tables:
+            return
+        writers, domain = WRITERS.get(table), self._domain
+        if writers is None or (domain not in writers and domain != "*" and "*" not in writers):
+            raise AssertionError(f"{domain} may not write {table}")
+        self._tables.add(table)
+
+    def settle(self) -> None:
+        """Before the commit. Raises AssertionError for rows that name a record nobody wrote."""
+        if _RECORD not in self._tables and (owing := self._tables & OWING):
+            raise AssertionError(f"{', '.join(sorted(owing))} written without an audit record")
 
 
-__all__ = ["WRITERS", "refuse_foreign", "written"]
+__all__ = ["WRITERS", "Writing", "written"]

@@ -13,15 +13,15 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final
 
 from pydantic_core import to_jsonable_python
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
-from common.audit.redact import bounded, masked
+from common.audit.redact import bounded, masked, sealed
 from common.call import Actor
-from common.canonical import canonical
 from common.database import Database
 from common.errors import Busy
 from common.ids import new_id
@@ -135,18 +135,23 @@ def _row(read: _Read) -> dict[str, Any]:
     return {
         "id": new_id("event"),
         "at": read.now,
-        "server": masked(read.server)[:32],
-        "target": masked(read.target)[:200],
-        "subject": masked(read.actor.id)[:300],
-        "client": masked(read.actor.client)[:200],
+        "server": read.server[:32],
+        "target": _named(read.target)[:200],
+        "subject": _named(read.actor.id)[:300],
+        "client": _named(read.actor.client)[:200],
         "outcome": read.outcome[:32],
         "args_commit": args_commit(read.args),
     }
+
+
+@lru_cache(maxsize=2_000)
+def _named(name: str) -> str:
+    return str(masked(name))
 
 
 def args_commit(args: Mapping[str, Any], salt: bytes | None = None) -> str:
     """Salt (8 bytes) and the first 24 bytes of SHA-256 over salt and arguments, in hexadecimal:
     whoever knows the arguments can show that they were these; equal ones do not look equal."""
     salt = os.urandom(8) if salt is None else salt
-    plain = masked(bounded(to_jsonable_python(dict(args), fallback=str)))
-    return salt.hex() + hashlib.sha256(salt + canonical(plain)).hexdigest()[:48]
+    plain = sealed(bounded(to_jsonable_python(dict(args), fallback=str)))
+    return salt.hex() + hashlib.sha256(salt + plain).hexdigest()[:48]

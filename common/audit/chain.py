@@ -10,7 +10,6 @@ last, so that two transactions never wait for each other.
 """
 
 import hashlib
-import json
 import os
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -21,9 +20,11 @@ from sqlalchemy import (
     BindParameter,
     CursorResult,
     DateTime,
+    Insert,
     LargeBinary,
     String,
     Table,
+    Text,
     TextualSelect,
     bindparam,
     delete,
@@ -33,12 +34,12 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
 from common import hot
-from common.audit.redact import bounded, masked
+from common.audit.redact import bounded, sealed
 from common.canonical import canonical
+from common.tables import Base
 from common.tables.spine import AuditHead, AuditPayload, AuditRecord
 
 CHAINS: Final = 64
@@ -71,44 +72,41 @@ def append(
     """
     if record.get("outcome") not in OUTCOMES:
         raise ValueError(f"no such outcome: {record.get('outcome')!r}")
-    said = masked(record) | {"event_id": audit_id, "ts": moment(now)}
-    said.pop("args_commit", None)
+    own: dict[str, Any] = {"event_id": audit_id, "ts": moment(now)}
+    values: dict[str, Any] = {"id": audit_id, "at": now}
+    if payload:
+        kept, salt = sealed(bounded(payload)), os.urandom(32)
+        own["args_commit"] = _commitment(salt, kept)
+        values |= {"salt": salt, "payload": kept.decode()}
+    content = sealed({name: record[name] for name in record if name != "args_commit"}, own)
     session.flush()
     if session.get_bind().dialect.name == "postgresql":
-        return _at_once(session, _chain_of(session, audit_id), audit_id, now, said, payload)
-    if payload:
-        said["args_commit"] = _set_aside(session, audit_id, payload)
-    content = canonical(said)
-    chain = _chain_of(session, audit_id)
-    head = _locked(session, chain)
-    after = Head(chain, head.seq + 1, _hash(chain, head.seq + 1, head.h, content))
-    row = {"id": audit_id, "at": now, "record": json.loads(content), "prev": head.h}
+        return _at_once(session, _chain_of(session, audit_id), values | {"content": content})
+    return _in_turn(session, values, content)
+
+
+def _in_turn(session: Session, values: dict[str, Any], content: bytes) -> Head:
+    """SQLite: one chain, and the write transaction is lock enough."""
+    head = _head_of(session, 0)
+    after = Head(0, head.seq + 1, _hash(0, head.seq + 1, head.h, content))
+    if "payload" in values:
+        hot.change(
+            session, _ASIDE, audit_id=values["id"], salt=values["salt"], payload=values["payload"]
+        )
+    row = {"id": values["id"], "at": values["at"], "record": content.decode(), "prev": head.h}
     hot.change(session, _ADD, **row, **after._asdict())
-    hot.change(session, _MOVE, of=chain, to_seq=after.seq, to_h=after.h)
+    hot.change(session, _MOVE, of=0, to_seq=after.seq, to_h=after.h)
     return after
 
 
-def _at_once(
-    session: Session,
-    chain: int,
-    audit_id: str,
-    now: datetime,
-    said: dict[str, Any],
-    payload: dict[str, Any] | None,
-) -> Head:
+def _at_once(session: Session, chain: int, values: dict[str, Any]) -> Head:
     """All of it in one statement: the head is locked for no round trip but the commit's."""
-    values: dict[str, Any] = {"of": chain, "id": audit_id, "at": now}
-    if payload:
-        kept, salt = masked(bounded(payload)), os.urandom(32)
-        said["args_commit"] = commitment(salt, kept)
-        values |= {"salt": salt, "payload": kept}
-    values["content"] = canonical(said)
-    statement = _ADD_ASIDE if payload else _ADD_ALONE
-    found = hot.first(session, statement, **values)
+    statement = _ADD_ASIDE if "payload" in values else _ADD_ALONE
+    found = hot.first(session, statement, of=chain, **values)
     if found is None:
         begin = postgresql.insert(AuditHead).on_conflict_do_nothing()
         session.connection().execute(begin, {"chain": chain, "seq": 0, "h": START})
-        found = hot.first(session, statement, **values)
+        found = hot.first(session, statement, of=chain, **values)
     return Head(int(found.chain), int(found.seq), str(found.h))
 
 
@@ -143,7 +141,11 @@ def link(chain: int, seq: int, prev: str, record: dict[str, Any]) -> str:
 
 def commitment(salt: bytes, payload: Any) -> str:
     """SHA-256 over salt and payload: without the salt nobody can try values against it."""
-    return hashlib.sha256(salt + canonical(payload)).hexdigest()
+    return _commitment(salt, canonical(payload))
+
+
+def _commitment(salt: bytes, content: bytes) -> str:
+    return hashlib.sha256(salt + content).hexdigest()
 
 
 def moment(now: datetime) -> str:
@@ -154,12 +156,6 @@ def moment(now: datetime) -> str:
 def _hash(chain: int, seq: int, prev: str, content: bytes) -> str:
     fixed = b"\0" + chain.to_bytes(4, "big") + seq.to_bytes(8, "big") + bytes.fromhex(prev)
     return hashlib.sha256(fixed + content).hexdigest()
-
-
-def _set_aside(session: Session, audit_id: str, payload: dict[str, Any]) -> str:
-    kept, salt = masked(bounded(payload)), os.urandom(32)
-    hot.change(session, _ASIDE, audit_id=audit_id, salt=salt, payload=kept)
-    return commitment(salt, kept)
 
 
 def _chain_of(session: Session, audit_id: str) -> int:
@@ -174,8 +170,8 @@ def _chain_of(session: Session, audit_id: str) -> int:
     return int(chain)
 
 
-def _locked(session: Session, chain: int) -> Head:
-    """The chain's head, begun if the chain is new. A write transaction of SQLite is lock enough."""
+def _head_of(session: Session, chain: int) -> Head:
+    """The chain's head, begun if the chain is new."""
     found = hot.first(session, _HEAD, of=chain)
     if found is None:
         begin = sqlite.insert(AuditHead).on_conflict_do_nothing()
@@ -192,8 +188,18 @@ _MOVE: Final = (
     .where(_head.chain == bindparam("of"))
     .values(seq=bindparam("to_seq"), h=bindparam("to_h"))
 )
-_ADD: Final = insert(cast(Table, AuditRecord.__table__))
-_ASIDE: Final = insert(cast(Table, AuditPayload.__table__))
+
+
+def _adding(kind: type[Base], written: str) -> Insert:
+    """``written`` is JSON that goes in as the text it was hashed as."""
+    table = cast(Table, kind.__table__)
+    return insert(table).values(
+        {c.name: bindparam(c.name, type_=Text() if c.name == written else c.type) for c in table.c}
+    )
+
+
+_ADD: Final = _adding(AuditRecord, "record")
+_ASIDE: Final = _adding(AuditPayload, "payload")
 
 
 def _one_statement(aside: str, *more: BindParameter[Any]) -> TextualSelect:
@@ -225,6 +231,6 @@ def _one_statement(aside: str, *more: BindParameter[Any]) -> TextualSelect:
 _ADD_ALONE: Final = _one_statement("")
 _ADD_ASIDE: Final = _one_statement(
     ", aside AS (INSERT INTO audit_payload (audit_id, salt, payload)"
-    " SELECT :id, :salt, :payload FROM moved)",
-    bindparam("salt", type_=LargeBinary()), bindparam("payload", type_=JSONB()),
+    " SELECT :id, :salt, CAST(CAST(:payload AS text) AS jsonb) FROM moved)",
+    bindparam("salt", type_=LargeBinary()), bindparam("payload", type_=Text()),
 )  # fmt: skip

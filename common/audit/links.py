@@ -161,7 +161,7 @@ def fault(row: Row, said: Mapping[str, Any] | None) -> str:
 
 def parsed(raw: Any, *, exact: bool) -> dict[str, Any] | None:
     """A JSON column's object, or None if it is not what we write: an object without fractions and
-    without integers beyond 2^53."""
+    without integers beyond 2^53, as text in the canonical form, or with spaces as it once was."""
     if isinstance(raw, dict):
         return raw  # a driver that parses JSON by itself
     if not isinstance(raw, str):
@@ -170,7 +170,9 @@ def parsed(raw: Any, *, exact: bool) -> dict[str, Any] | None:
         value = _DECODER.decode(raw)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(value, dict) or (exact and json.dumps(value) != raw):
+    if not isinstance(value, dict):
+        return None
+    if exact and canonical(value).decode() != raw and json.dumps(value) != raw:
         return None
     return value
 

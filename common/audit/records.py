@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Final
 
 from pydantic_core import to_jsonable_python
@@ -13,6 +14,7 @@ from common.audit import chain
 from common.audit.redact import loggable
 from common.call import Actor, Stakes
 from common.errors import Internal, PolicyDenied, ScopeMissing, ShopError, UpstreamError
+from common.ids import new_id
 from common.incoming import Request
 
 FORM = 1
@@ -25,7 +27,6 @@ class Attempt:
     """One call on its way through the guard, and what its record will say."""
 
     request: Request
-    audit_id: str
     now: datetime
     started: float
     version: str
@@ -38,6 +39,11 @@ class Attempt:
     approval: dict[str, Any] | None = None
     effects: list[dict[str, Any]] = field(default_factory=list)
     stakes: Stakes = field(default_factory=Stakes)
+
+    @cached_property
+    def audit_id(self) -> str:
+        """Of the record, known before its first row is written; most reads need none."""
+        return new_id("audit")
 
     def append(self, session: Session, outcome: str, error: ShopError | None) -> None:
         """Write the record, last in its transaction: the chain's head is locked from here on."""

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, Final
 
+from common.canonical import canonical, quick, shape
+
 MAX_TEXT: Final = 4_000
 MAX_DEPTH: Final = 16
 MAX_SIZE: Final = 32_000
@@ -61,11 +63,18 @@ _IBAN_LENGTH: Final = {
         " VG24 XK20 YE30",
     )
 }
+_BETWEEN: Final = bytes(c for c in range(128) if not chr(c).isalnum())
+_APART: Final = bytes(32 if c in _BETWEEN else c for c in range(256))
 _SECRET_NAME = re.compile(
     r"(?:access|refresh)?[_-]?token|api[_-]?key|private[_-]?key|authorization|secret|passphrase"
     r"|password|pan|card[_-]?number|c[sv]c2?|cvv2?|security[_-]?code",
     re.IGNORECASE,
 )
+_SECRET_KEY = re.compile(rf'"(?:{_SECRET_NAME.pattern})":', re.IGNORECASE)
+_SECRET_PARTS: Final = (
+    "token", "key", "authorization", "secret", "passphrase", "password", "pan", "number", "csc",
+    "cvc", "cvv", "code",
+)  # fmt: skip
 
 # Digits in groups, with three separators at most between two digits.
 _RUN = re.compile(r"(?<![0-9])[0-9](?:[\W_]{0,3}[0-9]){12,}")
@@ -174,6 +183,38 @@ def masked(value: Any, depth: int = 0) -> Any:
         return mask(text)
     # What the cut leaves of a number at the very end is cut off too.
     return f"{mask(text[: MAX_TEXT + _MARGIN])[:-_MARGIN]}…"
+
+
+def sealed(said: dict[str, Any], own: dict[str, Any] | None = None) -> bytes:
+    """The canonical form of ``masked(said)`` and of our ``own`` words beside it. Most records have
+    nothing to mask, which one look at the whole text shows."""
+    text = quick(said | own if own else said)
+    if (
+        text is not None
+        and len(text) <= MAX_TEXT
+        and "\\" not in text
+        and text.count("{") + text.count("[") <= MAX_DEPTH
+        and not _holds_secrets(text)
+    ):
+        return text.encode()
+    return canonical(masked(said) | (own or {}))
+
+
+def _holds_secrets(text: str) -> bool:
+    """Whether anything in the text, which is JSON, may have to be masked."""
+    lower, form = text.lower(), shape(text)
+    for hint in _HINTS:
+        if hint in lower and (hint != "://" or "@" in lower):
+            return True
+    if b"0" * _SHORTEST in form.translate(None, _BETWEEN):
+        return True
+    apart = form.translate(_APART)
+    start = apart.find(b" aa00")
+    while start >= 0:
+        if lower[start + 1 : start + 3].upper() in _IBAN_LENGTH:
+            return True
+        start = apart.find(b" aa00", start + 1)
+    return any(name in lower for name in _SECRET_PARTS) and _SECRET_KEY.search(text) is not None
 
 
 def bounded(value: Any, most: int = MAX_SIZE) -> Any:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Final
 
-from sqlalchemy import JSON, BigInteger, DateTime, Dialect, ForeignKey, MetaData, String
+from sqlalchemy import JSON, BigInteger, DateTime, Dialect, MetaData, String
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, validates
 from sqlalchemy.types import TypeDecorator
@@ -50,6 +50,8 @@ Text = String(2_000)
 
 WRITERS: Final[dict[str, frozenset[str]]] = {}
 """Domains by the table they may write: of every table that is loaded."""
+OWING: Final[set[str]] = set()
+"""Those of them whose rows name the audit record of their call."""
 
 
 class Base(DeclarativeBase):
@@ -68,23 +70,25 @@ class Base(DeclarativeBase):
     }
     owner: ClassVar[str] = ""
     also_written_by: ClassVar[frozenset[str]] = frozenset()
+    owes_record: ClassVar[bool] = False  # whether a row names the audit record of its call
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if "__tablename__" in vars(cls):
             WRITERS[cls.__tablename__] = frozenset({cls.owner}) | cls.also_written_by
+            if cls.owes_record:
+                OWING.add(cls.__tablename__)
 
 
 class Record(Base):
     """A business row. Both columns are filled at flush; no rule sets them."""
 
     __abstract__ = True
+    owes_record = True
 
     id: Mapped[str] = mapped_column(Id, primary_key=True)
     version: Mapped[int] = mapped_column(default=1)
-    audit_id: Mapped[str] = mapped_column(
-        Id, ForeignKey("audit_record.id", deferrable=True, initially="DEFERRED")
-    )
+    audit_id: Mapped[str] = mapped_column(Id)
 
     # An update names the version it read: who changed the row in between is not overwritten.
     __mapper_args__ = {  # noqa: RUF012 - SQLAlchemy declares it as an instance variable

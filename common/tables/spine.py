@@ -50,6 +50,7 @@ class Transfer(Base):
 
     __tablename__ = "transfer"
     owner = "*"
+    owes_record = True
 
     id: Mapped[str] = mapped_column(Id, primary_key=True)
     ledger: Mapped[str] = mapped_column(String(96))
@@ -62,9 +63,7 @@ class Transfer(Base):
     pending_id: Mapped[str | None] = mapped_column(Id, ForeignKey("transfer.id"))
     expires_at: Mapped[datetime | None]
     at: Mapped[datetime]
-    audit_id: Mapped[str] = mapped_column(
-        Id, ForeignKey("audit_record.id", deferrable=True, initially="DEFERRED"), index=True
-    )
+    audit_id: Mapped[str] = mapped_column(Id, index=True)
 
     __table_args__ = (
         CheckConstraint("amount >= 0", name="amount"),
