@@ -101,8 +101,8 @@ class Database:
 
         Lost races (SQLite busy, serialization failure, deadlock) and connections that break before
         the commit are tried again, so ``work`` must start from nothing. ``Rollback`` keeps nothing
-        and returns its value. A ``name`` says that reads of this name take about as long as each
-        other.
+        and returns its value. A ``name`` says that reads of this name are few statements and take
+        about as long as each other.
         Raises Busy when every attempt lost, no connection became free or no host could be reached,
         StorageFull when there is no room, Conflict when a row changed under a version.
         """
@@ -191,14 +191,26 @@ class Database:
             return await self._file.read(transact, name)
         async with AsyncSession(self._engine(domain), expire_on_commit=False) as session:
             session.sync_session.info["told"] = self.told
-            return await session.run_sync(_transact, domain, work, write, audit_id)
+            options: dict[str, Any] = {"postgresql_readonly": not write}
+            if name and not write:
+                # A statement sees what was committed before it, inside a transaction or not: short
+                # reads do without the two round trips.
+                options = {"isolation_level": "AUTOCOMMIT"}
+            return await session.run_sync(_transact, domain, work, write, audit_id, options)
 
 
 async def _wait(attempt: int) -> None:
     await asyncio.sleep(random.uniform(0.01, 0.05) * 2**attempt)
 
 
-def _transact(session: Session, domain: str, work: Work[T], write: bool, audit_id: str) -> T:
+def _transact(
+    session: Session,
+    domain: str,
+    work: Work[T],
+    write: bool,
+    audit_id: str,
+    options: dict[str, Any] | None = None,
+) -> T:
     writing = Writing(domain, may=write)
     session.info.update({"domain": domain, "audit_id": audit_id, "write": write, WRITING: writing})
     driver = session.info.get(DRIVER)
@@ -208,9 +220,7 @@ def _transact(session: Session, domain: str, work: Work[T], write: bool, audit_i
         if write:
             session.connection()  # so that the session's commit is the driver's
     else:
-        # Each statement sees what was committed before it, so a read needs no transaction around.
-        level = {} if write else {"isolation_level": "AUTOCOMMIT"}
-        connection = session.connection(execution_options=level)
+        connection = session.connection(execution_options=options or {})
         connection.info[WRITING] = writing
         session.info[DRIVER] = connection.connection.dbapi_connection
     try:

@@ -71,6 +71,7 @@ class _Form:
 
     text: str
     places: tuple[tuple[str, int | None], ...]
+    binders: tuple[tuple[int, Callable[[Any], Any]], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,20 +103,19 @@ class _Compiled:
     def run(self, session: Session, driver: Any, values: Mapping[str, Any]) -> Any:
         for table in self.tables:
             session.info[WRITING].note(table)
-        lists = [values[name] if name in values else self.fixed[name] for name in self.lists]
-        lengths = tuple(map(len, lists))
+        if self.fixed:
+            values = {**self.fixed, **values}
+        lengths = tuple([len(values[name]) for name in self.lists])
         form = self.forms.get(lengths)
         if form is None:
             if len(self.forms) >= MOST_FORMS:
                 self.forms.clear()
-            form = self.forms[lengths] = _form(self.made, self.lists, lengths)
-        given = []
-        for name, place in form.places:
-            value = values[name] if name in values else self.fixed[name]
-            if place is not None:
-                value = value[place]
-            bind = self.binders.get(name)
-            given.append(value if bind is None else bind(value))
+            form = self.forms[lengths] = _form(self.made, self.binders, self.lists, lengths)
+        given = [
+            values[name] if place is None else values[name][place] for name, place in form.places
+        ]
+        for at, bind in form.binders:
+            given[at] = bind(given[at])
         cursor = driver.cursor()
         dbapi = self.dialect.loaded_dbapi
         try:
@@ -173,11 +173,18 @@ def _compile(statement: Any, dialect: Dialect) -> _Compiled:
     )
 
 
-def _form(made: Any, lists: tuple[str, ...], lengths: tuple[int, ...]) -> _Form:
-    if not lists:
-        return _Form(str(made), tuple((name, None) for name in made.positiontup or ()))
-    sample: dict[str, Any] = {name: (name, None) for name in made.binds}
-    for name, length in zip(lists, lengths, strict=True):
-        sample[name] = [(name, place) for place in range(length)]
-    state = made.construct_expanded_state(sample)
-    return _Form(state.statement, tuple(state.positional_parameters or ()))
+def _form(
+    made: Any,
+    binders: Mapping[str, Callable[[Any], Any]],
+    lists: tuple[str, ...],
+    lengths: tuple[int, ...],
+) -> _Form:
+    text, places = str(made), [(name, None) for name in made.positiontup or ()]
+    if lists:
+        sample: dict[str, Any] = {name: (name, None) for name in made.binds}
+        for name, length in zip(lists, lengths, strict=True):
+            sample[name] = [(name, place) for place in range(length)]
+        state = made.construct_expanded_state(sample)
+        text, places = state.statement, list(state.positional_parameters or ())
+    bound = [(at, binders[name]) for at, (name, _) in enumerate(places) if name in binders]
+    return _Form(text, tuple(places), tuple(bound))

@@ -71,6 +71,7 @@ _SECRET_NAME = re.compile(
     re.IGNORECASE,
 )
 _SECRET_KEY = re.compile(rf'"(?:{_SECRET_NAME.pattern})":', re.IGNORECASE)
+_URL_SECRET = re.compile(r'://[^\s/:@"]{1,200}:[^\s/@"]{1,200}@')  # within one text of JSON
 _SECRET_PARTS: Final = (
     "token", "key", "authorization", "secret", "passphrase", "password", "pan", "number", "csc",
     "cvc", "cvv", "code",
@@ -204,7 +205,7 @@ def _holds_secrets(text: str) -> bool:
     """Whether anything in the text, which is JSON, may have to be masked."""
     lower, form = text.lower(), shape(text)
     for hint in _HINTS:
-        if hint in lower and (hint != "://" or "@" in lower):
+        if hint in lower and (hint != "://" or _URL_SECRET.search(text) is not None):
             return True
     if b"0" * _SHORTEST in form.translate(None, _BETWEEN):
         return True
