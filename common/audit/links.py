@@ -170,11 +170,18 @@ def parsed(raw: Any, *, exact: bool) -> dict[str, Any] | None:
         value = _DECODER.decode(raw)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(value, dict):
-        return None
-    if exact and canonical(value).decode() != raw and json.dumps(value) != raw:
+    if not isinstance(value, dict) or (exact and not _as_written(value, raw)):
         return None
     return value
+
+
+def _as_written(value: dict[str, Any], raw: str) -> bool:
+    if json.dumps(value) == raw:
+        return True
+    try:
+        return canonical(value) == raw.encode()
+    except ValueError:
+        return False
 
 
 def _place(row: Row, said: dict[str, Any]) -> int | None:

@@ -385,7 +385,7 @@ def test_head_edited(log: Log, statement: str, kind: str) -> None:
     "statement",
     [
         'UPDATE audit_payload SET payload=\'{"note": "y"}\' WHERE audit_id=?',
-        'UPDATE audit_payload SET payload=\'{"note":"x"}\' WHERE audit_id=?',
+        'UPDATE audit_payload SET payload=\'{"note" : "x"}\' WHERE audit_id=?',
         "UPDATE audit_payload SET payload='[]' WHERE audit_id=?",
         "UPDATE audit_payload SET salt=zeroblob(32) WHERE audit_id=?",
         "UPDATE audit_payload SET salt='text' WHERE audit_id=?",

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from common.audit import chain
-from common.audit.redact import bounded, find_pan, loggable, mask, masked
+from common.audit.redact import bounded, find_pan, loggable, mask, masked, sealed
 from common.canonical import canonical
 from common.ids import PREFIXES, new_id
 from tests.common.auditing import Log
@@ -269,3 +269,35 @@ def test_canaries(log: Log) -> None:
         assert value.encode() not in stored, value
     log.anchor()
     assert log.verify().ok
+
+
+_SECRETS = st.sampled_from((
+    "4111 1111 1111 1111", "4111111111111111", "DE89 3704 0044 0532 0130 00", "Bearer abcdefgh1234",
+    "https://ana:pass@example.com/", "cvc 123", "sk_live_abcdef", "AKIA0123456789ABCDEF",
+    "-----BEGIN PRIVATE KEY-----x", "eyJhbGciOi.eyJzdWIiOi.x", "plain", "no longer needed",
+))  # fmt: skip
+_NAMES = st.sampled_from(("note", "password", "access_token", "pan", "card_number", "n", "é", "7"))
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=30) | _SECRETS
+    | st.tuples(_SECRETS, st.text(max_size=8), _SECRETS).map("".join),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_NAMES, inner, max_size=4),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@settings(max_examples=600)
+@given(said=st.dictionaries(_NAMES, _VALUES, max_size=5))
+@example(said={"n": 1, "deep": [[[[[[[[[[[[[[[[[["x"]]]]]]]]]]]]]]]]]]})
+@example(said={"iss": "http://127.0.0.1:80", "sub": "ana@example.com"})
+@example(said={"note": "4111 1111 1111 1111"})
+@example(said={"note": "NL91ABNA0417164300"})
+@example(said={"note": "https://ana:pass@example.com/"})
+@example(said={"n": 1.5})
+@example(said={"n": 4111111111111111})
+@example(said={"note": "x" * 5_000})
+@example(said={"a": "4111", "b": "1111 1111 1111"})
+@example(said={"a": ["12.50", "2e3"], "b": 2**60})
+def test_what_is_sealed_at_a_glance_is_what_is_masked_word_by_word(said: dict[str, Any]) -> None:
+    assert sealed(said) == canonical(masked(said))
+    own = {"event_id": "aud_1", "ts": "2026-11-02T09:00:00.000000Z"}
+    assert sealed(said, own) == canonical(masked(said) | own)
