@@ -9,6 +9,7 @@ customers, by SQL; then tools are called in process, and the median of their tim
 import argparse
 import asyncio
 import json
+import secrets
 import sqlite3
 import sys
 import tempfile
@@ -87,10 +88,14 @@ def _copy(
     )
 
 
-async def measured(shop: Shop, orders: int) -> dict[str, float]:
+async def measured(shop: Shop, sku: str) -> dict[str, float]:
     """Milliseconds of each call, by name."""
     who = local_identity(shop.settings)
-    tools = offered_by(import_module("servers.orders.tools").tools).tools
+    tools = {
+        name: spec
+        for domain in ("orders", "inventory")
+        for name, spec in offered_by(import_module(f"servers.{domain}.tools").tools).tools.items()
+    }
 
     async def call(tool: str, **arguments: Any) -> dict[str, Any]:
         done = await shop.guard.call(Request(tools[tool], arguments, who))
@@ -101,6 +106,9 @@ async def measured(shop: Shop, orders: int) -> dict[str, float]:
     one = page["orders"][0]["order_id"]
     customer = (await call("get_order", order_id=one))["customer_id"]
     deep = _deep(shop)
+    reserved = {
+        "sku": sku, "quantity": 1, "warehouse": stage.WAREHOUSES[0], "source_id": "growth"
+    }  # fmt: skip
     calls: dict[str, tuple[str, dict[str, Any]]] = {
         "get_order": ("get_order", {"order_id": one}),
         "search_orders, first page": ("search_orders", {"limit": 20}),
@@ -109,11 +117,14 @@ async def measured(shop: Shop, orders: int) -> dict[str, float]:
         "search_orders, of a customer": ("search_orders", {"limit": 20, "customer_id": customer}),
         "list_upcoming_orders": ("list_upcoming_orders", {}),
         "get_demand_feed, 7 days": ("get_demand_feed", {"days": 7}),
+        "reserve_stock, a write": ("reserve_stock", reserved),
     }
     found = {}
     for name, (tool, arguments) in calls.items():
         times = []
         for _ in range(CALLS):
+            if tools[tool].changes:
+                arguments = arguments | {"idempotency_key": secrets.token_hex(8)}
             start = time.perf_counter()
             await call(tool, **arguments)
             times.append((time.perf_counter() - start) * 1000)
@@ -136,13 +147,13 @@ async def run(sizes: Sequence[int], quiet: bool) -> list[Row]:
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="shop-growth-") as folder:
         home = Path(folder)
-        await stage.stocked(home, skus=5)
+        sku, *_ = await stage.stocked(home, skus=5)
         base: dict[str, float] = {}
         for orders in sorted(sizes):
             grow(home / "shop.db", orders)
             settings = Settings.load({"SHOP_HOME": folder, "SHOP_RATE_LIMITS": "off"})
             async with opened(settings, duties=False) as shop:
-                found = await measured(shop, orders)
+                found = await measured(shop, sku)
             base = base or found
             for name, ms in found.items():
                 row = Row(name, orders, round(ms, 2), round(ms / base[name], 2))
