@@ -17,7 +17,6 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from common import hot
@@ -25,6 +24,7 @@ from common.books import Side, side_of
 from common.changes import account_touched
 from common.ids import new_id
 from common.tables.spine import Account, OpenPending, Transfer
+from common.upserts import dialect_of, upsert
 
 Key = tuple[str, str]
 
@@ -89,8 +89,7 @@ def ensure(session: Session, keys: Iterable[Key]) -> dict[Key, Ref]:
         }
         for ledger, code in missing
     ]  # fmt: skip
-    insert = postgresql.insert if _is_postgresql(session) else sqlite.insert
-    session.execute(insert(_ACCOUNT).on_conflict_do_nothing(), rows)
+    session.execute(upsert(dialect_of(session), Account).on_conflict_do_nothing(), rows)
     return found | find(session, missing)
 
 
@@ -116,7 +115,7 @@ def lock(session: Session, keys: Iterable[Key]) -> None:
     """Make and lock accounts in their one order, before a rule with many transfers touches them
     in its own: two such rules then wait for each other instead of deadlocking."""
     refs = sorted(ensure(session, keys).values(), key=lambda ref: ref.order)
-    if not _is_postgresql(session):
+    if dialect_of(session) != "postgresql":
         return
     for side_is_none in (False, True):
         ids = [ref.id for ref in refs if (ref.side == "none") == side_is_none]
@@ -278,7 +277,3 @@ def _apply(session: Session, change: Change) -> bool:
     }  # fmt: skip
     account_touched(session, change.account.ledger, change.account.code)
     return hot.change(session, _APPLY, **values) == 1
-
-
-def _is_postgresql(session: Session) -> bool:
-    return session.get_bind().dialect.name == "postgresql"

@@ -11,7 +11,6 @@ from functools import cache
 from typing import Any, Final, cast
 
 from sqlalchemy import Executable, Table, bindparam, delete, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from common import hot
@@ -20,6 +19,7 @@ from common.canonical import digest
 from common.errors import IdempotencyConflict, InvalidParameters
 from common.locks import one_at_a_time
 from common.tables.spine import StoredResult
+from common.upserts import dialect_of, upsert
 
 KEPT: Final = timedelta(days=7)
 MOMENT: Final = timedelta(seconds=60)
@@ -80,7 +80,7 @@ def store(
 ) -> None:
     """Keep the answer with its effect. Raises Raced when the key was stored meanwhile."""
     row = _row(stored_id, server, tool, args_digest, result, now, audit_id)
-    if not hot.change(session, _once(session.get_bind().dialect.name), **row):
+    if not hot.change(session, _once(dialect_of(session)), **row):
         raise Raced(stored_id)
 
 
@@ -102,7 +102,7 @@ def remember(
 ) -> None:
     """Note that this call was made now."""
     row = _row(soft, server, tool, args_digest, {}, now, audit_id)
-    hot.change(session, _again(session.get_bind().dialect.name), **row)
+    hot.change(session, _again(dialect_of(session)), **row)
 
 
 def sweep(session: Session, now: datetime, limit: int) -> int:
@@ -148,15 +148,11 @@ def _row(
 
 @cache
 def _once(dialect: str) -> Executable:
-    return _insert(dialect).on_conflict_do_nothing(index_elements=["id"])
+    return upsert(dialect, StoredResult).on_conflict_do_nothing(index_elements=["id"])
 
 
 @cache
 def _again(dialect: str) -> Executable:
-    made = _insert(dialect)
+    made = upsert(dialect, StoredResult)
     fresh = {"at": made.excluded.at, "audit_id": made.excluded.audit_id}
     return made.on_conflict_do_update(index_elements=["id"], set_=fresh)
-
-
-def _insert(dialect: str) -> postgresql.Insert | sqlite.Insert:
-    return (postgresql.insert if dialect == "postgresql" else sqlite.insert)(_TABLE)

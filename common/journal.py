@@ -7,7 +7,6 @@ from functools import cache
 from typing import Any, Final, Literal, cast
 
 from sqlalchemy import Executable, Select, Table, and_, bindparam, insert, or_, select, union
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session, aliased
 
 from common import hot
@@ -15,6 +14,7 @@ from common.call import Call
 from common.errors import Conflict, InvalidParameters, NotFound
 from common.paging import decoded, encoded, moment
 from common.tables.spine import Account, Transfer
+from common.upserts import dialect_of, upsert
 
 State = Literal["pending", "posted", "voided", "expired"]
 
@@ -218,7 +218,7 @@ def write(call: Call, id: str, content: dict[str, Any], chosen: bool) -> bool:
     """Insert the transfer; False when a chosen id is taken."""
     row = content | {"id": id, "at": call.now, "audit_id": call.audit_id}
     if chosen:
-        if not hot.change(call.session, _once(call.session.get_bind().dialect.name), **row):
+        if not hot.change(call.session, _once(dialect_of(call.session)), **row):
             return False
     else:
         hot.change(call.session, _ADD, **row)
@@ -234,8 +234,7 @@ _ADD: Final = insert(_TRANSFER)
 
 @cache
 def _once(dialect: str) -> Executable:
-    make = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    return make(_TRANSFER).on_conflict_do_nothing()
+    return upsert(dialect, Transfer).on_conflict_do_nothing()
 
 
 def known(session: Session, id: str, content: dict[str, Any]) -> bool:

@@ -13,11 +13,11 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from ipaddress import IPv6Address, ip_address
 from typing import Any, Final, Literal, NamedTuple, cast, get_args
 
 from sqlalchemy import BigInteger, Table, bindparam, case, delete, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from common.call import Actor
@@ -25,6 +25,7 @@ from common.database import Database
 from common.errors import RateLimited
 from common.tables.spine import RateBucket
 from common.toolset import ResourceSpec, ToolSpec
+from common.upserts import dialect_of, upsert
 
 Kind = Literal["requests", "reads", "writes", "money", "approvals"]
 
@@ -168,7 +169,7 @@ def _taken(session: Session, bucket: str, rate: Rate, wanted: int, now: int) -> 
     for _ in range(3):
         values = {"b_id": bucket, "b_now": now, "b_cost": wanted * each,
                   "b_most": now + rate.burst * each}  # fmt: skip
-        if session.execute(_UPSERT[session.get_bind().dialect.name], values).first() is not None:
+        if session.execute(_charge(dialect_of(session)), values).first() is not None:
             return wanted, 0
         full_at = session.scalar(_FULL_AT, {"b_id": bucket}) or now
         free = (now + rate.burst * each - max(full_at, now)) // each
@@ -185,11 +186,12 @@ def _number(name: str) -> Any:
     return bindparam(name, type_=BigInteger())
 
 
-def _upsert(insert: Any) -> Any:
+@cache
+def _charge(dialect: str) -> Any:
     column = _BUCKET.c.full_at_us
     after = case((column > _number("b_now"), column), else_=_number("b_now")) + _number("b_cost")
     return (
-        insert(_BUCKET)
+        upsert(dialect, RateBucket)
         .values(id=bindparam("b_id"), full_at_us=_number("b_now") + _number("b_cost"))
         .on_conflict_do_update(
             index_elements=["id"], set_={"full_at_us": after}, where=after <= _number("b_most")
@@ -198,7 +200,6 @@ def _upsert(insert: Any) -> Any:
     )
 
 
-_UPSERT: Final = {"postgresql": _upsert(postgresql.insert), "sqlite": _upsert(sqlite.insert)}
 _FULL_AT: Final = select(RateBucket.full_at_us).where(RateBucket.id == bindparam("b_id"))
 
 

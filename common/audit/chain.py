@@ -33,7 +33,6 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from common import hot
@@ -41,6 +40,7 @@ from common.audit.redact import bounded, sealed
 from common.canonical import canonical
 from common.tables import Base
 from common.tables.spine import AuditHead, AuditPayload, AuditRecord
+from common.upserts import dialect_of, upsert
 
 CHAINS: Final = 64
 START: Final = "0" * 64
@@ -80,7 +80,7 @@ def append(
         values |= {"salt": salt, "payload": kept.decode()}
     content = sealed({name: record[name] for name in record if name != "args_commit"}, own)
     session.flush()
-    if session.get_bind().dialect.name == "postgresql":
+    if dialect_of(session) == "postgresql":
         return _at_once(session, _chain_of(session, audit_id), values | {"content": content})
     return _in_turn(session, values, content)
 
@@ -104,8 +104,7 @@ def _at_once(session: Session, chain: int, values: dict[str, Any]) -> Head:
     statement = _ADD_ASIDE if "payload" in values else _ADD_ALONE
     found = hot.first(session, statement, of=chain, **values)
     if found is None:
-        begin = postgresql.insert(AuditHead).on_conflict_do_nothing()
-        session.connection().execute(begin, {"chain": chain, "seq": 0, "h": START})
+        _begin(session, chain)
         found = hot.first(session, statement, of=chain, **values)
     return Head(int(found.chain), int(found.seq), str(found.h))
 
@@ -113,7 +112,7 @@ def _at_once(session: Session, chain: int, values: dict[str, Any]) -> Head:
 def erase(session: Session, audit_ids: Iterable[str]) -> int:
     """Delete the payloads of these records: the personal data and the salt. The chain stays whole.
     Returns how many there were."""
-    if session.get_bind().dialect.name == "sqlite":
+    if dialect_of(session) == "sqlite":
         # Deleted content would otherwise stay readable in the file's free pages.
         session.connection().exec_driver_sql("PRAGMA secure_delete=ON")
     ids, erased = sorted(set(audit_ids)), 0
@@ -160,7 +159,7 @@ def _hash(chain: int, seq: int, prev: str, content: bytes) -> str:
 
 def _chain_of(session: Session, audit_id: str) -> int:
     """By hash of the id; the same chain again for a second record of one transaction."""
-    if session.get_bind().dialect.name == "sqlite":
+    if dialect_of(session) == "sqlite":
         return 0
     transaction = session.get_transaction()
     taken, chain = session.info.get("audit_chain", (None, 0))
@@ -170,12 +169,16 @@ def _chain_of(session: Session, audit_id: str) -> int:
     return int(chain)
 
 
+def _begin(session: Session, chain: int) -> None:
+    new = upsert(dialect_of(session), AuditHead).on_conflict_do_nothing()
+    session.connection().execute(new, {"chain": chain, "seq": 0, "h": START})
+
+
 def _head_of(session: Session, chain: int) -> Head:
     """The chain's head, begun if the chain is new."""
     found = hot.first(session, _HEAD, of=chain)
     if found is None:
-        begin = sqlite.insert(AuditHead).on_conflict_do_nothing()
-        session.connection().execute(begin, {"chain": chain, "seq": 0, "h": START})
+        _begin(session, chain)
         found = hot.first(session, _HEAD, of=chain)
     return Head(chain, found.seq, found.h)
 
