@@ -204,3 +204,15 @@ def test_a_setting_without_its_package_says_which(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(__import__("sys").modules, "opentelemetry.exporter.otlp.proto.http", None)
     with pytest.raises(telemetry.MissingExtra, match=r"shop\[traces\]"):
         telemetry._trace("http://127.0.0.1:4318/v1/traces", "shop")
+
+
+def test_a_long_crash_keeps_its_end_and_no_part_of_a_secret() -> None:
+    frames = "\n".join(f'  File "rule.py", line {n}, in rule' for n in range(400))
+    said = telemetry.clean(f"inventory.get_stock crashed\n{frames}\nValueError: no such shelf")
+    assert said.startswith("inventory.get_stock crashed")
+    assert said.endswith("ValueError: no such shelf")
+    assert len(said) < telemetry.LONGEST + 10
+    card = CANARIES["card"]
+    for before in range(990, 1_010):
+        said = telemetry.clean("x" * (before - 10) + f" {card} " + "y " * 4_000)
+        assert not any(part in said for part in card.split())
