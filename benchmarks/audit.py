@@ -15,10 +15,10 @@ from typing import Any, Final
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from common import schema
 from common.audit import chain
 from common.audit.verify import verify
-from common.database import Database, new_audit_id
+from common.storage import schema
+from common.storage.database import Database, new_audit_id
 
 KINDS: Final = ("none", "one chain", "64 chains")
 _INSERT: Final = text("INSERT INTO policy_use (audit_id, tool, subject, measure, amount, at)"

@@ -24,8 +24,9 @@ LAYERS: Final = (
     ("common/audit/", "audit record"), ("common/canonical", "audit record"),
     ("common/idempotency", "idempotency"),
     ("common/policy", "policy and approvals"), ("common/approvals", "policy and approvals"),
-    ("common/hot", "statements (hot, mapped)"), ("common/mapped", "statements (hot, mapped)"),
-    ("common/database", "transaction"), ("common/sqlite", "transaction"),
+    ("common/storage/hot", "statements (hot, mapped)"),
+    ("common/storage/mapped", "statements (hot, mapped)"),
+    ("common/storage/database", "transaction"), ("common/storage/sqlite", "transaction"),
     ("common/server", "guard, arguments, result"), ("common/guard", "guard, arguments, result"),
     ("common/wire", "guard, arguments, result"), ("common/untrusted", "guard, arguments, result"),
     ("common/", "rule"), ("servers/", "rule"), ("benchmarks/", "benchmark"),
@@ -80,7 +81,7 @@ def _layer(file: str) -> str:
 @contextmanager
 def every_thread() -> Iterator[Found]:
     """Profile this thread, and those of the database from their next transaction on."""
-    from common import sqlite
+    from common.storage import sqlite
 
     found, others, plain = Found(), dict[str, cProfile.Profile](), sqlite._Seat.run
 

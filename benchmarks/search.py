@@ -20,8 +20,8 @@ from typing import Final
 from sqlalchemy import insert, text
 from sqlalchemy.orm import Session
 
-from common import schema
-from common.database import Database
+from common.storage import schema
+from common.storage.database import Database
 from common.tables.inventory import Product, Variant
 from servers.storefront import search
 
@@ -168,7 +168,7 @@ async def measured(url: str, names: Sequence[str], queries: int) -> dict[str, Fi
     found: dict[str, Figures] = {}
 
     def inside(session: Session) -> None:
-        from common.database import Rollback
+        from common.storage.database import Rollback
 
         found.update(all_of_it(session))
         raise Rollback(None)  # its rows name no audit record

@@ -27,11 +27,11 @@ from clients.seeding import SEEDER, seed_demo
 from common.audit import chain
 from common.audit.records import FORM, who
 from common.call import Call
-from common.database import new_audit_id
 from common.rules import stock
 from common.scopes import Scope
 from common.settings import Settings, inherited
 from common.shop import opened
+from common.storage.database import new_audit_id
 from common.tables.inventory import Variant
 
 ROOT: Final = Path(__file__).resolve().parent.parent

@@ -24,7 +24,7 @@ from clients.commands import (
 )
 from common.errors import ShopError
 from common.keys import KeyUnusable
-from common.schema import SchemaError
+from common.storage.schema import SchemaError
 
 app = typer.Typer(
     name="shop",

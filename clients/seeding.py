@@ -11,9 +11,9 @@ from clients.demo_shop import catalogue, desk, history
 from common.audit import chain
 from common.audit.records import FORM, who
 from common.call import Actor, Call
-from common.database import new_audit_id
 from common.errors import RuleViolation
 from common.shop import Shop, release
+from common.storage.database import new_audit_id
 from common.tables.inventory import Warehouse
 
 SEED: Final = 20_261_121

@@ -10,11 +10,11 @@ from typing import Any, Final, TypeVar
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
-from common import mapped
 from common.audit.redact import mask
 from common.errors import InvalidParameters, NotFound
 from common.ids import new_id
 from common.money import Money
+from common.storage import mapped
 from common.tables import Record
 
 R = TypeVar("R", bound=Record)

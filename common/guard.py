@@ -23,7 +23,6 @@ from common.audit.records import Attempt, Ration, outcome_of, refused_answer, tr
 from common.call import Actor, Call
 from common.canonical import digest
 from common.clock import Clock
-from common.database import Database, Rollback, Work, new_audit_id
 from common.errors import (
     ApprovalInvalid,
     Busy,
@@ -40,6 +39,7 @@ from common.policy import DENY, Policy, Verdict
 from common.refusals import refuse_card_numbers
 from common.running import Running
 from common.scopes import granted
+from common.storage.database import Database, Rollback, Work, new_audit_id
 from common.telemetry import span
 from common.toolset import ResourceSpec, ToolSpec
 from common.wire import dump, parse, parse_text

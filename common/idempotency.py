@@ -13,13 +13,13 @@ from typing import Any, Final, cast
 from sqlalchemy import Executable, Table, bindparam, delete, select
 from sqlalchemy.orm import Session
 
-from common import hot
 from common.call import Actor
 from common.canonical import digest
 from common.errors import IdempotencyConflict, InvalidParameters
-from common.locks import one_at_a_time
+from common.storage import hot
+from common.storage.locks import one_at_a_time
+from common.storage.upserts import dialect_of, upsert
 from common.tables.spine import StoredResult
-from common.upserts import dialect_of, upsert
 
 KEPT: Final = timedelta(days=7)
 MOMENT: Final = timedelta(seconds=60)

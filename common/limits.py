@@ -21,11 +21,11 @@ from sqlalchemy import BigInteger, Table, bindparam, case, delete, select
 from sqlalchemy.orm import Session
 
 from common.call import Actor
-from common.database import Database
 from common.errors import RateLimited
+from common.storage.database import Database
+from common.storage.upserts import dialect_of, upsert
 from common.tables.spine import RateBucket
 from common.toolset import ResourceSpec, ToolSpec
-from common.upserts import dialect_of, upsert
 
 Kind = Literal["requests", "reads", "writes", "money", "approvals"]
 

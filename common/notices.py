@@ -19,8 +19,8 @@ from typing import Any, Final, Protocol
 from sqlalchemy import event, text
 from sqlalchemy.orm import Session
 
-from common import postgres
-from common.database import Database
+from common.storage import postgres
+from common.storage.database import Database
 
 log = logging.getLogger(__name__)
 

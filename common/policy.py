@@ -15,9 +15,7 @@ from typing import Final, cast
 from sqlalchemy import Table, bindparam, func, insert, select
 from sqlalchemy.orm import Session
 
-from common import hot
 from common.call import Actor, Stakes, quoted
-from common.locks import one_at_a_time
 from common.money import exponent
 from common.policy_file import (
     DENY,
@@ -32,6 +30,8 @@ from common.policy_file import (
     shown,
 )
 from common.policy_file import read as read_file
+from common.storage import hot
+from common.storage.locks import one_at_a_time
 from common.tables.spine import PolicyUse
 
 _use: Final = PolicyUse.__table__.c

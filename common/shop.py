@@ -9,14 +9,12 @@ from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-from common import schema
 from common.approvals.tools import offered_by
 from common.audit.access import AccessWriter
 from common.background.election import Election, lock_for
 from common.call import LOCAL_ISSUER, Actor, Identity
 from common.carriers.simulator import CarrierSimulator
 from common.clock import Clock, utc_now
-from common.database import Database
 from common.gateways import choosing
 from common.gateways.port import PaymentGateway
 from common.guard import Guard
@@ -26,6 +24,8 @@ from common.notices import Notices
 from common.policy import Policy
 from common.settings import Settings
 from common.shoppers import local_shopper, tell_terms
+from common.storage import schema
+from common.storage.database import Database
 from common.toolset import Toolset
 
 if TYPE_CHECKING:

@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from common.gateways.port import GatewayError
     from common.keys import KeyUnusable
     from common.policy_file import PolicyError
-    from common.schema import SchemaError
+    from common.storage.schema import SchemaError
 
     try:
         if chosen.http:

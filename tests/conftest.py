@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from common import schema
+from common.storage import schema
 from tests.support import node as node_support
 from tests.support import oidc as oidc_support
 from tests.support import postgres as postgres_support

@@ -130,7 +130,7 @@ def test_commit_appears_once() -> None:
         and node.func.attr == "commit"
     ]
     assert len(found) == 1, found
-    assert found[0].startswith("common/database.py")
+    assert found[0].startswith("common/storage/database.py")
 
 
 def test_every_migration_says_whether_the_program_before_it_may_stay() -> None:

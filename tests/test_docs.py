@@ -10,7 +10,7 @@ from typer.main import get_command
 
 from clients.cli import app
 from clients.docs import PARTS, pages, rendered
-from common import grants
+from common.storage import grants
 
 ROOT = Path(__file__).parent.parent
 

@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from clients.commands.common import Json, say_json
-from common import grants as roles
-from common import schema
 from common.settings import Settings
+from common.storage import grants as roles
+from common.storage import schema
 
 
 def add_to(app: typer.Typer) -> None:

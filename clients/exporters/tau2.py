@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from clients import tau2_form as form
 from clients.tau2_form import CURRENCY
-from common import accounts
+from common.ledgers import accounts
 from common.rules import funds, stock
 from common.tables.inventory import Product, Variant
 from common.tables.logistics import Parcel, Shipment, ShipmentLine

@@ -13,14 +13,14 @@ from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 from clients.importers.report import Refused, Report
-from common import accounts, ledger
 from common.audit import chain
 from common.audit.records import FORM, who
 from common.call import Actor, Call
-from common.database import Rollback, new_audit_id
+from common.ledgers import accounts, ledger
 from common.money import LARGEST_MINOR, exponent
 from common.rules import funds, stock
 from common.shop import Shop, release
+from common.storage.database import Rollback, new_audit_id
 from common.tables import Record
 from common.tables.inventory import Warehouse
 from common.wire import ID_PATTERN

@@ -24,7 +24,7 @@ from clients.importers.sheets import (
     spelling,
     whole,
 )
-from common import accounts
+from common.ledgers import accounts
 from common.rules import stock
 from common.tables.inventory import Product, Variant
 

@@ -33,8 +33,8 @@ from common.approvals import person, refusal
 from common.canonical import canonical
 from common.errors import Conflict, InvalidParameters, NotAuthenticated, NotFound, RuleViolation
 from common.ids import new_id
-from common.locks import one_at_a_time
 from common.scopes import Scope
+from common.storage.locks import one_at_a_time
 from common.tables.spine import Approver
 
 COST: Final = 2**15

@@ -15,8 +15,8 @@ from common.changes import approval_touched
 from common.clock import stamp
 from common.errors import PolicyDenied, RateLimited
 from common.ids import new_id
-from common.locks import one_at_a_time
 from common.policy import Verdict
+from common.storage.locks import one_at_a_time
 from common.tables.spine import ApprovalDecision, ApprovalRequest
 
 MOST_PENDING: Final = 20

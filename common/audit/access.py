@@ -22,9 +22,9 @@ from sqlalchemy.orm import Session
 
 from common.audit.redact import bounded, masked, sealed
 from common.call import Actor
-from common.database import Database
 from common.errors import Busy
 from common.ids import new_id
+from common.storage.database import Database
 from common.tables.spine import AccessRecord
 
 log = logging.getLogger(__name__)

@@ -30,8 +30,8 @@ from sqlalchemy.orm import Session
 
 from common.audit.chain import START, Head, heads, moment
 from common.canonical import canonical
-from common.database import Database
 from common.keys import anchor_key
+from common.storage.database import Database
 from common.tables.spine import AuditRecord
 
 if sys.platform == "win32":

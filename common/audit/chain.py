@@ -35,12 +35,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from common import hot
 from common.audit.redact import bounded, sealed
 from common.canonical import canonical
+from common.storage import hot
+from common.storage.upserts import dialect_of, upsert
 from common.tables import Base
 from common.tables.spine import AuditHead, AuditPayload, AuditRecord
-from common.upserts import dialect_of, upsert
 
 CHAINS: Final = 64
 START: Final = "0" * 64

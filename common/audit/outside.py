@@ -9,8 +9,8 @@ from common.audit import chain
 from common.audit.records import FORM, who
 from common.call import Actor, Call
 from common.clock import Clock
-from common.database import Database, new_audit_id
 from common.errors import ShopError
+from common.storage.database import Database, new_audit_id
 
 T = TypeVar("T")
 

@@ -28,9 +28,9 @@ from common.audit.anchors import After, Anchor, AnchorsBroken, first_of, last_of
 from common.audit.chain import heads, moment
 from common.audit.verify import verify
 from common.call import Call
-from common.database import Database
 from common.errors import Busy, InvalidParameters, RuleViolation
 from common.keys import anchor_key
+from common.storage.database import Database
 
 LONGEST_REASON: Final = 500
 _RESTORED: Final = frozenset({"cut", "rewritten", "anchor"})

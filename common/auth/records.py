@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from common.audit import chain
 from common.audit.records import FORM, who
 from common.call import Actor
-from common.database import new_audit_id
+from common.storage.database import new_audit_id
 
 
 def note(

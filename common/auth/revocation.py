@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from common.auth import IssuerUnavailable
 from common.clock import Clock
-from common.database import Database
+from common.storage.database import Database
 from common.tables.auth_tokens import AuthDenial
 
 log = logging.getLogger(__name__)

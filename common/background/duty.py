@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from common.audit import chain
 from common.audit.records import FORM
 from common.call import Actor, Call
-from common.database import Database, new_audit_id
+from common.storage.database import Database, new_audit_id
 
 T = TypeVar("T")
 

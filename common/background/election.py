@@ -19,8 +19,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.pool import NullPool
 
-from common import postgres
-from common.database import Database
+from common.storage import postgres
+from common.storage.database import Database
 
 if sys.platform == "win32":
     import msvcrt

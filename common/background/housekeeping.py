@@ -8,18 +8,19 @@ from typing import Final
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from common import idempotency, ledger, limits
+from common import idempotency, limits
 from common.approvals import requests
 from common.audit import anchors, chain
 from common.audit.records import FORM
 from common.auth import revocation
 from common.call import Actor, Call
 from common.clock import Clock
-from common.database import Database, Rollback, new_audit_id
 from common.errors import Busy
+from common.ledgers import ledger
 from common.rules import checking_out, paid
 from common.rules.paid_in import lapsed
 from common.settings import Settings
+from common.storage.database import Database, Rollback, new_audit_id
 from common.tables.spine import ApprovalRequest, OpenPending
 
 log = logging.getLogger(__name__)

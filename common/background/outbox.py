@@ -18,7 +18,6 @@ from sqlalchemy.orm import Session, aliased
 from common.background import duty
 from common.call import Call
 from common.clock import Clock
-from common.database import Database
 from common.errors import InvalidParameters
 from common.gateways.port import (
     RESEND_WITHIN,
@@ -32,6 +31,7 @@ from common.gateways.port import (
 from common.gateways.simulator import Simulator
 from common.rules import disputed_at_provider
 from common.rules.paid_answered import settle
+from common.storage.database import Database
 from common.tables.payments import (
     Dispute,
     DisputeEvidence,

@@ -20,12 +20,12 @@ from common.audit.records import FORM, Ration
 from common.background import duty
 from common.background.outbox import OPEN
 from common.call import Call
-from common.database import new_audit_id
 from common.gateways.port import NoticeRefused
 from common.gateways.stripe_gateway import Notice, StripeGateway
-from common.locks import one_at_a_time
 from common.rules.disputed_at_provider import DISPUTE_NOTICE
 from common.shop import Shop
+from common.storage.database import new_audit_id
+from common.storage.locks import one_at_a_time
 from common.tables.payments import Outbox, Payment, ProviderEvent
 
 log = logging.getLogger(__name__)

@@ -14,11 +14,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from common import metrics, schema
+from common import metrics
 from common.audit import anchors
 from common.keys import KeyUnusable, request_state_key
 from common.settings import metrics_folder
 from common.shop import Shop
+from common.storage import schema
 from common.tables.payments import Outbox
 from common.tables.spine import ApprovalRequest
 

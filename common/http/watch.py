@@ -10,11 +10,11 @@ from common import metrics
 from common.audit import chain
 from common.audit.records import FORM, Ration, who
 from common.auth import Caller
-from common.database import new_audit_id
 from common.errors import RateLimited
 from common.http.answers import Refused, plain
 from common.http.required_scopes import Need
 from common.shop import Shop
+from common.storage.database import new_audit_id
 
 log = logging.getLogger(__name__)
 

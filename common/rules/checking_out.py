@@ -12,14 +12,14 @@ from typing import Any, Final
 from sqlalchemy import Select, or_, select
 from sqlalchemy.exc import DBAPIError
 
-from common import ledger
 from common.call import Call
-from common.database import lock
 from common.errors import ShopError
+from common.ledgers import ledger
 from common.rules import members, paid, placing, reserving
 from common.rules.paid_state import AWAITED
 from common.rules.placing import NewLine, NewOrder
 from common.rules.timeline import happened
+from common.storage.database import lock
 from common.tables.inventory import Reservation
 from common.tables.payments import Payment
 from common.tables.storefront import Cart, Checkout, CheckoutPromotion, PromotionUse

@@ -9,10 +9,10 @@ from datetime import datetime
 
 from sqlalchemy import select
 
-from common import ledger
 from common.call import Call
 from common.clock import stamp
 from common.errors import InvalidParameters, RuleViolation
+from common.ledgers import ledger
 from common.money import Money
 from common.rules import funds, paid
 from common.rules.paid_state import OPEN_DISPUTES

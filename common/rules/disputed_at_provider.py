@@ -11,10 +11,10 @@ from sqlalchemy.orm import Session
 from common.background import duty
 from common.call import Call
 from common.clock import Clock
-from common.database import Database
 from common.errors import ShopError
 from common.gateways.port import PaymentGateway, ProviderDispute
 from common.rules import disputed
+from common.storage.database import Database
 from common.tables.payments import DISPUTE_REASONS, Dispute, Payment, ProviderEvent
 
 log = logging.getLogger(__name__)

@@ -13,10 +13,10 @@ from typing import Final
 from sqlalchemy import case, func, or_, select
 from sqlalchemy.orm import Session
 
-from common import accounts, ledger
-from common.accounts import Balance
-from common.books import MONEY, SIDES, class_of
 from common.call import Call
+from common.ledgers import accounts, ledger
+from common.ledgers.accounts import Balance
+from common.ledgers.books import MONEY, SIDES, class_of
 from common.tables.spine import Account, Transfer
 
 HELD: Final = "held"

@@ -6,10 +6,11 @@ from datetime import date, datetime
 from sqlalchemy import bindparam, or_, select
 from sqlalchemy.orm import Session
 
-from common import accounts, hot, mapped
 from common.call import Call
 from common.errors import InsufficientStock
+from common.ledgers import accounts
 from common.rules import stock
+from common.storage import hot, mapped
 from common.tables.inventory import Lot, Variant
 
 

@@ -11,9 +11,9 @@ from typing import Final
 
 from sqlalchemy import Select, func, select
 
-from common import accounts, ledger
 from common.call import Call
 from common.errors import InsufficientFunds
+from common.ledgers import accounts, ledger
 from common.money import exponent
 from common.rules import funds, paid
 from common.tables.orders import Order

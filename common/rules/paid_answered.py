@@ -4,9 +4,9 @@ from typing import Final
 
 from sqlalchemy import select
 
-from common import ledger
 from common.call import Call
 from common.gateways.port import Outcome, State
+from common.ledgers import ledger
 from common.rules import funds, paid
 from common.rules.timeline import happened
 from common.tables.payments import Dispute, Outbox, Payment, PaymentMethod, Refund

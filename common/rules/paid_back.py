@@ -1,8 +1,8 @@
 """Money back: out of one payment, or spread over an order's."""
 
-from common import ledger
 from common.call import Call
 from common.errors import InsufficientFunds, InvalidParameters, RuleViolation, ScopeMissing
+from common.ledgers import ledger
 from common.money import LARGEST_MINOR, Money
 from common.rules import funds
 from common.rules.paid_in import next_position

@@ -5,9 +5,9 @@ from typing import Final
 
 from sqlalchemy import Select, func, select
 
-from common import ledger
 from common.call import Call
 from common.errors import RuleViolation
+from common.ledgers import ledger
 from common.money import LARGEST_MINOR
 from common.rules import funds
 from common.rules.paid_queue import at_provider, enqueue, has_provider

@@ -2,9 +2,9 @@
 
 from datetime import datetime
 
-from common import ledger
 from common.call import Call
 from common.errors import RuleViolation
+from common.ledgers import ledger
 from common.rules import lots, stock
 from common.tables.inventory import Reservation
 

@@ -12,11 +12,11 @@ from typing import Final, Literal
 
 from sqlalchemy.orm import Session
 
-from common import accounts, ledger
-from common.accounts import Balance
-from common.books import STATUSES
 from common.call import Call
 from common.errors import InvalidParameters
+from common.ledgers import accounts, ledger
+from common.ledgers.accounts import Balance
+from common.ledgers.books import STATUSES
 
 Status = Literal["available", "quarantine", "damaged", "inspection", "refurbish"]
 World = Literal["supplier", "customer", "scrap", "lost", "adjustments", "opening"]

@@ -1,4 +1,4 @@
-"""Run by alembic: on the connection of common.schema, or for a developer on SHOP_DATABASE_URL."""
+"""Run by alembic: on the connection of ``schema``, or for a developer on SHOP_DATABASE_URL."""
 
 import asyncio
 from typing import Any, Literal
@@ -30,7 +30,7 @@ def run(connection: Connection) -> None:
 
 
 def note(*, ctx: Any, step: Any, **_: Any) -> None:
-    """With each migration, who may still run on the database: see common.schema.check."""
+    """With each migration, who may still run on the database: see common.storage.schema.check."""
     revision = step.up_revision_id
     if not step.is_upgrade or not sa.inspect(ctx.connection).has_table("schema_note"):
         return

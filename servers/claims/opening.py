@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from sqlalchemy import select
 
 from common.call import Call
-from common.database import lock
 from common.errors import InvalidParameters, NotFound, RuleViolation
-from common.locks import one_at_a_time
 from common.money import allocate
 from common.rules.timeline import happened
+from common.storage.database import lock
+from common.storage.locks import one_at_a_time
 from common.tables.claims import Claim, ClaimLine
 from common.tables.inventory import Supplier
 from common.tables.logistics import Shipment, ShipmentLine

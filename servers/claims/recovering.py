@@ -6,10 +6,10 @@ from sqlalchemy import func, select
 
 from common.call import Call
 from common.errors import InvalidParameters, RuleViolation
-from common.locks import one_at_a_time
 from common.money import Money
 from common.rules import funds
 from common.rules.timeline import happened
+from common.storage.locks import one_at_a_time
 from common.tables.claims import Claim, ClaimLine, ClaimRecovery
 from common.tables.payments import Dispute, Refund
 from servers.claims import deadlines, service, states, valuing

@@ -6,13 +6,13 @@ from datetime import timedelta
 from sqlalchemy import func, select
 
 from common.call import Call
-from common.database import lock
 from common.errors import InsufficientFunds, InvalidParameters, RuleViolation
-from common.locks import one_at_a_time
 from common.money import Money
 from common.rules import paid, placing
 from common.rules.paid_state import OPEN_DISPUTES
 from common.rules.timeline import happened
+from common.storage.database import lock
+from common.storage.locks import one_at_a_time
 from common.tables.claims import Claim
 from common.tables.orders import Order, OrderLine
 from common.tables.payments import Dispute, Refund

@@ -8,10 +8,10 @@ from typing import Final
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from common.accounts import BATCH
 from common.call import Call
 from common.clock import stamp
 from common.errors import InvalidParameters
+from common.ledgers.accounts import BATCH
 from common.rules import stock
 from common.tables.inventory import KitComponent, Lot, PurchaseLine, PurchaseOrder
 from common.tables.orders import Order, OrderLine

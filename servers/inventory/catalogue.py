@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from common import mapped
-from common.accounts import BATCH
 from common.call import Call
 from common.errors import InvalidParameters, NotFound, ProductNotFound, RuleViolation
+from common.ledgers.accounts import BATCH
 from common.rules import stock
+from common.storage import mapped
 from common.tables.inventory import (
     Lot,
     ReorderPolicy,

@@ -4,12 +4,12 @@ from typing import Final, cast
 
 from sqlalchemy import select
 
-from common import ledger
 from common.call import Call, quoted
-from common.database import lock
 from common.errors import InvalidParameters, RuleViolation
+from common.ledgers import ledger
 from common.money import Money
 from common.rules import reserving, stock
+from common.storage.database import lock
 from common.tables.inventory import Lot, Product, Reservation, Variant
 from common.tables.logistics import Shipment, ShipmentLine
 from common.tables.stock_documents import ReceiptLine, StockAdjustment

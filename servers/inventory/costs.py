@@ -5,8 +5,8 @@ from typing import Final
 from sqlalchemy import select
 
 from common.call import Call
-from common.locks import one_at_a_time
 from common.rules import stock
+from common.storage.locks import one_at_a_time
 from common.tables.inventory import ItemCost, SupplierItem, Variant
 
 E6: Final = 1_000_000

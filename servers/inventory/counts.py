@@ -6,11 +6,11 @@ from typing import Final, Literal, cast
 from sqlalchemy import func, select
 
 from common.call import Call
-from common.database import lock
 from common.errors import InsufficientStock, InvalidParameters, RuleViolation
-from common.locks import one_at_a_time
 from common.money import Money
 from common.rules import reserving, stock
+from common.storage.database import lock
+from common.storage.locks import one_at_a_time
 from common.tables.inventory import Lot, Reservation, Variant
 from common.tables.stock_documents import CountLine, CycleCount
 from common.wire import Args, Count, Limit

@@ -8,9 +8,9 @@ from typing import Any, Final
 from sqlalchemy import Integer, Select, cast, extract, func, select
 from sqlalchemy.orm import Session
 
-from common.accounts import BATCH
 from common.call import Call
 from common.clock import stamp
+from common.ledgers.accounts import BATCH
 from common.tables.inventory import Warehouse
 from common.tables.orders import Order, OrderLine
 from common.toolset import Progress

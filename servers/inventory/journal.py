@@ -4,10 +4,10 @@ from typing import Final
 
 from sqlalchemy import or_, select
 
-from common import ledger
-from common.accounts import totals
 from common.call import Call
 from common.clock import stamp
+from common.ledgers import ledger
+from common.ledgers.accounts import totals
 from common.paging import page
 from common.rules import stock
 from common.tables.inventory import Reservation

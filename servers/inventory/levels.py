@@ -7,11 +7,11 @@ from typing import Any, Final
 from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
-from common import hot
-from common.accounts import BATCH
 from common.call import Call
 from common.clock import stamp
+from common.ledgers.accounts import BATCH
 from common.rules import lots, stock
+from common.storage import hot
 from common.tables.inventory import Lot, PurchaseLine, PurchaseOrder, Variant, Warehouse
 from servers.inventory import catalogue
 from servers.inventory.results import LotLevel, Shelf, Stock, StockList, StockRow

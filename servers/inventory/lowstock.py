@@ -8,10 +8,10 @@ from typing import Any, Final
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from common.accounts import BATCH
 from common.call import Call
 from common.clock import stamp
 from common.errors import InvalidParameters
+from common.ledgers.accounts import BATCH
 from common.paging import decoded, encoded
 from common.rules import lots, stock
 from common.tables.inventory import ReorderPolicy, SupplierItem

@@ -7,11 +7,11 @@ from sqlalchemy import select
 
 from common.call import Call, quoted
 from common.clock import stamp
-from common.database import lock
 from common.errors import InvalidParameters, RuleViolation
-from common.locks import one_at_a_time
 from common.money import LARGEST_MINOR, Money
 from common.paging import page
+from common.storage.database import lock
+from common.storage.locks import one_at_a_time
 from common.tables.inventory import (
     PurchaseLine,
     PurchaseOrder,

@@ -6,12 +6,12 @@ from typing import Final
 
 from sqlalchemy import select
 
-from common.accounts import lock as lock_accounts
 from common.call import Call
-from common.database import lock
 from common.errors import InvalidParameters, NotFound, RuleViolation
-from common.locks import one_at_a_time
+from common.ledgers.accounts import lock as lock_accounts
 from common.rules import stock
+from common.storage.database import lock
+from common.storage.locks import one_at_a_time
 from common.tables.inventory import (
     Location,
     Lot,

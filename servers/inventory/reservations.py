@@ -5,12 +5,13 @@ from typing import Final
 
 from sqlalchemy import select
 
-from common import ledger, mapped
 from common.call import Call
 from common.clock import stamp
-from common.database import lock
 from common.errors import InvalidParameters, RuleViolation
+from common.ledgers import ledger
 from common.rules import lots, reserving, stock
+from common.storage import mapped
+from common.storage.database import lock
 from common.tables.inventory import Lot, Reservation
 from common.tables.orders import Order, OrderLine
 from servers.inventory import catalogue, levels

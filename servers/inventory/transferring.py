@@ -2,12 +2,12 @@
 
 from datetime import timedelta
 
-from common.accounts import lock as lock_accounts
 from common.call import Call
-from common.database import lock
 from common.errors import InvalidParameters, RuleViolation
+from common.ledgers.accounts import lock as lock_accounts
 from common.money import Money
 from common.rules import lots, stock
+from common.storage.database import lock
 from common.tables.inventory import Lot, Variant
 from common.tables.stock_documents import Receipt, ReceiptLine, StockTransfer, StockTransferLine
 from common.wire import Args, Count, Identifier, Sku, Units

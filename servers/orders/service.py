@@ -9,9 +9,9 @@ from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from common.call import Call
-from common.database import lock
 from common.errors import InvalidParameters
 from common.paging import decoded, encoded, page
+from common.storage.database import lock
 from common.tables.claims import Claim
 from common.tables.logistics import Shipment
 from common.tables.orders import (

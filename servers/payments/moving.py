@@ -1,11 +1,11 @@
 """Move one payment's money: authorize, capture, void, refund, and credit out of goodwill."""
 
 from common.call import Call, quoted
-from common.database import lock
 from common.errors import InvalidParameters, RuleViolation
 from common.money import Money, exponent
 from common.rules import paid
 from common.scopes import Scope, granted
+from common.storage.database import lock
 from common.tables.orders import Customer, Order
 from common.tables.payments import Payment, PaymentMethod, Refund
 from servers.payments import service

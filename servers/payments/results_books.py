@@ -1,7 +1,7 @@
 """What the payments server answers with about its books and payouts."""
 
 from common.clock import stamp
-from common.journal import TransferState
+from common.ledgers.journal import TransferState
 from common.money import Money
 from common.rules.funds import TrialLine
 from common.tables.payments import Payout, PayoutLine

@@ -7,9 +7,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, not_, or_, select
 
-from common.accounts import Balance
 from common.call import Call
 from common.errors import InvalidParameters
+from common.ledgers.accounts import Balance
 from common.paging import page
 from common.rules import funds, paid
 from common.rules.funds import Moved

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from common import books, ledger
-from common.accounts import Balance
 from common.call import Call
 from common.errors import InvalidParameters
-from common.journal import Page
+from common.ledgers import books, ledger
+from common.ledgers.accounts import Balance
+from common.ledgers.journal import Page
 from common.money import exponent
 from common.rules import funds
 from common.rules.funds import TrialLine

@@ -9,12 +9,12 @@ from typing import Any
 from sqlalchemy import select
 
 from common.call import Call, quoted
-from common.database import lock
 from common.errors import InsufficientFunds, InvalidParameters, NotFound, RuleViolation
 from common.money import Money
 from common.paging import page
 from common.rules import paid, placing, reserving
 from common.rules.timeline import happened
+from common.storage.database import lock
 from common.tables.inventory import Product, Reservation, Variant
 from common.tables.orders import Order
 from common.tables.payments import Payment, PaymentMethod

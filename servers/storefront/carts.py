@@ -14,7 +14,6 @@ from typing import Final
 from sqlalchemy import func, or_, select
 
 from common.call import Call
-from common.database import lock
 from common.errors import (
     CartNotFound,
     CartOperationFailed,
@@ -22,9 +21,10 @@ from common.errors import (
     ProductNotFound,
     RateLimited,
 )
-from common.locks import one_at_a_time
 from common.rules import stock
 from common.shoppers import Shopper, shopper, terms_of
+from common.storage.database import lock
+from common.storage.locks import one_at_a_time
 from common.tables.inventory import Variant
 from common.tables.storefront import Cart, CartItem
 from servers.storefront import catalogue

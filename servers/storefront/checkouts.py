@@ -12,12 +12,12 @@ from typing import Any, Final
 from sqlalchemy import select
 
 from common.call import Call, quoted
-from common.database import lock
 from common.errors import CartOperationFailed, InvalidParameters, NotFound
 from common.money import Money
 from common.rules import checking_out, paid
 from common.rules.addresses import one_line
 from common.shoppers import Shopper, customer_of, shopper, signed_in, terms_of
+from common.storage.database import lock
 from common.tables.orders import Order
 from common.tables.payments import Payment, PaymentMethod
 from common.tables.storefront import Cart, Checkout, Promotion

@@ -7,11 +7,11 @@ from typing import Final
 from sqlalchemy import case, func, select
 
 from common.call import Call
-from common.database import lock
 from common.errors import InvalidParameters, NotFound, RuleViolation
 from common.money import Money
 from common.rules import members, paid
 from common.shoppers import customer_of, signed_in
+from common.storage.database import lock
 from common.tables.orders import Customer
 from common.tables.payments import Payment, PaymentMethod
 from common.tables.storefront import Membership, MembershipTier, PointsAward

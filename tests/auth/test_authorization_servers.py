@@ -24,8 +24,8 @@ from common.auth import Caller, CredentialsRefused
 from common.auth.authenticator import authenticator
 from common.auth.server import managing, users
 from common.clock import utc_now
-from common.database import Database
 from common.settings import HttpSettings
+from common.storage.database import Database
 from tests.support import oidc as other
 from tests.support import unavailable
 from tests.support.auth_server import COST, PASSWORD, hidden

@@ -15,11 +15,11 @@ import pytest_asyncio
 from sqlalchemy.orm import Session
 from starlette.applications import Starlette
 
-from common import schema
 from common.auth.server import routes, signing_in, users
 from common.clock import utc_now
 from common.errors import NotAuthenticated
 from common.settings import HttpSettings
+from common.storage import schema
 from tests.support.auth_server import (
     PASSWORD,
     Flow,

@@ -10,8 +10,8 @@ from sqlalchemy import func, select
 
 from clients.exporters import tau2 as exporter
 from clients.importers import tau2
-from common import accounts
 from common.errors import ShopError
+from common.ledgers import accounts
 from common.rules import funds
 from common.shop import Shop
 from common.tables.orders import Order, OrderLine

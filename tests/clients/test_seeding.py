@@ -6,8 +6,8 @@ import pytest
 from sqlalchemy import select
 
 from clients.seeding import seed_demo
-from common import accounts
 from common.errors import RuleViolation
+from common.ledgers import accounts
 from common.shop import Shop
 from common.tables.orders import Order
 from tests.support.shop import a_shop, look

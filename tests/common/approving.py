@@ -14,8 +14,8 @@ from sqlalchemy.orm import Session
 from common.approvals import approvers, requests
 from common.call import Actor
 from common.canonical import digest
-from common.database import Database
 from common.policy import Verdict
+from common.storage.database import Database
 from common.tables.spine import (
     ApprovalDecision,
     ApprovalRequest,

@@ -18,8 +18,8 @@ from common.audit import anchors, chain
 from common.audit.chain import START as NOTHING
 from common.audit.links import Row
 from common.audit.verify import Report, verify
-from common.database import Database, new_audit_id
 from common.keys import anchor_key
+from common.storage.database import Database, new_audit_id
 from common.tables.whole import Base
 
 T = TypeVar("T")

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from common.books import side_of
+from common.ledgers.books import side_of
 from common.tables.spine import Account, OpenPending, Transfer
 from tests.support.ledger import rows_of
 

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from common.audit import access
 from common.audit.access import AccessWriter, args_commit
 from common.call import Actor
-from common.database import Database
+from common.storage.database import Database
 from common.tables.spine import AccessRecord
 from tests.common.auditing import START, Log
 

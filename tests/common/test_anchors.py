@@ -16,9 +16,9 @@ from sqlalchemy.orm import Session
 from common.audit import anchors
 from common.audit.anchors import Anchor, AnchorsBroken, due, last, merkle_root, read
 from common.audit.verify import verify
-from common.database import Database
 from common.keys import anchor_key
 from common.settings import inherited
+from common.storage.database import Database
 from tests.common.auditing import START, Log, append
 
 ROOT = Path(__file__).parents[2]
@@ -237,7 +237,7 @@ import asyncio, sys
 from datetime import timedelta
 from pathlib import Path
 from common.audit.anchors import anchor
-from common.database import Database
+from common.storage.database import Database
 from tests.common.auditing import START, append
 
 async def main() -> None:

@@ -23,8 +23,8 @@ from common.audit.chain import Head
 from common.audit.links import Row, first_bad
 from common.audit.redact import MAX_SIZE
 from common.audit.verify import verify
-from common.database import Database, new_audit_id
 from common.settings import inherited
+from common.storage.database import Database, new_audit_id
 from common.tables import tables
 from common.tables.spine import AuditHead, AuditRecord
 from common.tables.whole import Base
@@ -616,7 +616,7 @@ def test_transfer_is_what_its_record_says(log: Log) -> None:
 
 WRITER = """
 import asyncio, sys
-from common.database import Database
+from common.storage.database import Database
 from tests.common.auditing import START, append
 
 async def main() -> None:

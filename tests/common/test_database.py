@@ -9,13 +9,13 @@ import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
-from common import schema
-from common.database import WRITERS, Database, Rollback, new_audit_id
 from common.errors import Busy, Conflict
+from common.storage import schema
+from common.storage.database import WRITERS, Database, Rollback, new_audit_id
+from common.storage.writing import written
 from common.tables import tables
 from common.tables.inventory import Warehouse
 from common.tables.orders import Customer
-from common.writing import written
 from tests.support.shop import START
 
 RECORD = (
@@ -173,8 +173,8 @@ async def test_calls_at_once_wait_for_each_other(database: Database) -> None:
 async def test_a_database_that_stays_locked_is_busy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("common.sqlite.WAIT_MS", 20)
-    monkeypatch.setattr("common.database.ATTEMPTS", 2)
+    monkeypatch.setattr("common.storage.sqlite.WAIT_MS", 20)
+    monkeypatch.setattr("common.storage.database.ATTEMPTS", 2)
     file = tmp_path / "shop.db"
     database = Database(f"sqlite:///{file}")
     await schema.upgrade(database)
@@ -193,7 +193,7 @@ async def test_a_database_that_stays_locked_is_busy(
 async def test_without_a_free_connection_the_database_is_busy(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("common.database.POOL_WAIT_S", 0.05)
+    monkeypatch.setattr("common.storage.database.POOL_WAIT_S", 0.05)
     database = Database(postgres_url, pool=1)
     await schema.upgrade(database)
     async with database._engine("*").connect():

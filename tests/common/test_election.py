@@ -10,15 +10,15 @@ import pytest
 from sqlalchemy import text
 
 from common.background.election import LOCK, Election, lock_for
-from common.database import Database
 from common.settings import inherited
+from common.storage.database import Database
 from tests.support.postgres import Postgres, execute
 
 ROOT = Path(__file__).parent.parent.parent
 PATIENCE_S = 30
 LEADER = """
 import asyncio, sys
-from common.database import Database
+from common.storage.database import Database
 from common.background.election import Election, lock_for
 
 async def main():

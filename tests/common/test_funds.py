@@ -4,8 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from common.books import SIDES
 from common.errors import InsufficientFunds, InvalidParameters, RuleViolation
+from common.ledgers.books import SIDES
 from common.rules import funds
 from common.rules.funds import Moved
 from tests.common.ledger_model import broken_promises

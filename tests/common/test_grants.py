@@ -12,13 +12,13 @@ from sqlalchemy import select, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from common import grants, schema
 from common.call import Call
-from common.database import WRITERS, Database
 from common.errors import PolicyDenied
 from common.incoming import Done, Request, Waiting
 from common.rules import paid
 from common.shop import Shop
+from common.storage import grants, schema
+from common.storage.database import WRITERS, Database
 from common.tables import tables
 from common.tables.orders import Customer
 from common.tables.payments import Payment, PaymentMethod

@@ -10,9 +10,9 @@ from sqlalchemy import bindparam, func, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from common import database as door
-from common import hot, mapped, schema
-from common.database import Database, Rollback, new_audit_id
+from common.storage import database as door
+from common.storage import hot, mapped, schema
+from common.storage.database import Database, Rollback, new_audit_id
 from common.tables.inventory import Warehouse
 from common.tables.orders import Customer
 from common.tables.spine import PolicyUse, StoredResult

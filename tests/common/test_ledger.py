@@ -9,8 +9,6 @@ from sqlalchemy import delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from common import accounts, books, ledger
-from common.books import ENTRIES, SIDES
 from common.call import Call
 from common.errors import (
     Conflict,
@@ -20,6 +18,8 @@ from common.errors import (
     NotFound,
     RuleViolation,
 )
+from common.ledgers import accounts, books, ledger
+from common.ledgers.books import ENTRIES, SIDES
 from common.tables.spine import Account, OpenPending, Transfer
 from tests.common.ledger_model import broken_promises
 from tests.support.ledger import START, Desk, rows_of

@@ -23,7 +23,6 @@ from hypothesis.stateful import (
 )
 from sqlalchemy.orm import Session
 
-from common import accounts, ledger
 from common.call import Call
 from common.errors import (
     Conflict,
@@ -33,6 +32,7 @@ from common.errors import (
     RuleViolation,
     ShopError,
 )
+from common.ledgers import accounts, ledger
 from common.tables.spine import Transfer
 from tests.common.ledger_model import Model, Pending, broken_promises
 from tests.support.ledger import START, Desk, rows_of

@@ -13,10 +13,10 @@ from sqlalchemy import func, select
 
 from common import limits
 from common.call import Actor
-from common.database import Database
 from common.errors import RateLimited
 from common.limits import Limits, Rate
 from common.settings import inherited
+from common.storage.database import Database
 from common.tables.spine import RateBucket
 from tests.support import toy
 from tests.support.shop import a_shop, actor, call, connected, do
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parent.parent.parent
 SHARE = """
 import asyncio, sys
 from common.call import Actor
-from common.database import Database
+from common.storage.database import Database
 from common.errors import RateLimited
 from common.limits import Limits, Rate
 

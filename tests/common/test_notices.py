@@ -11,10 +11,10 @@ from mcp import MCPError
 
 from common import notices
 from common.call import Call
-from common.database import Database
 from common.incoming import Request, Waiting
 from common.notices import Notices
 from common.shop import Shop
+from common.storage.database import Database
 from common.tables.inventory import Warehouse
 from servers.inventory.tools import tools as inventory
 from tests.support import toy

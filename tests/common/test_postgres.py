@@ -10,10 +10,10 @@ import pytest
 from sqlalchemy import URL, make_url, text
 from sqlalchemy.orm import Session
 
-from common import hot
-from common import postgres as connecting
-from common.database import Database
 from common.errors import Busy, StorageFull
+from common.storage import hot
+from common.storage import postgres as connecting
+from common.storage.database import Database
 from tests.support.postgres import Postgres, embedded_server, execute
 
 

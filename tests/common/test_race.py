@@ -19,11 +19,11 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from common import accounts, ledger
 from common.call import Call
-from common.database import Database, new_audit_id
 from common.errors import Conflict, InsufficientFunds, InsufficientStock, RuleViolation
+from common.ledgers import accounts, ledger
 from common.rules import funds, stock
+from common.storage.database import Database, new_audit_id
 from common.tables.spine import Transfer
 from tests.common.ledger_model import broken_promises
 from tests.support.ledger import START, Desk, call_of, rows_of

@@ -15,9 +15,9 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import JSON, Column, Connection, String, insert, inspect, text
 from sqlalchemy.exc import DBAPIError
 
-from common import schema
-from common.database import Database
 from common.settings import inherited
+from common.storage import schema
+from common.storage.database import Database
 from common.tables.base import Utc
 from common.tables.whole import Base
 from tests.support.sql import inside
@@ -188,8 +188,8 @@ def test_seven_processes_start_at_once(empty_url: str, processes: int) -> None:
     """As seven servers of one host do on a first start: one creates, all find it whole."""
     program = (
         "import asyncio, sys\n"
-        "from common import schema\n"
-        "from common.database import Database\n"
+        "from common.storage import schema\n"
+        "from common.storage.database import Database\n"
         "async def main():\n"
         "    database = Database(sys.argv[1])\n"
         "    sys.stdin.read()\n"
@@ -228,7 +228,7 @@ def test_the_file_is_for_its_owner_alone() -> None:
 
 def test_opening_an_up_to_date_shop_does_not_import_alembic(tmp_path: Path) -> None:
     program = (
-        "import sys; from common import schema; schema.upgrade_now(sys.argv[1]);"
+        "import sys; from common.storage import schema; schema.upgrade_now(sys.argv[1]);"
         "print('alembic' in sys.modules)"
     )
     done = subprocess.run(

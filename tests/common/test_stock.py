@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 from sqlalchemy.orm import Session
 
-from common import accounts, hot, ledger
-from common.books import SIDES
 from common.call import Call
 from common.errors import InsufficientStock, InvalidParameters, RuleViolation
+from common.ledgers import accounts, ledger
+from common.ledgers.books import SIDES
 from common.rules import stock
 from common.rules.stock import Levels
+from common.storage import hot
 from tests.common.ledger_model import broken_promises
 from tests.support.ledger import START, Desk
 

@@ -11,9 +11,9 @@ from sqlalchemy import CheckConstraint, String, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import Session
 
-from common import schema
-from common.database import Database
 from common.errors import Conflict
+from common.storage import schema
+from common.storage.database import Database
 from common.tables import Base, Record, tables
 from common.tables.inventory import Product
 from common.tables.spine import AuditRecord

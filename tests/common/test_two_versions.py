@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from common import schema
 from common.incoming import Done, Request
 from common.settings import inherited
 from common.shop import Shop
+from common.storage import schema
 from tests.support import toy
 from tests.support.shop import a_shop, actor, do, look, settings_in
 
@@ -67,7 +67,7 @@ class Newer:
         file.write_text(text.lstrip().replace("{before}", schema.head()))
 
     async def upgrade(self, url: str) -> None:
-        program = "import sys; from common import schema; schema.upgrade_now(sys.argv[1])"
+        program = "import sys; from common.storage import schema; schema.upgrade_now(sys.argv[1])"
         running = await asyncio.create_subprocess_exec(
             sys.executable, "-c", program, url, cwd=self.folder,
             env=inherited(PYTHONPATH=str(self.folder)), stderr=subprocess.PIPE,
@@ -119,7 +119,7 @@ async def test_a_migration_waits_for_nobody_for_long(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Locked by a long transaction, it gives up its place in the queue and tries again."""
-    from common.database import Database
+    from common.storage.database import Database
 
     monkeypatch.setattr(schema, "LOCK_WAIT_MS", 50)
     tries: list[float] = []
@@ -128,7 +128,7 @@ async def test_a_migration_waits_for_nobody_for_long(
         tries.append(bounds[0])
         return 0.01
 
-    monkeypatch.setattr("common.schema.random.uniform", soon)
+    monkeypatch.setattr("common.storage.schema.random.uniform", soon)
     await asyncio.to_thread(schema.upgrade_now, postgres_url)
     database, held, over = Database(postgres_url), asyncio.Event(), asyncio.Event()
 

@@ -19,11 +19,11 @@ from common.auth import Caller, Headers
 from common.auth.authenticator import authenticator
 from common.call import Actor, Call
 from common.clock import utc_now
-from common.database import Work
 from common.http.app import HttpApp, http_app
 from common.http.console import sessions
 from common.http.console.desk import CLIENT_ID, SCOPE, Desk
 from common.shop import Shop
+from common.storage.database import Work
 from common.tables.spine import Approver, AuditRecord
 from servers.payments.tools import tools
 from tests.payments.seed import charged, world

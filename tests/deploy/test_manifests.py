@@ -13,8 +13,8 @@ import yaml
 from check_jsonschema.builtin_schemas import get_builtin_schema
 from jsonschema import Draft7Validator
 
-from common import grants
 from common.settings import NAMES
+from common.storage import grants
 from servers.run import DOMAINS
 from tests.support import helm as helm_support
 from tests.support import node, unavailable

@@ -5,9 +5,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
-from common import accounts
 from common.call import Actor, Call
 from common.errors import RuleViolation
+from common.ledgers import accounts
 from common.rules import stock
 from common.scopes import Scope
 from common.settings import Settings

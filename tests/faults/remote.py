@@ -16,9 +16,9 @@ from typing import Any, Final
 
 from common.approvals import approvers, decisions
 from common.clock import utc_now
-from common.database import Database
 from common.settings import Settings
 from common.shop import Shop
+from common.storage.database import Database
 from tests.common.test_two_versions import WIDER, Newer
 from tests.faults import floor, nemesis, reckoning
 from tests.faults.callers import Book, Caller

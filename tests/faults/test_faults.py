@@ -217,7 +217,7 @@ async def test_a_database_that_stays_locked_is_busy_and_nothing_happened(
 
     with monkeypatch.context() as patch:
         patch.setattr(stock, "adjust", always)
-        patch.setattr("common.database.random.uniform", lambda *_: 0.0)
+        patch.setattr("common.storage.database.random.uniform", lambda *_: 0.0)
         with pytest.raises(ShopError) as caught:
             await shop.guard.call(request)
     assert caught.value.code == "busy"

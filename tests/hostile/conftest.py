@@ -2,7 +2,7 @@
 
 import pytest
 
-from common import schema
+from common.storage import schema
 from tests.conftest import CopyOf
 from tests.hostile.stand import seeded
 

@@ -12,8 +12,8 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from common import schema
 from common.call import Call
+from common.storage import schema
 from common.tables.inventory import Supplier, SupplierItem
 from common.tables.spine import AuditRecord
 from servers.inventory.tools import tools as inventory

@@ -13,9 +13,9 @@ from typing import Any, Final
 
 from common.approvals import approvers, decisions
 from common.clock import utc_now
-from common.database import Database
 from common.settings import Settings, inherited
 from common.shop import Shop
+from common.storage.database import Database
 from tests.faults import floor, reckoning
 from tests.faults.callers import Book, Caller
 from tests.faults.harness import ROOT, Outcome

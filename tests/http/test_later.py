@@ -7,8 +7,8 @@ import httpx2
 import pytest
 from sqlalchemy.orm import Session
 
-from common import database
 from common.errors import LATER, ShopError
+from common.storage import database
 from tests.http.test_scopes import asking, bearer
 from tests.support import toy
 from tests.support.auth_server import Flow

@@ -22,10 +22,10 @@ from hypothesis.stateful import (
 from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
-from common import schema
 from common.call import Call
 from common.errors import ShopError
 from common.rules import paid, placing, stock
+from common.storage import schema
 from common.tables.fleet import Driver, Route, Stop, Vehicle
 from common.tables.logistics import ProofOfDelivery, Shipment, ShipmentLine, TrackingEvent
 from common.tables.orders import Order, OrderLine

@@ -7,9 +7,9 @@ from hypothesis.stateful import invariant, rule, run_state_machine_as_test
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from common import schema
 from common.call import Call
 from common.rules import funds, paid, stock
+from common.storage import schema
 from common.tables.orders import Order, OrderAdjustment, OrderLine
 from common.tables.payments import Payment
 from servers.orders import amending, changing, fulfilling

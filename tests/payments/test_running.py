@@ -15,13 +15,13 @@ from sqlalchemy import func, select
 
 from common.background.outbox import OutboxWorker
 from common.call import Call
-from common.database import Database
 from common.gateways import choosing
 from common.gateways.port import GatewayMisconfigured, Outcome
 from common.gateways.simulator import Simulator
 from common.rules.disputed_at_provider import follow
 from common.settings import Settings, inherited
 from common.shop import opened
+from common.storage.database import Database
 from common.tables.payments import Dispute, Outbox, Payment
 from servers.payments.tools import tools
 from tests.payments.seed import Desk, authorized, token_method, world

@@ -8,9 +8,9 @@ from hypothesis.stateful import invariant, rule, run_state_machine_as_test
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from common import schema
 from common.call import Call
 from common.rules import paid, stock
+from common.storage import schema
 from common.tables.inventory import Reservation
 from common.tables.orders import Order, OrderLine
 from common.tables.payments import Payment, Refund

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from common import ledger
+from common.ledgers import ledger
 from common.rules import funds, stock
 from common.tables.inventory import Supplier
 from common.tables.spine import Transfer

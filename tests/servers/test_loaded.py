@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from common import schema
 from common.background.election import FileLock
 from common.settings import inherited
+from common.storage import schema
 from common.tables import whole
 
 ROOT = Path(__file__).resolve().parent.parent.parent

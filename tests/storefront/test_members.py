@@ -82,7 +82,7 @@ async def test_points_come_back_when_undone(open_shop: Shop) -> None:
     shop = open_shop
 
     def gift(call: Call) -> None:
-        from common import ledger
+        from common.ledgers import ledger
 
         ledger.transfer(
             call, members.LEDGER, "issued", members.account("cus-tok_declined"), 90,

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import Session
 
 from common.call import Actor, Call
-from common.database import Database, Rollback, new_audit_id
+from common.storage.database import Database, Rollback, new_audit_id
 from common.tables.base import Base
 from common.tables.spine import Account, AuditRecord, OpenPending, Transfer
 from tests.support.postgres import Postgres

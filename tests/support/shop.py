@@ -15,13 +15,13 @@ from mcp import Client
 from mcp.types import CallToolResult, ElicitResult
 from sqlalchemy.orm import Session
 
-from common import grants, schema
 from common.audit import chain
 from common.call import Actor, Call
-from common.database import Database, new_audit_id
 from common.scopes import Scope
 from common.settings import Settings
 from common.shop import Shop
+from common.storage import grants, schema
+from common.storage.database import Database, new_audit_id
 from common.toolset import Toolset
 from tests.support.postgres import Postgres
 from tests.support.templates import bare, copied

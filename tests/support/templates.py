@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-from common import schema
+from common.storage import schema
 from tests.support import apart
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
 from common.errors import RateLimited
-from common.locks import one_at_a_time
+from common.storage.locks import one_at_a_time
 from common.tables.auth_server import AuthAttempt
 
 WINDOW: Final = timedelta(minutes=15)

@@ -15,8 +15,8 @@ from common.auth.server.access import Access
 from common.auth.server.resources import narrowed
 from common.call import Actor
 from common.ids import new_id
-from common.locks import one_at_a_time
 from common.settings import Settings
+from common.storage.locks import one_at_a_time
 from common.tables.auth_server import AuthCode, AuthGrant, AuthToken, AuthUser
 
 REFRESH: Final = timedelta(days=14)

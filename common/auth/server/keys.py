@@ -15,9 +15,9 @@ from sqlalchemy.orm import Session
 
 from common.auth.server.sealing import seal, unseal
 from common.errors import InvalidParameters
-from common.locks import one_at_a_time
 from common.settings import Settings
 from common.shop import Shop
+from common.storage.locks import one_at_a_time
 from common.tables.auth_server import AuthKey
 
 ALGORITHMS: Final = ("ES256", "RS256")

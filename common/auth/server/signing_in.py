@@ -14,10 +14,10 @@ from sqlalchemy.orm import Session
 from common.auth.records import effect, note
 from common.auth.server import attempts, users
 from common.call import Actor
-from common.database import Rollback
 from common.errors import NotAuthenticated, RateLimited
 from common.settings import HttpSettings
 from common.shop import Shop
+from common.storage.database import Rollback
 from common.tables.auth_server import AuthSession, AuthUser
 
 SESSION: Final = timedelta(hours=12)

@@ -22,9 +22,9 @@ from common.auth.profiles import EMAIL
 from common.auth.server.sealing import seal, unseal
 from common.errors import Conflict, InvalidParameters, NotFound, RuleViolation
 from common.ids import new_id
-from common.locks import one_at_a_time
 from common.scopes import Scope
 from common.settings import Settings
+from common.storage.locks import one_at_a_time
 from common.tables.auth_server import AuthGrant, AuthSession, AuthUser
 
 COST: Final = 15

@@ -11,12 +11,12 @@ from starlette.responses import Response
 
 from common.audit import browse, chain, outside, verify
 from common.call import Call
-from common.database import Database
 from common.errors import InvalidParameters
 from common.http.console import counting, web
 from common.http.console.desk import SERVER, Desk, Problem, Visitor, query_of
 from common.keys import KeyUnusable, read_public_key
 from common.settings import Settings
+from common.storage.database import Database
 
 PAGE: Final = 50
 VERIFY_S: Final = 60.0

@@ -8,7 +8,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from common.errors import RateLimited
-from common.locks import one_at_a_time
+from common.storage.locks import one_at_a_time
 from common.tables.console import ConsoleCount
 
 SWEEP: Final = 200

@@ -1,5 +1,5 @@
-"""A row's audit record is no longer looked for by the database: ``common.database`` refuses a
-commit that wrote business rows and no record of its own, and ``shop audit verify`` joins both.
+"""A row's audit record is no longer looked for by the database: ``Database.run`` refuses a commit
+that wrote business rows and no record of its own, and ``shop audit verify`` joins both.
 
 A deferred key cost SQLite a search through every table for each record, a whole scan of those
 without an index on it; PostgreSQL a query for each row, while the end of a chain was locked.

@@ -9,12 +9,12 @@ from typing import Any, Final, Literal, cast
 from sqlalchemy import Executable, Select, Table, and_, bindparam, insert, or_, select, union
 from sqlalchemy.orm import Session, aliased
 
-from common import hot
 from common.call import Call
 from common.errors import Conflict, InvalidParameters, NotFound
 from common.paging import decoded, encoded, moment
+from common.storage import hot
+from common.storage.upserts import dialect_of, upsert
 from common.tables.spine import Account, Transfer
-from common.upserts import dialect_of, upsert
 
 State = Literal["pending", "posted", "voided", "expired"]
 

@@ -15,16 +15,16 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.exc import StaleDataError
 
-from common import postgres, sqlite
 from common.errors import Busy, Conflict, StorageFull, UpstreamError
-from common.grants import role_of
-from common.hot import DRIVER, WRITING
 from common.ids import new_id
-from common.mapped import stamp
-from common.sqlite import SqliteFile
+from common.storage import postgres, sqlite
+from common.storage.grants import role_of
+from common.storage.hot import DRIVER, WRITING
+from common.storage.mapped import stamp
+from common.storage.sqlite import SqliteFile
+from common.storage.writing import WRITERS, Writing, written
 from common.tables import Base, Record
 from common.telemetry import span
-from common.writing import WRITERS, Writing, written
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class Database:
     """A shop's database: SQLite by one worker thread, PostgreSQL by asyncpg.
 
     ``run`` is the only door. ``commit()`` appears here and nowhere else. With ``roles`` every
-    domain has its own login and pool on PostgreSQL (common.grants); pools open when first used.
+    domain has its own login and pool on PostgreSQL (``grants``); pools open when first used.
     """
 
     def __init__(

@@ -2,9 +2,9 @@
 
 A transfer takes from its credit account and gives to its debit account. It is written once and
 never changed. A pending transfer reserves, and is posted (in part: the rest is let go), voided,
-or expires, once. Limits are kept by the statement that changes an account (common.accounts).
-Codes and who may post them are data (common.books). Whether the sweep has run cannot be seen from
-outside: what has expired is treated as expired by every function here.
+or expires, once. Limits are kept by the statement that changes an account (``accounts``). Codes and
+who may post them are data (``books``). Whether the sweep has run cannot be seen from outside: what
+has expired is treated as expired by every function here.
 """
 
 from dataclasses import dataclass
@@ -23,8 +23,6 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session, aliased
 
-from common import accounts, books, hot
-from common.accounts import Change, Ref
 from common.call import Call
 from common.clock import stamp
 from common.errors import (
@@ -35,7 +33,9 @@ from common.errors import (
     NotFound,
     RuleViolation,
 )
-from common.journal import (
+from common.ledgers import accounts, books
+from common.ledgers.accounts import Change, Ref
+from common.ledgers.journal import (
     Entry,
     Page,
     State,
@@ -48,6 +48,7 @@ from common.journal import (
     write,
 )  # fmt: skip
 from common.money import LARGEST_MINOR
+from common.storage import hot
 from common.tables.spine import Account, OpenPending, Transfer
 
 HEAL_LIMIT: Final = 1_000

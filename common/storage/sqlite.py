@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from common.hot import DRIVER
+from common.storage.hot import DRIVER
 
 T = TypeVar("T")
 Transact = Callable[[Session], T]

@@ -13,7 +13,7 @@ from sqlalchemy import BindParameter, Dialect, Executable
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from common.writing import written
+from common.storage.writing import written
 
 DRIVER: Final = "driver"  # where a session says which driver's connection its transaction is on
 WRITING: Final = "writing"  # and what that transaction may write and has written

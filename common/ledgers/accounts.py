@@ -19,12 +19,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from common import hot
-from common.books import Side, side_of
 from common.changes import account_touched
 from common.ids import new_id
+from common.ledgers.books import Side, side_of
+from common.storage import hot
+from common.storage.upserts import dialect_of, upsert
 from common.tables.spine import Account, OpenPending, Transfer
-from common.upserts import dialect_of, upsert
 
 Key = tuple[str, str]
 

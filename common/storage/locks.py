@@ -5,7 +5,7 @@ from typing import Final
 from sqlalchemy import Integer, String, bindparam, column, text
 from sqlalchemy.orm import Session
 
-from common import hot
+from common.storage import hot
 
 _WAIT: Final = (
     text("select 1 from pg_advisory_xact_lock(hashtextextended(:name, 0))")

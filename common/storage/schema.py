@@ -24,10 +24,10 @@ from sqlalchemy import Connection, create_engine, event, inspect, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.pool import NullPool
 
-from common import postgres
-from common.database import Database
+from common.storage import postgres
+from common.storage.database import Database
 
-MIGRATIONS: Final = Path(__file__).resolve().parent.parent / "deploy" / "migrations"
+MIGRATIONS: Final = Path(__file__).resolve().parents[2] / "deploy" / "migrations"
 WAIT_SECONDS: Final = 60
 # A migration waits this long for a lock, for everybody behind it in the queue waits as long; then
 # it lets them pass and tries again.

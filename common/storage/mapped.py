@@ -1,4 +1,4 @@
-"""Mapped rows by the short way: one row by its id, one new row, as ``common.hot`` runs statements.
+"""Mapped rows by the short way: one row by its id, one new row, as ``hot`` runs statements.
 
 What a session has, it keeps; what is loaded or added here is in it as if it had done so itself.
 """
@@ -10,8 +10,8 @@ from typing import Any, Final, TypeVar, cast
 from sqlalchemy import JSON, Executable, Table, bindparam, insert, inspect, null, select
 from sqlalchemy.orm import Mapper, Session, make_transient_to_detached
 
-from common import hot
 from common.changes import row_touched
+from common.storage import hot
 from common.tables import Base, Record
 
 B = TypeVar("B", bound=Base)

@@ -1,0 +1,1 @@
+"""The two ledgers, and that of points: double entry for units and money."""
