@@ -9,8 +9,8 @@ from sqlalchemy import ColumnElement, inspect, literal, select
 from sqlalchemy.orm import Session
 
 from common.audit.links import Bad, parsed
-from common.tables import tables
 from common.tables.spine import AuditRecord
+from common.tables.whole import tables
 
 PAGE: Final = 500
 MAX_SUSPECTS: Final = 1_000

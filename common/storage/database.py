@@ -349,7 +349,7 @@ def _sqlite(error: DBAPIError) -> int:
 def _refuse_foreign_write(connection: Connection, cursor: Any, statement: str, *_: Any) -> None:
     if WRITING in connection.info:
         for table in written(statement):
-            connection.info[WRITING].note(table)
+            connection.info[WRITING].note(table, statement)
 
 
 @event.listens_for(Session, "before_flush")

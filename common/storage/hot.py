@@ -101,8 +101,6 @@ class _Compiled:
         return [made(each) for each in found]
 
     def run(self, session: Session, driver: Any, values: Mapping[str, Any]) -> Any:
-        for table in self.tables:
-            session.info[WRITING].note(table)
         if self.fixed:
             values = {**self.fixed, **values}
         lengths = tuple([len(values[name]) for name in self.lists])
@@ -111,6 +109,8 @@ class _Compiled:
             if len(self.forms) >= MOST_FORMS:
                 self.forms.clear()
             form = self.forms[lengths] = _form(self.made, self.binders, self.lists, lengths)
+        for table in self.tables:
+            session.info[WRITING].note(table, form.text)
         given = [
             values[name] if place is None else values[name][place] for name, place in form.places
         ]

@@ -1,6 +1,5 @@
 """What every table has: an owner, and for business rows a version and the audit record behind."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Final
 
@@ -101,16 +100,3 @@ class Record(Base):
         if not value:
             raise ValueError("an id may not be empty")
         return value
-
-
-def tables() -> dict[str, type[Base]]:
-    """Every mapped table, by its name in the database. Loads them all."""
-    from common.tables import whole  # noqa: F401
-
-    return {kind.__tablename__: kind for kind in _mapped(Base) if "__tablename__" in vars(kind)}
-
-
-def _mapped(kind: type[Base]) -> Iterator[type[Base]]:
-    for each in kind.__subclasses__():
-        yield each
-        yield from _mapped(each)

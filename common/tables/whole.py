@@ -1,5 +1,7 @@
 """Every table, imported so that the metadata is whole. A server imports those it works with."""
 
+from collections.abc import Iterator
+
 from common.tables import (
     auth_server,
     auth_tokens,
@@ -17,6 +19,18 @@ from common.tables import (
 )
 from common.tables.base import Base
 
+
+def tables() -> dict[str, type[Base]]:
+    """Every mapped table, by its name in the database."""
+    return {kind.__tablename__: kind for kind in _mapped(Base) if "__tablename__" in vars(kind)}
+
+
+def _mapped(kind: type[Base]) -> Iterator[type[Base]]:
+    for each in kind.__subclasses__():
+        yield each
+        yield from _mapped(each)
+
+
 __all__ = [
     "Base",
     "auth_server",
@@ -32,4 +46,5 @@ __all__ = [
     "spine",
     "stock_documents",
     "storefront",
+    "tables",
 ]

@@ -25,9 +25,8 @@ from common.audit.redact import MAX_SIZE
 from common.audit.verify import verify
 from common.settings import inherited
 from common.storage.database import Database, new_audit_id
-from common.tables import tables
 from common.tables.spine import AuditHead, AuditRecord
-from common.tables.whole import Base
+from common.tables.whole import Base, tables
 from tests.common.auditing import START, Log, a_record, append
 from tests.support.postgres import Postgres
 

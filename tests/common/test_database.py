@@ -13,9 +13,9 @@ from common.errors import Busy, Conflict
 from common.storage import schema
 from common.storage.database import WRITERS, Database, Rollback, new_audit_id
 from common.storage.writing import written
-from common.tables import tables
 from common.tables.inventory import Warehouse
 from common.tables.orders import Customer
+from common.tables.whole import tables
 from tests.support.shop import START
 
 RECORD = (

@@ -19,10 +19,10 @@ from common.rules import paid
 from common.shop import Shop
 from common.storage import grants, schema
 from common.storage.database import WRITERS, Database
-from common.tables import tables
 from common.tables.orders import Customer
 from common.tables.payments import Payment, PaymentMethod
 from common.tables.spine import ApprovalRequest
+from common.tables.whole import tables
 from servers.run import DOMAINS
 from tests.support import toy
 from tests.support.postgres import Postgres

@@ -14,9 +14,10 @@ from sqlalchemy.orm import Session
 from common.errors import Conflict
 from common.storage import schema
 from common.storage.database import Database
-from common.tables import Base, Record, tables
+from common.tables import Base, Record
 from common.tables.inventory import Product
 from common.tables.spine import AuditRecord
+from common.tables.whole import tables
 from servers.run import DOMAINS
 from tests.support.postgres import Postgres
 

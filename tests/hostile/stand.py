@@ -20,8 +20,8 @@ from common.approvals.tools import offered_by
 from common.call import Actor, Call
 from common.server.completing import completing
 from common.shop import Shop
-from common.tables import tables
 from common.tables.spine import AuditRecord
+from common.tables.whole import tables
 from common.toolset import Toolset, ToolSpec
 from servers.run import DOMAINS
 from tests.support.shop import MovingClock, Person, a_shop, actor, connected, look

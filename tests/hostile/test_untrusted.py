@@ -16,8 +16,7 @@ from sqlalchemy.orm import Session
 
 from clients.seeding import seed_demo
 from common.shop import Shop
-from common.tables import tables
-from common.tables.whole import Base
+from common.tables.whole import Base, tables
 from common.toolset import Effect
 from common.untrusted import MOST_CHARACTERS, UNTRUSTED, clean
 from servers.run import DOMAINS
