@@ -37,19 +37,19 @@ def postgres() -> Iterator[Callable[[], str]]:
 def parts(url: str, *, quick: bool) -> list[tuple[str, list[str]]]:
     """Title, module and options of every measurement. All of it takes about a quarter of an hour
     on two quiet cores, the quick form a few minutes."""
-    pace = ["--seconds", "0.5", "--rounds", "2"] if quick else []
+    pace = ["--seconds", "0.5", "--rounds", "2"]
     narrow = ["--connections", "16", "--workers", "1"] if quick else []
-    few = ["--calls", "100", "--rounds", "2"] if quick else []
+    few = ["--calls", "100", "--rounds", "2"]
     sizes = ["--sizes", "10000", "100000"] if quick else []
     return [
         ("Calls beside the bare SDK", ["calls", *pace, *narrow, "--postgres", url]),
         ("Where a call's time goes", ["layers", *few, "--postgres", url]),
         ("Other servers, an empty call", ["peers", *pace]),
-        ("Starting over stdio", ["startup", "--rounds", "1" if quick else "3"]),
+        ("Starting over stdio", ["startup", "--rounds", "1"]),
         ("Calls over stdio", ["stdio", *pace]),
         ("Tool lists and results", ["tools"]),
         ("Growth", ["growth", *sizes]),
-        ("Audit", ["audit", *(["--seconds", "1", "--rounds", "1"] if quick else [])]),
+        ("Audit", ["audit", "--seconds", "1", "--rounds", "2"]),
         ("Tokens", ["tokens"]),
         ("Search", ["search", *(["--products", "2000"] if quick else [])]),
     ]
