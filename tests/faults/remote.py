@@ -194,7 +194,15 @@ class Remote:
         await asyncio.sleep(self.plan.seconds / 3)
         newer = Newer((self.notes or self.folder) / "newer")
         newer.add("9001_wider", WIDER)
-        await newer.upgrade(self.database_url or f"sqlite:///{self.folder / 'shop.db'}")
+        url = self.database_url or f"sqlite:///{self.folder / 'shop.db'}"
+        for attempt in range(5):  # as an operator would, when the database restarts meanwhile
+            try:
+                await newer.upgrade(url)
+                break
+            except AssertionError as error:
+                if attempt == 4 or not _restarting(str(error)):
+                    raise
+                await asyncio.sleep(2)
         for name in ("servers", "clients"):
             shutil.copytree(ROOT / name, newer.folder / name)
         server = fleet.servers[-1]
@@ -253,3 +261,8 @@ def too_new(book: Book, notes: Path) -> bool:
     told = sum(intent.failed.count(STATE_REFUSED) for intent in book.intents.values())
     words = (file.read_text(errors="replace") for file in notes.glob("server-*.log"))
     return told <= sum(each.count(TOO_NEW) for each in words)
+
+
+def _restarting(said: str) -> bool:
+    """Whether a migration broke off because the database went away."""
+    return any(word in said for word in ("connection was closed", "CannotConnectNow", "shutdown"))
