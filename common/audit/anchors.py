@@ -14,7 +14,6 @@ import hashlib
 import json
 import logging
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,13 +30,9 @@ from sqlalchemy.orm import Session
 from common.audit.chain import START, Head, heads, moment
 from common.canonical import canonical
 from common.keys import anchor_key
+from common.storage import file_lock
 from common.storage.database import Database
 from common.tables.spine import AuditRecord
-
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
 
 log = logging.getLogger(__name__)
 
@@ -288,13 +283,7 @@ def _append(handle: IO[bytes], line: bytes) -> None:
 def locked(file: Path) -> Iterator[IO[bytes] | None]:
     """The file, for this process alone; None if another has it, or has put another in its place."""
     with file.open("a+b") as handle:
-        try:
-            if sys.platform == "win32":
-                handle.seek(2**40)
-                msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)
-            else:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not file_lock.take(handle):
             yield None
             return
         current = file.stat() if file.exists() else None

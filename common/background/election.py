@@ -8,7 +8,6 @@ few seconds beside the next one, so the work itself must bear that: rows are lea
 
 import asyncio
 import logging
-import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -19,13 +18,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.pool import NullPool
 
-from common.storage import postgres
+from common.storage import file_lock, postgres
 from common.storage.database import Database
-
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
 
 log = logging.getLogger(__name__)
 
@@ -173,12 +167,7 @@ class FileLock:
 
     async def take(self) -> bool:
         handle = self._file.open("ab")
-        try:
-            if sys.platform == "win32":
-                msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)
-            else:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not file_lock.take(handle):
             handle.close()
             return False
         self._handle = handle

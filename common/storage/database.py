@@ -216,7 +216,7 @@ def _transact(
     driver = session.info.get(DRIVER)
     if driver is not None:
         session.get_bind().info[WRITING] = writing  # type: ignore[union-attr]
-        sqlite.begin(driver, write=write)
+        sqlite.begin(session, write=write)
         if write:
             session.connection()  # so that the session's commit is the driver's
     else:

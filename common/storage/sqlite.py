@@ -2,6 +2,9 @@
 
 Three connections: one thread writes, another reads, and reads that are known to be short run where
 the caller is, without a thread between. In the write-ahead log no reader waits for the writer.
+
+Processes that write the same file queue. SQLite alone lets each of them look again after sleeps of
+up to a tenth of a second, and whoever has just written is there first every time.
 """
 
 import asyncio
@@ -10,15 +13,17 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, Final, TypeVar
+from typing import IO, Any, Final, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
+from common.storage import file_lock
 from common.storage.hot import DRIVER
 
 T = TypeVar("T")
@@ -26,6 +31,8 @@ Transact = Callable[[Session], T]
 
 WAIT_MS: Final = 10_000
 WAIT_HERE_MS: Final = 50  # on the caller's thread: rather lose the race and try again
+LOOK_AGAIN_S: Final = 0.001
+QUEUE: Final = "queue"  # where the session of the thread that writes says where it queues
 SHORT_S: Final = 0.002
 _LONG: Final = (1.0, 1.0)
 _MOST_NAMES: Final = 2_000
@@ -36,8 +43,8 @@ class SqliteFile:
 
     def __init__(self, url: str, *, read_only: bool) -> None:
         self.engine = _engine(url, read_only)
-        self._writer = _Worker("database-write", self.engine)
-        self._reader = _Worker("database-read", self.engine)
+        self._writer = _Worker("database-write", _Seat(self.engine, 0, _Queue(_path(url))))
+        self._reader = _Worker("database-read", _Seat(self.engine, WAIT_MS))
         self._here = _Seat(self.engine, WAIT_HERE_MS)
         self._took: dict[str, tuple[float, float]] = {}  # the last two times
 
@@ -71,9 +78,10 @@ class SqliteFile:
 class _Seat:
     """A connection and its session, for one transaction at a time."""
 
-    def __init__(self, engine: Engine, wait_ms: int) -> None:
+    def __init__(self, engine: Engine, wait_ms: int, queue: "_Queue | None" = None) -> None:
         self._engine = engine
         self._wait_ms = wait_ms
+        self._queue = queue
         self._connection: Connection | None = None
         self._session = Session()
         self._driver: sqlite3.Connection | None = None
@@ -82,7 +90,7 @@ class _Seat:
         if self._connection is None or self._connection.closed:
             self._open()
         session = self._session
-        session.info[DRIVER] = self._driver
+        session.info.update({DRIVER: self._driver, QUEUE: self._queue})
         try:
             return transact(session)
         finally:
@@ -93,6 +101,8 @@ class _Seat:
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()
+        if self._queue is not None:
+            self._queue.close()
 
     def _open(self) -> None:
         self._connection = self._engine.connect()
@@ -103,20 +113,75 @@ class _Seat:
         self._session = Session(self._connection, expire_on_commit=False)
 
 
-def begin(driver: sqlite3.Connection, *, write: bool) -> None:
+def begin(session: Session, *, write: bool) -> None:
     """Begin a transaction now: a write takes its lock before it reads."""
-    statement = "BEGIN IMMEDIATE" if write else "BEGIN"
+    driver, statement = session.info[DRIVER], "BEGIN IMMEDIATE" if write else "BEGIN"
     try:
-        driver.execute(statement)
+        if write:
+            session.info[QUEUE].first(lambda: driver.execute(statement))
+        else:
+            driver.execute(statement)
     except sqlite3.OperationalError as error:
         raise OperationalError(statement, None, error) from error
+
+
+class _Queue:
+    """Where processes wait for a file's write lock: one of them looks whether it is free, the
+    others whether they are next, and whoever has just written goes to the end. Only manners: who
+    cannot queue, or has queued for WAIT_MS, tries all the same, and the database's lock decides."""
+
+    def __init__(self, path: str) -> None:
+        self._file = Path(f"{path}.queue") if path else None
+        self._handle: IO[bytes] | None = None
+
+    def first(self, take: Callable[[], object]) -> None:
+        """``take`` once it is our turn, again and again while it finds the database locked. Raises
+        what it raises after WAIT_MS."""
+        until = time.monotonic() + WAIT_MS / 1000
+        with self._next(until):
+            while True:
+                try:
+                    take()
+                    return
+                except sqlite3.OperationalError as error:
+                    if not _taken(error) or time.monotonic() >= until:
+                        raise
+                time.sleep(LOOK_AGAIN_S)
+
+    @contextmanager
+    def _next(self, until: float) -> Iterator[None]:
+        handle = self._opened()
+        while handle is not None and not file_lock.take(handle):
+            if time.monotonic() >= until:
+                handle = None
+            time.sleep(LOOK_AGAIN_S)
+        try:
+            yield
+        finally:
+            if handle is not None:
+                file_lock.give_back(handle)
+
+    def _opened(self) -> IO[bytes] | None:
+        if self._handle is None and self._file is not None:
+            with suppress(OSError):  # a full disk takes no new file, and what it has may be read
+                self._handle = self._file.open("ab")
+        return self._handle
+
+    def close(self) -> None:
+        if self._handle is not None:
+            self._handle.close()
+            self._handle = None
+
+
+def _taken(error: sqlite3.OperationalError) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
 
 
 class _Worker:
     """One thread and its connection. Answers that are ready together cross back together."""
 
-    def __init__(self, name: str, engine: Engine) -> None:
-        self._seat = _Seat(engine, WAIT_MS)
+    def __init__(self, name: str, seat: _Seat) -> None:
+        self._seat = seat
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._ready: deque[_Job] = deque()
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
@@ -183,8 +248,12 @@ def _timed(transact: Transact[T], session: Session) -> tuple[T, float]:
     return transact(session), time.perf_counter() - start
 
 
+def _path(url: str) -> str:
+    return url.partition("///")[2]
+
+
 def _engine(url: str, read_only: bool) -> Engine:
-    path = url.partition("///")[2]
+    path = _path(url)
     if path and not read_only:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
 

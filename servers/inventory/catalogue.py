@@ -9,6 +9,7 @@ from common.call import Call
 from common.errors import InvalidParameters, NotFound, ProductNotFound, RuleViolation
 from common.ledgers.accounts import BATCH
 from common.rules import stock
+from common.rules.catalogue_cache import remembered
 from common.storage import mapped
 from common.tables.inventory import (
     Lot,
@@ -32,7 +33,7 @@ def variant(call: Call, sku: str) -> Variant:
     if row is None:
         raise ProductNotFound(
             "No such SKU.",
-            details={"searched": sku, "suggestions": _alike(call.session, sku)},
+            details={"searched": sku, "suggestions": _alike(call, sku)},
             next="Ask the person which of the suggestions is meant, or search for the product.",
         )
     return row
@@ -142,13 +143,18 @@ def named(session: Session, skus: Sequence[str]) -> dict[str, Variant]:
     return found
 
 
-def _alike(session: Session, sku: str) -> list[str]:
+def _alike(call: Call, sku: str) -> list[str]:
     from rapidfuzz import fuzz, process
 
     # On the way of an error only, and bounded.
+    known, plain = remembered(call, ("alike",), lambda: _to_compare(call.session))
+    found = process.extract(_plain(sku), plain, scorer=fuzz.ratio, limit=3, score_cutoff=75)
+    return [known[place] for _, _, place in found]
+
+
+def _to_compare(session: Session) -> tuple[list[str], list[str]]:
     known = list(session.scalars(select(Variant.id).order_by(Variant.id).limit(SEARCHED)))
-    found = process.extract(sku, known, scorer=fuzz.ratio, processor=_plain, limit=3)
-    return [str(name) for name, score, _ in found if score >= 75]
+    return known, [_plain(sku) for sku in known]
 
 
 def _plain(text: str) -> str:

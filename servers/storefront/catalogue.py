@@ -9,9 +9,9 @@ from sqlalchemy import func, select
 from common.call import Call
 from common.errors import ProductNotFound
 from common.rules import stock
+from common.rules.catalogue_cache import remembered
 from common.tables.inventory import Product, Variant
 from servers.storefront import search as finding
-from servers.storefront.cache import remembered
 from servers.storefront.search import Scored, Within
 
 SURE: Final = 90

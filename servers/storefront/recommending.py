@@ -9,10 +9,10 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import aliased
 
 from common.call import Call
+from common.rules.catalogue_cache import remembered
 from common.tables.inventory import Product, Variant
 from common.tables.orders import OrderLine
 from servers.storefront import catalogue
-from servers.storefront.cache import remembered
 from servers.storefront.catalogue import Hit
 
 SINCE: Final = timedelta(days=365)

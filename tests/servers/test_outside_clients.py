@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +73,7 @@ async def inspect(inspector: list[str], home: Path, domain: str, era: str, *more
     return json.loads(out)["result"]
 
 
-@pytest.mark.parametrize("era", ["legacy", "modern"])
-@pytest.mark.parametrize("domain", DOMAINS)
+@pytest.mark.parametrize(("domain", "era"), list(zip(DOMAINS, cycle(("legacy", "modern")))))
 async def test_the_inspector(inspector: list[str], home: Path, domain: str, era: str) -> None:
     tools = (await inspect(inspector, home, domain, era, "--method", "tools/list"))["tools"]
     names = {tool["name"] for tool in tools}

@@ -7,9 +7,10 @@ from sqlalchemy import event
 
 from benchmarks.search import BEST, made_up, measured
 from common.call import Call
+from common.rules import catalogue_cache as cache
 from common.shop import Shop
 from common.tables.inventory import Product, Variant
-from servers.storefront import cache, catalogue
+from servers.storefront import catalogue
 from servers.storefront.search import Within
 from servers.storefront.tools import tools
 from tests.support.shop import actor, connected, do, done

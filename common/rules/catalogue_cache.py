@@ -16,12 +16,14 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import func, select
 
 from common.call import Call
+from common.storage import hot
 from common.tables.inventory import CatalogueStamp
 
 T = TypeVar("T")
 
 LIFE: Final = timedelta(minutes=5)
 MOST_ENTRIES: Final = 500
+_STAMP: Final = select(func.sum(CatalogueStamp.__table__.c.changes).label("changes"))
 
 
 @dataclass(frozen=True)
@@ -37,10 +39,10 @@ _caches: WeakKeyDictionary[Any, OrderedDict[Any, _Entry]] = WeakKeyDictionary()
 
 def remembered(call: Call, key: tuple[Any, ...], find: Callable[[], T]) -> T:
     """What ``find`` answered before, if nothing has changed since. Values are shared by calls and
-    must not be changed, nor hold rows of a session or anything of one shopper."""
+    must not be changed, nor hold rows of a session or anything of one person."""
     cache = _caches.setdefault(call.session.get_bind().engine, OrderedDict())
     # Read first: what is found afterwards is never older than the stamp says.
-    stamp = int(call.session.scalar(select(func.sum(CatalogueStamp.changes))) or 0)
+    stamp = int(hot.first(call.session, _STAMP).changes or 0)
     with _lock:
         entry = cache.get(key)
         if entry is not None and entry.stamp == stamp and call.now < entry.until:
