@@ -17,8 +17,8 @@ from common.call import Actor
 from common.canonical import digest
 from common.errors import IdempotencyConflict, InvalidParameters
 from common.storage import hot
+from common.storage.dialects import dialect_of, upsert
 from common.storage.locks import one_at_a_time
-from common.storage.upserts import dialect_of, upsert
 from common.tables.spine import StoredResult
 
 KEPT: Final = timedelta(days=7)

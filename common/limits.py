@@ -23,7 +23,7 @@ from sqlalchemy.orm import Session
 from common.call import Actor
 from common.errors import RateLimited
 from common.storage.database import Database
-from common.storage.upserts import dialect_of, upsert
+from common.storage.dialects import dialect_of, upsert
 from common.tables.spine import RateBucket
 from common.toolset import ResourceSpec, ToolSpec
 

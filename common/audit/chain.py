@@ -38,7 +38,7 @@ from sqlalchemy.orm import Session
 from common.audit.redact import bounded, sealed
 from common.canonical import canonical
 from common.storage import hot
-from common.storage.upserts import dialect_of, upsert
+from common.storage.dialects import dialect_of, upsert
 from common.tables import Base
 from common.tables.spine import AuditHead, AuditPayload, AuditRecord
 

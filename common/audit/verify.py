@@ -21,6 +21,7 @@ from common.audit.anchors import Anchor, AnchorsBroken, read
 from common.audit.chain import Head, commitment, heads
 from common.audit.joins import Effects, row_without_record
 from common.audit.links import Bad, Links, Row, parsed
+from common.storage.dialects import dialect_of
 from common.tables.spine import AuditPayload, AuditRecord
 
 PAGE: Final = 500
@@ -125,7 +126,7 @@ def _records(
     session: Session, report: Report, effects: Effects, stop_at: float | None
 ) -> Bad | None:
     """Every record against its chain, its payload and its effects."""
-    exact = session.get_bind().dialect.name == "sqlite"
+    exact = dialect_of(session) == "sqlite"
     links = Links(heads(session), exact=exact)
     chains: set[int] = set()
     query = (

@@ -23,7 +23,7 @@ from common.changes import account_touched
 from common.ids import new_id
 from common.ledgers.books import Side, side_of
 from common.storage import hot
-from common.storage.upserts import dialect_of, upsert
+from common.storage.dialects import dialect_of, upsert
 from common.tables.spine import Account, OpenPending, Transfer
 
 Key = tuple[str, str]

@@ -13,7 +13,7 @@ from common.call import Call
 from common.errors import Conflict, InvalidParameters, NotFound
 from common.paging import decoded, encoded, moment
 from common.storage import hot
-from common.storage.upserts import dialect_of, upsert
+from common.storage.dialects import dialect_of, upsert
 from common.tables.spine import Account, Transfer
 
 State = Literal["pending", "posted", "voided", "expired"]

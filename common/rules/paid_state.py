@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from common.call import Call, quoted
 from common.errors import Conflict
 from common.rules import funds
+from common.storage.dialects import dialect_of
 from common.tables.orders import Order
 from common.tables.payments import Dispute, Payment, PaymentMethod
 
@@ -134,7 +135,7 @@ def refresh_order(call: Call, order_id: str) -> None:
 def locked(call: Call, payment_id: str) -> Payment:
     """The payment and its order, locked until the transaction ends: two effects on one payment
     wait for each other. Raises NotFound; Conflict when it changed since this call first read it."""
-    if call.session.get_bind().dialect.name == "postgresql":
+    if dialect_of(call.session) == "postgresql":
         call.session.flush()
         order_id = call.session.scalar(select(Payment.order_id).where(Payment.id == payment_id))
         if order_id is not None:

@@ -18,6 +18,7 @@ from sqlalchemy.orm.exc import StaleDataError
 from common.errors import Busy, Conflict, StorageFull, UpstreamError
 from common.ids import new_id
 from common.storage import postgres, sqlite
+from common.storage.dialects import dialect_of
 from common.storage.grants import role_of
 from common.storage.hot import DRIVER, WRITING
 from common.storage.mapped import stamp
@@ -276,7 +277,7 @@ def _commit(session: Session) -> None:
 
 def lock(session: Session, kind: type[Record], ids: list[str]) -> None:
     """Lock rows in one fixed order. On SQLite the write transaction is lock enough."""
-    if session.get_bind().dialect.name == "postgresql" and ids:
+    if dialect_of(session) == "postgresql" and ids:
         query = select(kind.id).where(kind.id.in_(sorted(set(ids)))).order_by(kind.id)
         session.execute(query.with_for_update()).all()
 

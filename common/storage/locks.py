@@ -6,6 +6,7 @@ from sqlalchemy import Integer, String, bindparam, column, text
 from sqlalchemy.orm import Session
 
 from common.storage import hot
+from common.storage.dialects import dialect_of
 
 _WAIT: Final = (
     text("select 1 from pg_advisory_xact_lock(hashtextextended(:name, 0))")
@@ -20,5 +21,5 @@ def one_at_a_time(session: Session, name: str) -> None:
     On SQLite the write transaction is lock enough. Two names may share a lock (64-bit hash):
     that costs a wait, never correctness.
     """
-    if session.get_bind().dialect.name == "postgresql":
+    if dialect_of(session) == "postgresql":
         hot.rows(session, _WAIT, name=name)

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from common.call import Call
 from common.clock import stamp
 from common.ledgers.accounts import BATCH
+from common.storage.dialects import dialect_of
 from common.tables.inventory import Warehouse
 from common.tables.orders import Order, OrderLine
 from common.toolset import Progress
@@ -159,6 +160,6 @@ def only_warehouse(session: Session) -> str | None:
 def age_in_days(session: Session, now: datetime) -> Any:
     """Whole days between a line's placing and now, as SQL."""
     seconds = int(now.timestamp())
-    if session.get_bind().dialect.name == "sqlite":
+    if dialect_of(session) == "sqlite":
         return cast((seconds - func.unixepoch(OrderLine.placed_at)) / DAY_S, Integer)
     return cast(func.trunc((seconds - extract("epoch", OrderLine.placed_at)) / DAY_S), Integer)

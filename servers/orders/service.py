@@ -12,6 +12,7 @@ from common.call import Call
 from common.errors import InvalidParameters
 from common.paging import decoded, encoded, page
 from common.storage.database import lock
+from common.storage.dialects import dialect_of
 from common.tables.claims import Claim
 from common.tables.logistics import Shipment
 from common.tables.orders import (
@@ -192,7 +193,7 @@ def demand(
 
 def _day(session: Session) -> Any:
     # PostgreSQL would take the day of the session's time zone.
-    if session.get_bind().dialect.name == "postgresql":
+    if dialect_of(session) == "postgresql":
         return func.to_char(func.timezone("UTC", OrderLine.placed_at), "YYYY-MM-DD")
     return func.date(OrderLine.placed_at)
 

@@ -7,6 +7,7 @@ from rapidfuzz import fuzz, process, utils
 from sqlalchemy import Select, func, literal, literal_column, or_, select, text
 from sqlalchemy.orm import Session
 
+from common.storage.dialects import dialect_of
 from common.tables.inventory import Product, Variant
 
 CANDIDATES: Final = 50
@@ -88,7 +89,7 @@ def candidates(session: Session, query: str, within: Within, limit: int) -> dict
         start = func.lower(Variant.name).startswith(query.strip().lower(), autoescape=True)
         rows = session.execute(on_sale(within).where(start).order_by(Variant.name).limit(limit))
         return {row.id: row.name for row in rows}
-    if session.get_bind().dialect.name == "postgresql":
+    if dialect_of(session) == "postgresql":
         return _nearest_in_postgresql(session, query, within, limit)
     # The table is named like its function: MATCH and rank have no words in SQLAlchemy.
     found = text("SELECT sku, rank FROM search_variant WHERE search_variant MATCH :terms")

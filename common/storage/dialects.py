@@ -1,4 +1,4 @@
-"""INSERT … ON CONFLICT: both databases spell it alike, and SQLAlchemy has a class for each."""
+"""Which database it is, and what both spell alike with a class for each: INSERT … ON CONFLICT."""
 
 from typing import cast
 
