@@ -368,14 +368,12 @@ class _Change:
             session, audit_id=attempt.audit_id, rule=spec.policy, actor=self.request.actor,
             stakes=call.stakes, now=attempt.now, level=level,
         )  # fmt: skip
-        stored: dict[str, Any] = {
-            "server": spec.domain, "tool": spec.name, "args_digest": attempt.args_digest,
-            "now": attempt.now, "audit_id": attempt.audit_id,
-        }  # fmt: skip
-        for key in self.keys:
-            idempotency.store(session, key, result=structured, **stored)
-        if not self.guard.policy.repeatable(spec.policy):
-            idempotency.remember(session, self.soft, **stored)
+        repeatable = self.guard.policy.repeatable(spec.policy)
+        idempotency.keep(
+            session, self.keys, "" if repeatable else self.soft, server=spec.domain,
+            tool=spec.name, args_digest=attempt.args_digest, result=structured, now=attempt.now,
+            audit_id=attempt.audit_id,
+        )  # fmt: skip
         attempt.effects, attempt.stakes = call.effects, call.stakes
         attempt.result_digest = digest(structured)
         attempt.append(session, "ok", None)

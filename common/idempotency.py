@@ -6,6 +6,7 @@ in ``replay`` before any rule has run, then finds the answer.
 """
 
 import re
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Final, cast
@@ -68,9 +69,11 @@ def replay(session: Session, stored_id: str, args_digest: str) -> dict[str, Any]
     return result
 
 
-def store(
+def keep(
     session: Session,
-    stored_id: str,
+    keys: Sequence[str],
+    soft: str,
+    *,
     server: str,
     tool: str,
     args_digest: str,
@@ -78,10 +81,19 @@ def store(
     now: datetime,
     audit_id: str,
 ) -> None:
-    """Keep the answer with its effect. Raises Raced when the key was stored meanwhile."""
-    row = _row(stored_id, server, tool, args_digest, result, now, audit_id)
-    if not hot.change(session, _once(dialect_of(session)), **row):
-        raise Raced(stored_id)
+    """Keep the answer under each of the keys, with its effect, and note under ``soft``, unless that
+    is empty, that the call was made now. Raises Raced when a key was stored meanwhile."""
+    kept = [*((key, result) for key in keys), *([(soft, {})] if soft else ())]
+    if not kept:
+        return
+    values: dict[str, Any] = {
+        "server": server, "tool": tool, "args_digest": args_digest, "at": now,
+        "audit_id": audit_id, "soft": soft,
+    }  # fmt: skip
+    for place, (id, answer) in enumerate(kept):
+        values |= {f"id_{place}": id, f"result_{place}": answer}
+    if hot.change(session, _keeping(dialect_of(session), len(kept)), **values) != len(kept):
+        raise Raced(*keys)
 
 
 def recent(session: Session, soft: str, now: datetime) -> str | None:
@@ -89,20 +101,6 @@ def recent(session: Session, soft: str, now: datetime) -> str | None:
     one_at_a_time(session, f"key:{soft}")
     found = hot.first(session, _RECENT, stored_id=soft, since=now - MOMENT)
     return None if found is None else str(found[0])
-
-
-def remember(
-    session: Session,
-    soft: str,
-    server: str,
-    tool: str,
-    args_digest: str,
-    now: datetime,
-    audit_id: str,
-) -> None:
-    """Note that this call was made now."""
-    row = _row(soft, server, tool, args_digest, {}, now, audit_id)
-    hot.change(session, _again(dialect_of(session)), **row)
 
 
 def sweep(session: Session, now: datetime, limit: int) -> int:
@@ -126,33 +124,21 @@ def _place(kind: str, actor: Actor, server: str, tool: str, name: str) -> str:
     return digest([kind, actor.issuer, actor.subject, actor.client, server, tool, name])
 
 
-def _row(
-    stored_id: str,
-    server: str,
-    tool: str,
-    args_digest: str,
-    result: dict[str, Any],
-    now: datetime,
-    audit_id: str,
-) -> dict[str, Any]:
-    return {
-        "id": stored_id,
-        "server": server,
-        "tool": tool,
-        "args_digest": args_digest,
-        "result": result,
-        "at": now,
-        "audit_id": audit_id,
+@cache
+def _keeping(dialect: str, rows: int) -> Executable:
+    """Only the note that a call was made now is written again; of a key stored before, nothing."""
+    shared = {
+        name: bindparam(name, type_=_TABLE.c[name].type)
+        for name in ("server", "tool", "args_digest", "at", "audit_id")
     }
-
-
-@cache
-def _once(dialect: str) -> Executable:
-    return upsert(dialect, StoredResult).on_conflict_do_nothing(index_elements=["id"])
-
-
-@cache
-def _again(dialect: str) -> Executable:
-    made = upsert(dialect, StoredResult)
+    made = upsert(dialect, StoredResult).values([
+        shared
+        | {
+            "id": bindparam(f"id_{place}", type_=_TABLE.c.id.type),
+            "result": bindparam(f"result_{place}", type_=_TABLE.c.result.type),
+        }
+        for place in range(rows)
+    ])  # fmt: skip
     fresh = {"at": made.excluded.at, "audit_id": made.excluded.audit_id}
-    return made.on_conflict_do_update(index_elements=["id"], set_=fresh)
+    note = made.excluded.id == bindparam("soft", type_=_TABLE.c.id.type)
+    return made.on_conflict_do_update(index_elements=["id"], set_=fresh, where=note)

@@ -26,6 +26,14 @@ def spine(tmp_path: Path) -> Iterator[Spine]:
         yield found
 
 
+def keep(keys: list[str], soft: str = "", **other: Any) -> Callable[[Session], None]:
+    given: dict[str, Any] = {
+        "server": "payments", "tool": "refund_payment", "args_digest": "a" * 64,
+        "result": RESULT, "now": START, "audit_id": "aud_1",
+    }  # fmt: skip
+    return lambda session: idempotency.keep(session, keys, soft, **given | other)
+
+
 def once(place: str, result: dict[str, Any] = RESULT, args: str = "a" * 64) -> Any:
     """What the guard does: replay, or do it and store the answer."""
 
@@ -33,9 +41,7 @@ def once(place: str, result: dict[str, Any] = RESULT, args: str = "a" * 64) -> A
         found = idempotency.replay(session, place, args)
         if found is not None:
             return found, True
-        idempotency.store(
-            session, place, "payments", "refund_payment", args, result, START, "aud_1"
-        )
+        keep([place], result=result, args_digest=args)(session)
         return result, False
 
     return work
@@ -109,21 +115,18 @@ def test_a_failed_call_leaves_no_answer(spine: Spine) -> None:
 def test_storing_twice_is_raced(spine: Spine) -> None:
     """The wall behind the lock: whoever comes second keeps nothing and runs again."""
     place = idempotency.key_of(*CALL, KEY)
-
-    def store(session: Session) -> None:
-        idempotency.store(session, place, "s", "t", "a" * 64, RESULT, START, "aud_2")
-
-    spine.do(store)
+    spine.do(keep([place]))
     with pytest.raises(idempotency.Raced):
-        spine.do(store)
+        spine.do(keep([place, "another"], "soft", result={"n": 2}))
     assert spine.do(once(place)) == (RESULT, True)
+    assert rows(spine) == 1
 
 
 def test_the_same_call_without_a_key_a_moment_later(spine: Spine) -> None:
     soft = idempotency.soft_key(*CALL, "a" * 64)
 
     def note(audit_id: str, now: Any) -> Callable[[Session], None]:
-        return lambda s: idempotency.remember(s, soft, "s", "t", "a" * 64, now, audit_id)
+        return keep([], soft, now=now, audit_id=audit_id)
 
     def recent(now: Any) -> str | None:
         return spine.do(lambda s: idempotency.recent(s, soft, now))
@@ -137,14 +140,27 @@ def test_the_same_call_without_a_key_a_moment_later(spine: Spine) -> None:
     assert rows(spine) == 1
 
 
-def test_answers_are_kept_seven_days(spine: Spine) -> None:
-    def store(n: int) -> Callable[[Session], None]:
-        return lambda s: idempotency.store(
-            s, f"place-{n}", "s", "t", "a" * 64, RESULT, after(hours=n), "aud_1"
-        )
+def test_several_keys_and_the_note_together(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    sqlite = kind == "sqlite"
+    url = f"sqlite:///{tmp_path}/own.db" if sqlite else request.getfixturevalue("postgres_url")
+    with a_spine(url) as spine:
+        spine.do(keep(["one", "two"], "soft"))
+        spine.do(keep(["three"], "soft", now=after(seconds=30), audit_id="aud_2"))
+        spine.do(keep([]))
+        assert rows(spine) == 4
+        for place in ("one", "two", "three"):
+            assert spine.do(once(place)) == (RESULT, True)
+        assert spine.do(lambda s: idempotency.recent(s, "soft", after(seconds=89))) == "aud_2"
+        with pytest.raises(idempotency.Raced):
+            spine.do(keep(["four", "two"], "soft", now=after(seconds=60), audit_id="aud_3"))
+        assert spine.do(lambda s: idempotency.recent(s, "soft", after(seconds=89))) == "aud_2"
 
+
+def test_answers_are_kept_seven_days(spine: Spine) -> None:
     for n in range(5):
-        spine.do(store(n))
+        spine.do(keep([f"place-{n}"], now=after(hours=n)))
     sweep = idempotency.sweep
     assert spine.do(lambda s: sweep(s, after(days=7), 100)) == 0
     assert spine.do(lambda s: sweep(s, after(days=7, hours=2, seconds=1), 2)) == 2
@@ -179,13 +195,7 @@ def test_a_waiting_call_goes_ahead_when_the_first_fails(postgres_url: str) -> No
 def test_the_wall_holds_without_the_lock(postgres_url: str) -> None:
     """Two transactions store one key and neither looked first: the second is Raced."""
     with a_spine(postgres_url) as spine:
-
-        def store(n: int) -> Callable[[Session], None]:
-            return lambda s: idempotency.store(
-                s, "place", "s", "t", "a" * 64, {"n": n}, START, "aud_1"
-            )
-
-        found = spine.both(*(store(n) for n in range(4)))
+        found = spine.both(*(keep(["place"], result={"n": n}) for n in range(4)))
         assert rows(spine) == 1
     assert sum(isinstance(each, idempotency.Raced) for each in found) == 3
     assert not any(isinstance(each, asyncio.CancelledError) for each in found)

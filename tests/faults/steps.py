@@ -16,8 +16,7 @@ STEPS: Final[dict[str, tuple[Any, str]]] = {
     "the digest": (requests, "digest"),
     "using the approval": (requests, "consume"),
     "counting the use": (Policy, "use"),
-    "storing the answer": (idempotency, "store"),
-    "remembering the call": (idempotency, "remember"),
+    "keeping the answer": (idempotency, "keep"),
     "the record": (chain, "append"),
     "the commit": (Session, "commit"),
 }
