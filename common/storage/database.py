@@ -9,7 +9,12 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Engine, Pool, event, make_url, select
-from sqlalchemy.exc import DBAPIError, InvalidatePoolError, OperationalError
+from sqlalchemy.exc import (
+    DBAPIError,
+    InvalidatePoolError,
+    InvalidRequestError,
+    OperationalError,
+)
 from sqlalchemy.exc import TimeoutError as NoConnection
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
@@ -221,7 +226,7 @@ def _transact(
         if write:
             session.connection()  # so that the session's commit is the driver's
     else:
-        connection = session.connection(execution_options=options or {})
+        connection = _connected(session, options or {})
         connection.info[WRITING] = writing
         session.info[DRIVER] = connection.connection.dbapi_connection
     try:
@@ -240,6 +245,14 @@ def _transact(
             session.close()  # a rollback would expire what the caller was given
         if driver is not None and driver.in_transaction:
             driver.rollback()
+
+
+def _connected(session: Session, options: dict[str, Any]) -> Connection:
+    try:
+        return session.connection(execution_options=options)
+    except (DBAPIError, InvalidRequestError) as error:  # so does a pool whose new ones break, too
+        engine = session.get_bind().engine
+        raise _NothingKept(engine.pool) from error
 
 
 def _worked(session: Session, work: Work[T], write: bool) -> T:
@@ -313,8 +326,9 @@ def _ping_the_idle(engine: Engine) -> None:
     """A connection nobody used for a moment may be gone: three round trips find out. One that
     breaks between two calls is found out by the next, which is tried again on another."""
 
+    @event.listens_for(engine, "connect")
     @event.listens_for(engine, "checkin")
-    def returned(connection: Any, record: Any) -> None:
+    def alive(connection: Any, record: Any) -> None:
         record.info[USED] = time.monotonic()
 
     @event.listens_for(engine, "checkout")

@@ -61,8 +61,8 @@ async def _opened(**options: Any) -> Any:
             taken = True
         except (
             OSError,  # a time-out is one
-            asyncpg.CannotConnectNowError,
             asyncpg.ConnectionDoesNotExistError,
+            asyncpg.OperatorInterventionError,  # it starts, ends, or ended us meanwhile
             asyncpg.TargetServerAttributeNotMatched,
             asyncpg.TooManyConnectionsError,
         ) as error:

@@ -4,12 +4,15 @@ import asyncio
 import traceback
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from sqlalchemy import bindparam, func, insert, select, text, update
+from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from common.errors import Busy
 from common.storage import database as door
 from common.storage import hot, mapped, schema
 from common.storage.database import Database, Rollback, new_audit_id
@@ -243,6 +246,32 @@ async def test_where_one_connection_is_gone_none_of_the_others_is_tried(
     assert len(runs) == 2
     await database.close()
     await other.close()
+
+
+@pytest.mark.parametrize("broken", ["do_ping", "initialize"])
+async def test_a_pool_whose_new_connections_break_is_asked_again(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    """While the database restarts, several in a row: nothing was begun, so nothing is lost."""
+    await schema.upgrade(Database(postgres_url))
+    monkeypatch.setattr(door, "IDLE_S", 0.0)
+    right, left = getattr(PGDialect_asyncpg, broken), [3]
+
+    def breaks(dialect: Any, connection: Any) -> Any:
+        if left[0]:
+            left[0] -= 1
+            raise dialect.loaded_dbapi.InternalServerError("it went away")
+        return right(dialect, connection)
+
+    monkeypatch.setattr(PGDialect_asyncpg, broken, breaks)
+    database = Database(postgres_url)
+    await database.run("*", lambda session: put(session, "a"))
+    assert left == [0]
+    monkeypatch.setattr(door, "ATTEMPTS", 2)
+    await database.close()
+    left[0] = 99
+    with pytest.raises(Busy):
+        await Database(postgres_url).run("*", lambda session: put(session, "b"))
 
 
 async def test_a_row_that_was_refused_is_not_told_in_the_log(database: Database) -> None:
