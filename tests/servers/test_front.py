@@ -90,7 +90,7 @@ def call(server: Host, version: str, id: int) -> dict[str, Any]:
     return server.ask(id, "tools/call", name="list_claims", arguments={}, **more)
 
 
-@pytest.mark.parametrize("version", ["2024-11-05", "2025-06-18", "2025-11-25", NEW])
+@pytest.mark.parametrize("version", ["2024-11-05", "2025-11-25", NEW])
 def test_the_second_start_says_the_same_and_goes_on(tmp_path: Path, version: str) -> None:
     with host(tmp_path) as server:
         first = opened(server, version)

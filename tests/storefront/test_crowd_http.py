@@ -44,7 +44,7 @@ MOST_ROUNDS = 8
     ("kind", "shoppers", "units"),
     [
         pytest.param("sqlite", 80, 20, marks=pytest.mark.slow, id="sqlite-80"),
-        pytest.param("postgresql", 200, 50, marks=pytest.mark.slow, id="postgresql-200"),
+        pytest.param("postgresql", 100, 25, marks=pytest.mark.slow, id="postgresql-100"),
         pytest.param("sqlite", 12, 3, id="sqlite-12"),
         pytest.param("postgresql", 12, 3, id="postgresql-12"),
     ],
