@@ -258,6 +258,7 @@ async def on_the_way(desk: Desk) -> dict[str, str]:
 
 @pytest.mark.slow
 async def test_bad_input_changes_nothing(tmp_path: Path, changes: dict[str, Any]) -> None:
+    quick = not changes  # a look at every row takes PostgreSQL a second: there, once at the end
     async with a_dock(tmp_path, changes) as (desk, clients, ids):
         before = await desk.look(digest)
         for row in (row for kind in KINDS for row in kind()):
@@ -266,9 +267,10 @@ async def test_bad_input_changes_nothing(tmp_path: Path, changes: dict[str, Any]
             answer = await call(clients[row.server], row.tool, **arguments)
             assert answer.get("code") == row.code, (row, answer)
             assert set(answer) == {"code", "message", "details", "next"}, row
-            assert await desk.look(digest) == before, row
+            assert not quick or await desk.look(digest) == before, row
             said = await desk.look(partial(since, known=known))
             assert [(one["tool"], one.get("error")) for one in said] == [(row.tool, row.code)], row
+        assert await desk.look(digest) == before
 
 
 async def test_the_same_event_twice_is_one(tmp_path: Path, changes: dict[str, Any]) -> None:

@@ -43,8 +43,8 @@ MOST_ROUNDS = 8
 @pytest.mark.parametrize(
     ("kind", "shoppers", "units"),
     [
-        pytest.param("sqlite", 80, 20, marks=pytest.mark.slow, id="sqlite-80"),
-        pytest.param("postgresql", 100, 25, marks=pytest.mark.slow, id="postgresql-100"),
+        pytest.param("sqlite", 60, 15, marks=pytest.mark.slow, id="sqlite-60"),
+        pytest.param("postgresql", 60, 15, marks=pytest.mark.slow, id="postgresql-60"),
         pytest.param("sqlite", 12, 3, id="sqlite-12"),
         pytest.param("postgresql", 12, 3, id="postgresql-12"),
     ],
