@@ -1,5 +1,6 @@
 """The outermost layer: which Host and which Origin, and nothing a browser was tricked into."""
 
+import asyncio
 import json
 import logging
 import time
@@ -9,7 +10,8 @@ from typing import Final
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from common import metrics, telemetry
-from common.http.answers import Refused, plain
+from common.errors import UpstreamError
+from common.http.answers import Refused, later, plain
 
 log = logging.getLogger(__name__)
 access = logging.getLogger("shop.access")
@@ -59,6 +61,14 @@ class Front:
             return await refusal.answer(send)
         try:
             await self.app(scope, receive, send)
+        except asyncio.CancelledError:
+            # The server ends and has waited for this call as long as it may. The call may yet have
+            # its effect: 500 would say that it broke.
+            if not started():
+                await later(
+                    UpstreamError("The server ended; what became of it is unknown.")
+                ).answer(send)
+            raise
         except Exception:
             log.exception("%s %s crashed", scope["method"], scope["path"])
             if started():

@@ -240,7 +240,7 @@ def _transact(
         return value
     finally:
         if write:
-            session.rollback()
+            _undo(session)
         else:
             session.close()  # a rollback would expire what the caller was given
         if driver is not None and driver.in_transaction:
@@ -269,6 +269,16 @@ def _worked(session: Session, work: Work[T], write: bool) -> T:
             raise
         session.invalidate()
         raise _NothingKept(engine.pool) from error
+
+
+def _undo(session: Session) -> None:
+    """Nothing is kept in either case: a connection that cannot say so is not used again, and what
+    went wrong before is what the caller hears of."""
+    try:
+        session.rollback()
+    except DBAPIError as error:
+        log.warning("a connection broke in a rollback: %s", type(error.orig).__name__)
+        session.invalidate()
 
 
 def _commit(session: Session) -> None:

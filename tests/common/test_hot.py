@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from common.errors import Busy
+from common.errors import Busy, Conflict
 from common.storage import database as door
 from common.storage import hot, mapped, schema
 from common.storage.database import Database, Rollback, new_audit_id
@@ -272,6 +272,32 @@ async def test_a_pool_whose_new_connections_break_is_asked_again(
     left[0] = 99
     with pytest.raises(Busy):
         await Database(postgres_url).run("*", lambda session: put(session, "b"))
+
+
+async def test_a_rollback_that_breaks_hides_nothing(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The caller hears what went wrong before, and the connection is not used again."""
+    database = Database(postgres_url, pool=1)
+    await schema.upgrade(database)
+    before = await database.run("*", lambda s: s.scalar(text("SELECT pg_backend_pid()")))
+
+    def broken(dialect: Any, connection: Any) -> None:
+        raise dialect.loaded_dbapi.InternalClientError("another operation is in progress")
+
+    def refused(session: Session) -> None:
+        put(session, "a")
+        monkeypatch.setattr(PGDialect_asyncpg, "do_rollback", broken)
+        raise Conflict("no")
+
+    with pytest.raises(Conflict):
+        await database.run("*", refused)
+    monkeypatch.undo()
+    after = await database.run("*", lambda s: s.scalar(text("SELECT pg_backend_pid()")))
+    assert after != before
+    found = await database.run("*", lambda s: hot.first(s, READ, id="a"), write=False)
+    assert found is None
+    await database.close()
 
 
 async def test_a_row_that_was_refused_is_not_told_in_the_log(database: Database) -> None:

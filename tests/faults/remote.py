@@ -245,7 +245,7 @@ class Remote:
             outcome.counts["unknown answers"] += intent.unknown
             outcome.counts["refused"] += bool(intent.failed and not intent.ok)
             outcome.counts["replayed"] += sum(bool(a.get("replayed")) for a in intent.answers)
-        if "failpoints" not in self.plan.faults and book.unanswered["http_500"]:
+        if book.unanswered["http_500"]:
             outcome.wrong.append(f"answered 500: {book.unanswered['http_500']} times")
         why = [f"{count} {code}" for code, count in book.unanswered.most_common(12)]
         outcome.notes.append(f"nothing learnt because of: {', '.join(why) or 'nothing'}")

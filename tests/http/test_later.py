@@ -1,18 +1,23 @@
 """A database that takes nothing now: every door says when to come again, each in its own shape."""
 
+import asyncio
+import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import httpx2
 import pytest
+import uvicorn
 from sqlalchemy.orm import Session
+from starlette.types import Receive, Scope, Send
 
 from common.errors import LATER, ShopError
+from common.http.front import Front
 from common.storage import database
 from tests.http.test_scopes import asking, bearer
 from tests.support import toy
 from tests.support.auth_server import Flow
-from tests.support.http import Face, a_face, on_port
+from tests.support.http import Face, Quiet, a_face, on_port
 from tests.support.shop import a_shop, settings_in
 
 Ask = Callable[[httpx2.AsyncClient, Face], Awaitable[httpx2.Response]]
@@ -67,3 +72,27 @@ async def test_each_door(
     else:
         told = "temporarily_unavailable" if ask is a_token else kind.code
         assert answer.json()["error"] == told
+
+
+async def test_a_server_that_ends_says_that_it_does_not_know() -> None:
+    """Its time to wait is over and a call is under way: 500 would say that the call broke."""
+    under_way = asyncio.Event()
+
+    async def stuck(scope: Scope, receive: Receive, send: Send) -> None:
+        under_way.set()
+        await asyncio.Event().wait()
+
+    with socket.create_server(("127.0.0.1", 0)) as there:
+        host, port = there.getsockname()[:2]
+        front = Front(stuck, [f"{host}:{port}"], [])
+        config = uvicorn.Config(front, lifespan="off", log_level=100, timeout_graceful_shutdown=1)
+        server = Quiet(config)
+        serving = asyncio.create_task(server.serve([there]))
+        async with httpx2.AsyncClient() as browser:
+            asked = asyncio.create_task(browser.get(f"http://{host}:{port}/"))
+            await under_way.wait()
+            server.should_exit = True
+            answer = await asked
+        await serving
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert answer.json()["error"] == "upstream_error"

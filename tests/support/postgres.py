@@ -17,7 +17,6 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import cached_property
 from itertools import count
 from pathlib import Path
 from typing import IO, Any, Final
@@ -49,14 +48,8 @@ class Postgres:
     def create_database(self, template: str = "template0") -> str:
         """The ``postgresql+asyncpg://`` URL of a new database, empty or a copy of ``template``."""
         name = f"{self._prefix}_{next(self._count)}"
-        self._run(f'CREATE DATABASE "{name}" TEMPLATE "{template}" {self._as_files}')
+        self._run(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         return self._url(name)
-
-    @cached_property
-    def _as_files(self) -> str:
-        """Block by block through the log, as is usual since 15, takes ten times as long."""
-        version = int(self._run("SHOW server_version_num"))
-        return "STRATEGY FILE_COPY" if version >= 150_000 else ""
 
     def copy_of(self, name: str, build: Callable[[str], object]) -> str:
         """The URL of a copy of a database that ``build(url)`` fills once in each worker.
@@ -82,18 +75,18 @@ class Postgres:
     def _url(self, database: str) -> str:
         return self.server_url.set(database=database).render_as_string(hide_password=False)
 
-    def _run(self, statement: str) -> Any:
-        return apart(asyncio.run, execute(self.server_url, statement))
+    def _run(self, statement: str) -> None:
+        apart(asyncio.run, execute(self.server_url, statement))
 
 
-async def execute(url: URL, statement: str) -> Any:
-    """One statement outside a transaction, over a connection of its own. Its one value, if any."""
+async def execute(url: URL, statement: str) -> None:
+    """One statement outside a transaction, over a connection of its own."""
     import asyncpg  # slow to import, and most tests need no PostgreSQL
 
     plain = url.set(drivername="postgresql").render_as_string(hide_password=False)
     connection = await asyncpg.connect(plain, timeout=START_SECONDS)
     try:
-        return await connection.fetchval(statement)
+        await connection.execute(statement)
     finally:
         await connection.close()
 
