@@ -3,6 +3,8 @@
 Exit codes: 0 done · 1 refused or found broken · 2 could not be done or checked.
 """
 
+import atexit
+import gc
 import sys
 
 import typer
@@ -43,6 +45,7 @@ for part in PARTS:
 
 def main() -> None:
     """The console script."""
+    atexit.register(gc.freeze)  # or the end looks through all that was imported
     try:
         app()
     except ShopError as error:

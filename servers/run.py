@@ -1,6 +1,7 @@
 """Start one server. Settings, database and identity are the same for all seven."""
 
 import argparse
+import atexit
 import gc
 import sys
 from collections.abc import Sequence
@@ -31,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not chosen.http and chosen.server in (None, DESK):
         parser.error("name a server to start over stdio, or say --http")
     gc.disable()  # imports allocate much and free nothing
+    atexit.register(gc.freeze)  # or the end looks through all of it: a quarter of a short life
     front = None if chosen.http else _front(chosen.server)
     if front is not None and not _needed(front, chosen.read_only):
         return 0
@@ -119,6 +121,7 @@ async def _serve(domain: str, read_only: bool, front: "Front | None") -> None:
     gc.enable()
     async with opened(settings) as shop:
         server = shop.server(tools)
+        gc.freeze()  # what stays for good is not looked through again and again
         if front is None:
             await server.run_stdio_async()
         else:
