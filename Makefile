@@ -35,7 +35,7 @@ serve: .venv/.runtime ## Serve a demo shop over HTTP on loopback: seven servers,
 
 test: lint ## Lint, types and the whole test suite (TESTS=tests/orders for a part)
 	@echo "Testing"
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(TESTS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 lint: .venv/.dev ## Style, formatting and types
 	@echo "Checking style, formatting and types"

@@ -3,18 +3,21 @@
     python -m benchmarks.growth [--sizes 10000 100000 1000000] [--json]
 
 The demo shop's finished orders are copied with their lines, spread over the past and over the
-customers, by SQL; then tools are called in process, and the median of their time is compared.
+customers, by SQL; then tools are called in process, at each size in turn, and the medians of their
+times are compared.
 """
 
 import argparse
 import asyncio
 import json
 import secrets
+import shutil
 import sqlite3
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import import_module
@@ -28,6 +31,7 @@ from common.incoming import Done, Request
 from common.paging import encoded
 from common.settings import Settings
 from common.shop import Shop, local_identity, opened
+from common.toolset import ToolSpec
 
 SIZES: Final = (10_000, 100_000, 1_000_000)
 CALLS: Final = 41
@@ -88,48 +92,54 @@ def _copy(
     )
 
 
-async def measured(shop: Shop, sku: str) -> dict[str, float]:
-    """Milliseconds of each call, by name."""
-    who = local_identity(shop.settings)
+@dataclass
+class Grown:
+    """A shop of one size, and how each call is made there."""
+
+    orders: int
+    shop: Shop
+    calls: dict[str, tuple[ToolSpec, dict[str, Any]]]
+    times: dict[str, list[float]]
+
+    async def again(self, name: str) -> None:
+        """Make a call and note the milliseconds it took."""
+        spec, arguments = self.calls[name]
+        start = time.perf_counter()
+        await _asked(self.shop, spec, arguments)
+        self.times.setdefault(name, []).append((time.perf_counter() - start) * 1000)
+
+
+async def _asked(shop: Shop, spec: ToolSpec, arguments: dict[str, Any]) -> dict[str, Any]:
+    if spec.changes:
+        arguments = arguments | {"idempotency_key": secrets.token_hex(8)}
+    done = await shop.guard.call(Request(spec, arguments, local_identity(shop.settings)))
+    assert isinstance(done, Done)
+    return done.structured
+
+
+async def _grown(orders: int, shop: Shop, sku: str) -> Grown:
     tools = {
         name: spec
         for domain in ("orders", "inventory")
         for name, spec in offered_by(import_module(f"servers.{domain}.tools").tools).tools.items()
     }
-
-    async def call(tool: str, **arguments: Any) -> dict[str, Any]:
-        done = await shop.guard.call(Request(tools[tool], arguments, who))
-        assert isinstance(done, Done)
-        return done.structured
-
-    page = await call("search_orders", limit=20)
+    page = await _asked(shop, tools["search_orders"], {"limit": 20})
     one = page["orders"][0]["order_id"]
-    customer = (await call("get_order", order_id=one))["customer_id"]
-    deep = _deep(shop)
+    customer = (await _asked(shop, tools["get_order"], {"order_id": one}))["customer_id"]
     reserved = {
         "sku": sku, "quantity": 1, "warehouse": stage.WAREHOUSES[0], "source_id": "growth"
     }  # fmt: skip
     calls: dict[str, tuple[str, dict[str, Any]]] = {
         "get_order": ("get_order", {"order_id": one}),
         "search_orders, first page": ("search_orders", {"limit": 20}),
-        "search_orders, page at 99 %": ("search_orders", {"limit": 20, "cursor": deep}),
+        "search_orders, page at 99 %": ("search_orders", {"limit": 20, "cursor": _deep(shop)}),
         "search_orders, by status": ("search_orders", {"limit": 20, "status": "completed"}),
         "search_orders, of a customer": ("search_orders", {"limit": 20, "customer_id": customer}),
         "list_upcoming_orders": ("list_upcoming_orders", {}),
         "get_demand_feed, 7 days": ("get_demand_feed", {"days": 7}),
         "reserve_stock, a write": ("reserve_stock", reserved),
     }
-    found = {}
-    for name, (tool, arguments) in calls.items():
-        times = []
-        for _ in range(CALLS):
-            if tools[tool].changes:
-                arguments = arguments | {"idempotency_key": secrets.token_hex(8)}
-            start = time.perf_counter()
-            await call(tool, **arguments)
-            times.append((time.perf_counter() - start) * 1000)
-        found[name] = median(times[1:])
-    return found
+    return Grown(orders, shop, {name: (tools[t], said) for name, (t, said) in calls.items()}, {})
 
 
 def _deep(shop: Shop) -> str:
@@ -142,25 +152,31 @@ def _deep(shop: Shop) -> str:
     return str(encoded([datetime.fromisoformat(at).replace(tzinfo=UTC), id]))
 
 
-async def run(sizes: Sequence[int], quiet: bool) -> list[Row]:
-    """Every row, the smallest size first."""
-    rows: list[Row] = []
-    with tempfile.TemporaryDirectory(prefix="shop-growth-") as folder:
-        home = Path(folder)
-        sku, *_ = await stage.stocked(home, skus=5)
-        base: dict[str, float] = {}
+async def run(sizes: Sequence[int]) -> list[Row]:
+    """Every row, the smallest size first. The sizes take turns, so what the machine does meanwhile
+    happens to all of them."""
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="shop-growth-")))
+        model = folder / "model"
+        model.mkdir()
+        sku, *_ = await stage.stocked(model, skus=5)
+        grown = []
         for orders in sorted(sizes):
-            grow(home / "shop.db", orders)
-            settings = Settings.load({"SHOP_HOME": folder, "SHOP_RATE_LIMITS": "off"})
-            async with opened(settings, duties=False) as shop:
-                found = await measured(shop, sku)
-            base = base or found
-            for name, ms in found.items():
-                row = Row(name, orders, round(ms, 2), round(ms / base[name], 2))
-                rows.append(row)
-                if not quiet:
-                    print(f"| {name} | {orders:,} | {row.ms:.2f} | {row.ratio:.2f} |", flush=True)
-    return rows
+            grow(model / "shop.db", orders)
+            home = shutil.copytree(model, folder / str(orders))
+            settings = Settings.load({"SHOP_HOME": str(home), "SHOP_RATE_LIMITS": "off"})
+            shop = await stack.enter_async_context(opened(settings, duties=False))
+            grown.append(await _grown(orders, shop, sku))
+        for name in grown[0].calls:
+            for _ in range(CALLS):
+                for each in grown:
+                    await each.again(name)
+        took = [{name: median(times[1:]) for name, times in g.times.items()} for g in grown]
+        return [
+            Row(name, each.orders, round(ms, 2), round(ms / took[0][name], 2))
+            for each, by_name in zip(grown, took, strict=True)
+            for name, ms in by_name.items()
+        ]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -169,11 +185,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
-    if not options.json:
-        print("| call | orders | ms | ratio |\n| --- | --- | --- | --- |")
-    rows = asyncio.run(run(options.sizes, options.json))
+    rows = asyncio.run(run(options.sizes))
     if options.json:
         print(json.dumps([asdict(row) for row in rows], indent=1))
+        return 0
+    print("| call | orders | ms | ratio |\n| --- | --- | --- | --- |")
+    for row in rows:
+        print(f"| {row.call} | {row.orders:,} | {row.ms:.2f} | {row.ratio:.2f} |")
     return 0
 
 

@@ -14,7 +14,7 @@ from common.storage import schema
 from tests.support import node as node_support
 from tests.support import oidc as oidc_support
 from tests.support import postgres as postgres_support
-from tests.support import templates, unavailable
+from tests.support import schemas, templates, unavailable
 from tests.support.memory import prefer_memory
 from tests.support.oidc import Oidc
 from tests.support.postgres import Postgres
@@ -27,12 +27,19 @@ RUN = pytest.StashKey[postgres_support.Run]()
 
 def pytest_configure(config: pytest.Config) -> None:
     prefer_memory()
+    schemas.remember_valid_ones()
     # The settings of a developer's own shop must not reach the tests.
     for name in list(os.environ):
         if name.startswith("SHOP_") and not name.startswith("SHOP_TEST_"):
             del os.environ[name]
     if not hasattr(config, "workerinput"):
         config.stash[RUN] = postgres_support.Run()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # Files with slow tests first: the last ones to begin decide when the run ends.
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -108,7 +108,8 @@ class Fleet:
                 {
                     "SHOP_PUBLIC_URL": PUBLIC, "SHOP_HTTP_PORT": str(port),
                     "SHOP_ISSUERS_FILE": str(issuers), "SHOP_AUTH_SERVER": "0",
-                    "SHOP_RATE_LIMITS": "off", "SHOP_LOG_LEVEL": "error", **env,
+                    "SHOP_RATE_LIMITS": "off", "SHOP_LOG_LEVEL": "error",
+                    "SHOP_LOG_FORMAT": "json", **env,
                 },
             )
             for number in range(count)

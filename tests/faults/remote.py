@@ -20,7 +20,7 @@ from common.settings import Settings
 from common.shop import Shop
 from common.storage.database import Database
 from tests.common.test_two_versions import WIDER, Newer
-from tests.faults import floor, nemesis, reckoning
+from tests.faults import floor, nemesis, reckoning, words
 from tests.faults.callers import Book, Caller
 from tests.faults.fleet import Fleet
 from tests.faults.harness import ROOT, Outcome
@@ -33,8 +33,6 @@ FAULTS: Final = ("failpoints", "vanish", "locks", "restarts", "disk", "clock", "
 LONGEST_S: Final = 3_600
 SLOWEST_S: Final = 120.0
 QUIET_S: Final = 30.0
-STATE_REFUSED: Final = "invalid_request_state"
-TOO_NEW: Final = "requestState rejected on tools/call: minted in the future"
 
 
 @dataclass(frozen=True)
@@ -227,11 +225,12 @@ class Remote:
         await asyncio.gather(*(ask(replace(caller)) for _ in range(4)))
 
     async def _reckon(self, book: Book, outcome: Outcome) -> None:
+        notes = self.notes or self.folder
         also = set({"busy"} if self.plan.faults & {"locks", "failpoints", "disk"} else ())
         if "disk" in self.plan.faults:
             also.add("storage_full")
-        if "clock" in self.plan.faults and too_new(book, self.notes or self.folder):
-            also.add(STATE_REFUSED)
+        if "clock" in self.plan.faults and words.too_new(book, notes):
+            also.add(words.STATE_REFUSED)
         with suppress(FileNotFoundError):
             (self.folder / "ballast").unlink()
         shop = await Shop.open(self.settings())
@@ -247,20 +246,13 @@ class Remote:
             outcome.counts["replayed"] += sum(bool(a.get("replayed")) for a in intent.answers)
         if book.unanswered["http_500"]:
             outcome.wrong.append(f"answered 500: {book.unanswered['http_500']} times")
+        for crash, count in words.crashes(notes).items():
+            outcome.wrong.append(f"not by a failpoint, {count} times: {crash}")
         why = [f"{count} {code}" for code, count in book.unanswered.most_common(12)]
         outcome.notes.append(f"nothing learnt because of: {', '.join(why) or 'nothing'}")
         outcome.counts["reads of tallies"] = len(book.transactions)
         if len(book.latencies) > 1:
             outcome.counts["p50 ms"] = int(quantiles(book.latencies, n=100)[49] * 1_000)
-
-
-def too_new(book: Book, notes: Path) -> bool:
-    """Whether every sealed state that was refused was minted too far ahead for the clock of who
-    looked at it: the answer has one reason for all, the true one is in the servers' words. Whoever
-    hung up was told nothing, so there may be more of those."""
-    told = sum(intent.failed.count(STATE_REFUSED) for intent in book.intents.values())
-    words = (file.read_text(errors="replace") for file in notes.glob("server-*.log"))
-    return told <= sum(each.count(TOO_NEW) for each in words)
 
 
 def _restarting(said: str) -> bool:

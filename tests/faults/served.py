@@ -25,7 +25,7 @@ from sqlalchemy.exc import OperationalError
 
 from servers.run import main
 from tests.faults import planted
-from tests.faults.steps import STEPS
+from tests.faults.steps import FAILPOINT, STEPS
 
 
 def failing(random: Random, share: float) -> None:
@@ -43,7 +43,7 @@ def failing(random: Random, share: float) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
             if how == "lost race":
                 raise OperationalError("", {}, sqlite3.OperationalError("database is locked"))
-            raise RuntimeError("a failpoint")
+            raise RuntimeError(FAILPOINT)
 
         return step
 

@@ -10,6 +10,7 @@ from common.audit import chain
 from common.call import Call
 from common.policy import Policy
 
+FAILPOINT: Final = "a failpoint"  # what a step says that was made to break
 STEPS: Final[dict[str, tuple[Any, str]]] = {
     "the decision": (Policy, "decide"),
     "the preview": (Call, "shown"),

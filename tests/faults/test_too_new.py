@@ -2,17 +2,14 @@
 the true one in the log. The harness of the storms counts on both."""
 
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import pytest
 import time_machine
 
 from benchmarks.requests import Target
-from tests.faults.callers import AGREED, Book, exchange
-from tests.faults.floor import chosen
-from tests.faults.history import History
-from tests.faults.remote import STATE_REFUSED, TOO_NEW, too_new
+from tests.faults.callers import AGREED, exchange
+from tests.faults.words import STATE_REFUSED, TOO_NEW
 from tests.support import toy
 from tests.support.http import Face, a_face, on_port
 from tests.support.shop import a_shop, do, settings_in
@@ -54,17 +51,3 @@ async def test_a_state_is_refused_from_a_minute_ahead(
     else:
         assert status == 200
         assert body["result"]["structuredContent"]["available"] == 990, body
-
-
-@pytest.mark.parametrize(("said", "explained"), [(1, False), (2, True), (3, True)])
-def test_only_a_state_that_was_too_new_is_expected(
-    tmp_path: Path, said: int, explained: bool
-) -> None:
-    book = Book(History(tmp_path / "history.jsonl"))
-    for mark in ("caller-1-000001", "caller-1-000002"):
-        intent = book.intents[mark] = chosen(Random(1), mark)
-        intent.failed += ["busy", STATE_REFUSED]
-    other = "requestState rejected on tools/call: principal\n"
-    (tmp_path / "server-0.log").write_text(f"WARNING x: {TOO_NEW}\n{other}")
-    (tmp_path / "server-1.log").write_text(f"WARNING x: {TOO_NEW}\n" * (said - 1))
-    assert too_new(book, tmp_path) is explained

@@ -18,6 +18,7 @@ from tests.support.node import node_environment
 from tests.support.shop import settings_in
 
 ROOT = Path(__file__).parent.parent.parent
+pytestmark = pytest.mark.slow
 ERAS = {"legacy": "2025-11-25", "auto": "2026-07-28"}
 
 
