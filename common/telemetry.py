@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
+from traceback import TracebackException
 from typing import Any, Final
 
 from opentelemetry import context, propagate, trace
@@ -76,7 +77,24 @@ class MissingExtra(RuntimeError):
     """A setting needs a package that is not installed."""
 
 
-class Plain(logging.Formatter):
+class _Brief(logging.Formatter):
+    """A crash without the marks below each line, which are half of it and cost time to search."""
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802
+        crash = TracebackException(*ei, compact=True)
+        _unmark(crash)
+        return "".join(crash.format()).removesuffix("\n")
+
+
+def _unmark(crash: TracebackException) -> None:
+    for frame in crash.stack:
+        frame.colno = None
+    for other in (crash.__cause__, crash.__context__, *(crash.exceptions or ())):
+        if other is not None:
+            _unmark(other)
+
+
+class Plain(_Brief):
     """For a person: one line and, for a crash, where it happened."""
 
     def __init__(self) -> None:
@@ -86,7 +104,7 @@ class Plain(logging.Formatter):
         return clean(super().format(record))
 
 
-class Lines(logging.Formatter):
+class Lines(_Brief):
     """For a machine: one JSON object a line, with the trace it belongs to."""
 
     def format(self, record: logging.LogRecord) -> str:

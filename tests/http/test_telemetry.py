@@ -216,3 +216,29 @@ def test_a_long_crash_keeps_its_end_and_no_part_of_a_secret() -> None:
     for before in range(990, 1_010):
         said = telemetry.clean("x" * (before - 10) + f" {card} " + "y " * 4_000)
         assert not any(part in said for part in card.split())
+
+
+def test_a_crash_is_told_without_marks_and_with_what_lies_beneath_it(lines: io.StringIO) -> None:
+    def broken() -> None:
+        try:
+            try:
+                raise OSError("the shelf fell")
+            except OSError as error:
+                raise ExceptionGroup("two", [KeyError("first"), ValueError("second")]) from error
+        except ExceptionGroup:
+            assert [][int("1")] is None
+
+    try:
+        broken()
+    except IndexError:
+        logging.getLogger("shop").exception("get_stock crashed")
+    told = json.loads(lines.getvalue())["exception"]
+    for part in (
+        "OSError: the shelf fell", "direct cause of the following", "two (2 sub-exceptions)",
+        "KeyError: 'first'", "ValueError: second", "During handling of the above",
+        '    assert [][int("1")] is None\n',
+    ):  # fmt: skip
+        assert part in told
+    assert told.endswith("\nIndexError: list index out of range")
+    assert "^" not in told
+    assert "~" not in told
