@@ -25,6 +25,7 @@ FIELDS: Final = frozenset(
         "suggestions", "text", "title", "told",
     }
 )  # fmt: skip
+_WITH_TEXT: Final = (str, dict, list)
 _HIDDEN: Final = frozenset({"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"})
 
 
@@ -57,6 +58,8 @@ def _cleaned(value: Any, path: str, within: bool, paths: dict[str, None]) -> Any
     if isinstance(value, dict):
         return {
             key: _cleaned(each, f"{path}.{key}" if path else key, within or key in FIELDS, paths)
+            if isinstance(each, _WITH_TEXT)
+            else each
             for key, each in value.items()
         }
     if isinstance(value, list):
