@@ -169,6 +169,9 @@ class Pair:
             found.append((share, case.calls * below_cpu / above_cpu, below, above))
         kept = found[1:]
         slices = [above for _, _, _, above in kept]
+        for each in slices:
+            if each.failed:
+                print(f"{case.name} failed: {each.sample.decode()}", file=sys.stderr, flush=True)
         return Row(
             case.name, database, workers, connections,
             ratio=round(median(share for share, *_ in kept), 3),

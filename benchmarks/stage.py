@@ -195,8 +195,9 @@ def shop(
         issuers.unlink()
 
 
-async def stocked(home: Path, database_url: str = "", *, skus: int = 50) -> list[str]:
-    """The demo shop, with a million units of some items in two warehouses. Returns the items."""
+async def stocked(home: Path, database_url: str = "", *, skus: int = 250) -> list[str]:
+    """The demo shop, with a million units of some items in two warehouses. Returns the items: so
+    many that two calls under way are about two of them."""
     env = {"SHOP_HOME": str(home)} | ({"SHOP_DATABASE_URL": database_url} if database_url else {})
     async with opened(Settings.load(env)) as shop:
         await seed_demo(shop, days=30)

@@ -4,9 +4,10 @@ import base64
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Select, literal, tuple_
+from sqlalchemy import Select, bindparam, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from common.audit.redact import storable
@@ -30,10 +31,12 @@ def page(
     ``keys`` must be columns of the selected class and together unique. Raises InvalidParameters
     for a cursor that is not one of ours.
     """
+    there: dict[str, Any] = {}
     if cursor:
-        query = query.where(_after(keys, _decoded(cursor, keys), descending))
+        there = {f"after_{n}": value for n, value in enumerate(_decoded(cursor, keys))}
+        query = query.where(_after(tuple(keys), descending))
     order = [key.desc() if descending else key.asc() for key in keys]
-    rows: list[T] = list(session.scalars(query.order_by(*order).limit(limit + 1)))
+    rows: list[T] = list(session.scalars(query.order_by(*order).limit(limit + 1), there))
     if len(rows) <= limit:
         return rows, None
     rows = rows[:limit]
@@ -88,10 +91,9 @@ def _decoded(cursor: str, keys: Sequence[InstrumentedAttribute[Any]]) -> list[An
     return found
 
 
-def _after(
-    keys: Sequence[InstrumentedAttribute[Any]], values: Sequence[Any], descending: bool
-) -> Any:
+@cache  # made anew for each page it took longer than the rest of the statement
+def _after(keys: tuple[InstrumentedAttribute[Any], ...], descending: bool) -> Any:
+    """What lies after the values of the parameters ``after_0``, ``after_1`` and so on."""
     # As one comparison of rows an index is entered at the very place.
-    here = tuple_(*keys)
-    there = tuple_(*(literal(v, key.type) for key, v in zip(keys, values, strict=True)))
-    return here < there if descending else here > there
+    there = tuple_(*(bindparam(f"after_{n}", type_=key.type) for n, key in enumerate(keys)))
+    return tuple_(*keys) < there if descending else tuple_(*keys) > there
