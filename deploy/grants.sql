@@ -378,6 +378,8 @@ CREATE OR REPLACE FUNCTION shop_fits(
           AND shop_class(c.ledger, c.code) IN ('lapsed')
         WHEN 'points_take_back' THEN a_kind = 'posted' AND shop_class(d.ledger, d.code) IN ('member')
           AND shop_class(c.ledger, c.code) IN ('issued')
+        WHEN 'points_give_back' THEN a_kind = 'posted' AND shop_class(d.ledger, d.code) IN ('redeemed')
+          AND shop_class(c.ledger, c.code) IN ('member')
         WHEN 'opening' THEN a_kind = 'posted' AND shop_class(d.ledger, d.code) IN ('adjustments', 'available', 'bank', 'claims', 'clearing', 'customer', 'damaged', 'dispute_losses', 'disputed', 'fees', 'gift_card', 'goodwill', 'held', 'in_transit', 'inspection', 'lost', 'opening', 'payment', 'quarantine', 'receivable', 'refurbish', 'scrap', 'store_credit', 'supplier', 'write_off')
           AND shop_class(c.ledger, c.code) IN ('adjustments', 'available', 'bank', 'claims', 'clearing', 'customer', 'damaged', 'dispute_losses', 'disputed', 'fees', 'gift_card', 'goodwill', 'held', 'in_transit', 'inspection', 'lost', 'opening', 'payment', 'quarantine', 'receivable', 'refurbish', 'scrap', 'store_credit', 'supplier', 'write_off')
       ELSE false END
@@ -427,18 +429,18 @@ CREATE POLICY shop_inventory_holds ON open_pending FOR ALL TO shop_inventory
   WITH CHECK (EXISTS (SELECT FROM transfer t WHERE t.id = transfer_id AND ((t.ledger LIKE 'units/%' AND true))));
 DROP POLICY IF EXISTS shop_orders_opens ON account;
 CREATE POLICY shop_orders_opens ON account FOR INSERT TO shop_orders
-  WITH CHECK (((ledger LIKE 'units/%' AND shop_class(ledger, code) IN ('available', 'customer', 'opening')) OR (ledger LIKE 'money/%' AND shop_class(ledger, code) IN ('clearing', 'gift_card', 'goodwill', 'held', 'opening', 'payment', 'store_credit'))) AND side = shop_side(ledger, code));
+  WITH CHECK (((ledger LIKE 'units/%' AND shop_class(ledger, code) IN ('available', 'customer', 'opening')) OR (ledger LIKE 'money/%' AND shop_class(ledger, code) IN ('clearing', 'gift_card', 'goodwill', 'held', 'opening', 'payment', 'store_credit')) OR (ledger LIKE 'points/%' AND shop_class(ledger, code) IN ('member', 'redeemed'))) AND side = shop_side(ledger, code));
 DROP POLICY IF EXISTS shop_orders_counts ON account;
 CREATE POLICY shop_orders_counts ON account FOR UPDATE TO shop_orders
-  USING ((ledger LIKE 'units/%' AND shop_class(ledger, code) IN ('available', 'customer', 'opening')) OR (ledger LIKE 'money/%' AND shop_class(ledger, code) IN ('clearing', 'gift_card', 'goodwill', 'held', 'opening', 'payment', 'store_credit')))
-  WITH CHECK ((ledger LIKE 'units/%' AND shop_class(ledger, code) IN ('available', 'customer', 'opening')) OR (ledger LIKE 'money/%' AND shop_class(ledger, code) IN ('clearing', 'gift_card', 'goodwill', 'held', 'opening', 'payment', 'store_credit')));
+  USING ((ledger LIKE 'units/%' AND shop_class(ledger, code) IN ('available', 'customer', 'opening')) OR (ledger LIKE 'money/%' AND shop_class(ledger, code) IN ('clearing', 'gift_card', 'goodwill', 'held', 'opening', 'payment', 'store_credit')) OR (ledger LIKE 'points/%' AND shop_class(ledger, code) IN ('member', 'redeemed')))
+  WITH CHECK ((ledger LIKE 'units/%' AND shop_class(ledger, code) IN ('available', 'customer', 'opening')) OR (ledger LIKE 'money/%' AND shop_class(ledger, code) IN ('clearing', 'gift_card', 'goodwill', 'held', 'opening', 'payment', 'store_credit')) OR (ledger LIKE 'points/%' AND shop_class(ledger, code) IN ('member', 'redeemed')));
 DROP POLICY IF EXISTS shop_orders_posts ON transfer;
 CREATE POLICY shop_orders_posts ON transfer FOR INSERT TO shop_orders
-  WITH CHECK (((ledger LIKE 'units/%' AND code IN ('expire', 'opening', 'reserve', 'ship', 'unreserve')) OR (ledger LIKE 'money/%' AND code IN ('authorize', 'capture', 'charge', 'credit_issue', 'credit_refund', 'credit_spend', 'expire', 'hold', 'opening', 'price_difference', 'refund', 'refund_unlinked', 'release', 'void'))) AND shop_fits(ledger, code, kind, debit_id, credit_id, amount, pending_id));
+  WITH CHECK (((ledger LIKE 'units/%' AND code IN ('expire', 'opening', 'reserve', 'ship', 'unreserve')) OR (ledger LIKE 'money/%' AND code IN ('authorize', 'capture', 'charge', 'credit_issue', 'credit_refund', 'credit_spend', 'expire', 'hold', 'opening', 'price_difference', 'refund', 'refund_unlinked', 'release', 'void')) OR (ledger LIKE 'points/%' AND code IN ('expire', 'opening', 'points_give_back'))) AND shop_fits(ledger, code, kind, debit_id, credit_id, amount, pending_id));
 DROP POLICY IF EXISTS shop_orders_holds ON open_pending;
 CREATE POLICY shop_orders_holds ON open_pending FOR ALL TO shop_orders
-  USING (EXISTS (SELECT FROM transfer t WHERE t.id = transfer_id AND ((t.ledger LIKE 'units/%' AND true) OR (t.ledger LIKE 'money/%' AND true))))
-  WITH CHECK (EXISTS (SELECT FROM transfer t WHERE t.id = transfer_id AND ((t.ledger LIKE 'units/%' AND true) OR (t.ledger LIKE 'money/%' AND true))));
+  USING (EXISTS (SELECT FROM transfer t WHERE t.id = transfer_id AND ((t.ledger LIKE 'units/%' AND true) OR (t.ledger LIKE 'money/%' AND true) OR (t.ledger LIKE 'points/%' AND true))))
+  WITH CHECK (EXISTS (SELECT FROM transfer t WHERE t.id = transfer_id AND ((t.ledger LIKE 'units/%' AND true) OR (t.ledger LIKE 'money/%' AND true) OR (t.ledger LIKE 'points/%' AND true))));
 DROP POLICY IF EXISTS shop_logistics_opens ON account;
 CREATE POLICY shop_logistics_opens ON account FOR INSERT TO shop_logistics
   WITH CHECK (((ledger LIKE 'units/%' AND shop_class(ledger, code) IN ('available', 'customer', 'damaged', 'in_transit', 'inspection', 'lost', 'quarantine', 'refurbish')) OR (ledger LIKE 'money/%' AND shop_class(ledger, code) IN ('clearing', 'gift_card', 'held', 'payment', 'store_credit'))) AND side = shop_side(ledger, code));

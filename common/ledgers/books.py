@@ -129,6 +129,7 @@ ENTRIES: Final[dict[str, Entry]] = {
     "points_return": _entry("member", "redeemed", "storefront", resolves=True),
     "points_lapse": _entry("member", "lapsed", "storefront"),
     "points_take_back": _entry("member", "issued", "storefront"),
+    "points_give_back": _entry("redeemed", "member", "orders"),
     # both: what an import brings along; and what every domain may find lapsed
     "opening": _entry(
         " ".join({**SIDES[UNITS], **SIDES[MONEY]}), " ".join({**SIDES[UNITS], **SIDES[MONEY]}),

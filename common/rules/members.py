@@ -3,7 +3,8 @@
 ``member:{customer}`` is what the shop owes in points, ``issued`` where they come from, ``redeemed``
 and ``lapsed`` where they go. A point is worth one minor unit of the order's currency when redeemed.
 Points of an order go back as its money does, in the same share. Nobody has fewer than none: what
-was spent already is owed by the award, and taken from points that come later.
+was spent already is owed by the award, and taken from points that come later. Points that paid for
+an order come back when it is cancelled.
 """
 
 from datetime import datetime, timedelta
@@ -19,13 +20,16 @@ from common.rules import funds, paid
 from common.tables.orders import Order
 from common.tables.payments import Payment, Refund
 from common.tables.spine import Account, Transfer
-from common.tables.storefront import Membership, MembershipTier, PointsAward
+from common.tables.storefront import Checkout, Membership, MembershipTier, PointsAward
 
 LEDGER: Final = "points/shop"
 YEAR: Final = timedelta(days=365)
 UNPAID: Final = ("created", "requires_action", "authorized")
 PAID: Final = ("captured", "partially_refunded")
 FAILED: Final = ("declined", "failed", "voided", "expired")
+_UNEARNED: Final = (
+    (Transfer.debit_id, "points_take_back"), (Transfer.credit_id, "points_give_back")
+)  # fmt: skip
 
 
 def account(customer_id: str) -> str:
@@ -62,14 +66,26 @@ def points_of(call: Call, customer_id: str) -> tuple[int, int]:
     balance = accounts.totals(call.session, LEDGER, [code], now=call.now).get(code)
     if balance is None:
         return 0, 0
-    back = call.session.scalar(
-        select(func.coalesce(func.sum(Transfer.amount), 0))
-        .join(Account, Account.id == Transfer.debit_id)
-        .where(
-            Account.ledger == LEDGER, Account.code == code, Transfer.code == "points_take_back"
+    unearned = 0
+    for side, what in _UNEARNED:
+        moved = (
+            select(func.coalesce(func.sum(Transfer.amount), 0))
+            .join(Account, Account.id == side)
+            .where(Account.ledger == LEDGER, Account.code == code, Transfer.code == what)
         )
-    )  # fmt: skip
-    return balance.available, balance.credits_posted - int(back or 0)
+        unearned += int(call.session.scalar(moved) or 0)
+    free = balance.available - owed_by(call, customer_id)
+    return max(0, free), balance.credits_posted - unearned
+
+
+def owed_by(call: Call, customer_id: str) -> int:
+    """Points that went back with their order's money after they were spent."""
+    query = (
+        select(func.coalesce(func.sum(PointsAward.owed), 0))
+        .join(Membership, Membership.id == PointsAward.membership_id)
+        .where(Membership.customer_id == customer_id)
+    )
+    return int(call.session.scalar(query) or 0)
 
 
 def hold_points(call: Call, customer_id: str, points: int, reference: str, until: datetime) -> str:
@@ -83,6 +99,27 @@ def hold_points(call: Call, customer_id: str, points: int, reference: str, until
         call, LEDGER, account(customer_id), "redeemed", points, "points_hold", reference,
         expires_at=until,
     )  # fmt: skip
+
+
+def redeemed(call: Call, order: Order) -> int:
+    """The points that paid for an order, which its cancellation gives back. None where they would
+    have lapsed since with the rest of the membership."""
+    member = membership_of(call, order.customer_id)
+    if member is None or member.state != "active":
+        return 0
+    used = (
+        select(Transfer.amount)
+        .join(Checkout, Checkout.points_hold == Transfer.id)
+        .where(Checkout.order_id == order.id)
+    )
+    return call.session.scalar(used) or 0
+
+
+def give_back(call: Call, order: Order, points: int) -> None:
+    """Points that paid for an order are the member's again."""
+    ledger.transfer(
+        call, LEDGER, "redeemed", account(order.customer_id), points, "points_give_back", order.id
+    )
 
 
 def promise_points(call: Call, order: Order) -> None:
@@ -158,29 +195,33 @@ def _right(call: Call, award: PointsAward, order: Order) -> int:
 
 
 def _settle(call: Call, award: PointsAward, order: Order, right: int) -> None:
-    """Give or take what the award is away from what is right."""
+    """Give or take what the award is away from what is right, and what others owe."""
     code = account(order.customer_id)
     if right > award.given:
         ledger.transfer(call, LEDGER, "issued", code, right - award.given, "points_earn", order.id)
-        award.given, award.owed = right, 0
-        owing = select(PointsAward).where(
-            PointsAward.membership_id == award.membership_id, PointsAward.owed > 0
-        )
-        for other in call.session.scalars(owing.order_by(PointsAward.id).with_for_update()):
-            _take(call, other, code)
-        return
+        award.given = right
     award.owed = award.given - right
-    _take(call, award, code)
+    call.session.flush()
+    owing = select(PointsAward).where(
+        PointsAward.membership_id == award.membership_id, PointsAward.owed > 0
+    )
+    for each in call.session.scalars(owing.order_by(PointsAward.id).with_for_update()):
+        _take(call, each, code)
 
 
 def _take(call: Call, award: PointsAward, code: str) -> None:
     """What an award owes, as far as there is any."""
-    there = accounts.totals(call.session, LEDGER, [code], now=call.now)[code].available
-    points = min(award.owed, there)
+    points = min(award.owed, _there(call, code))
     if points > 0:
         ledger.transfer(call, LEDGER, code, "issued", points, "points_take_back", award.order_id)
         award.given, award.owed = award.given - points, award.owed - points
     call.session.flush()
+
+
+def _there(call: Call, code: str) -> int:
+    """The points on an account that nothing holds."""
+    found = accounts.totals(call.session, LEDGER, [code], now=call.now).get(code)
+    return found.available if found else 0
 
 
 def lapse_due_query(now: datetime) -> Select[Membership]:
@@ -204,7 +245,7 @@ def lapse_due(call: Call, limit: int) -> int:
             member.renews_at = call.now + YEAR
             continue
         member.state, member.ended_at = "lapsed", call.now
-        left, _ = points_of(call, member.customer_id)
+        left = _there(call, account(member.customer_id))
         if over:
             gone = select(PointsAward).where(
                 PointsAward.membership_id == member.id, PointsAward.state == "earned"

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from common.call import Call, quoted
 from common.errors import InsufficientFunds, RuleViolation
 from common.money import Money
-from common.rules import paid, placing, reserving
+from common.rules import members, paid, placing, reserving
 from common.rules.addresses import one_line
 from common.rules.timeline import happened
 from common.tables.inventory import Reservation
@@ -70,17 +70,19 @@ def redirect(call: Call, order_id: str, address: dict[str, Any]) -> service.Whol
 
 def cancel(call: Call, order_id: str, reason: str) -> service.Whole:
     """Cancel the whole order: reservations released, authorizations voided, what was captured
-    refunded to the methods that paid. Raises RuleViolation once released or amended. A draft has
-    none of it and is just closed."""
+    refunded to the methods that paid, points that paid given back. Raises RuleViolation once
+    released or amended. A draft has none of it and is just closed."""
     order = service.changing(call, order_id)
     if order.status != "draft":
         require_open(order, "cancel it", untouched=True)
     captured = sum(paid.net_paid(call.session, order.id, call.now).values())
+    points = members.redeemed(call, order)
     call.stake(amount_minor=captured, currency=order.currency)
     call.show(
         f"Cancel order {order.id} of {Money(order.total_minor, order.currency)}",
         f"reason: {reason.replace('_', ' ')}",
         f"goes back to the customer: {Money(captured, order.currency)}",
+        *([f"and {points} points"] if points else []),
     )
     for line in service.lines_of(call, order):
         release_line(call, line)
@@ -92,6 +94,8 @@ def cancel(call: Call, order_id: str, reason: str) -> service.Whole:
         paid.void(call, payment)
     if captured:
         paid.refund_order(call, order.id, None, "cancellation")
+    if points:
+        members.give_back(call, order, points)
     for held in call.all(
         OrderHold, OrderHold.order_id == order.id, OrderHold.released_at.is_(None)
     ):

@@ -14,6 +14,7 @@ from common.shop import Shop
 from common.tables.payments import Outbox
 from common.tables.spine import Account
 from common.tables.storefront import Membership
+from servers.orders.changing import cancel
 from servers.storefront.tools import tools
 from tests.storefront.shoppers import (
     agreed,
@@ -224,6 +225,10 @@ async def refunded(shop: Shop, order_id: str, amount_minor: int) -> None:
     )
 
 
+async def cancelled(shop: Shop, order_id: str) -> None:
+    await do(shop, "orders", lambda call: cancel(call, order_id, "no_longer_needed"))
+
+
 async def bought_and_paid(shop: Shop, client: Client, *items: tuple[str, int], **more: Any) -> Any:
     """An order of Lea's, paid, with its points given; what ``checkout`` said of it."""
     quote = await quoted(client, await filled(client, *items), **more)
@@ -292,6 +297,64 @@ async def test_points_that_were_spent_are_owed(open_shop: Shop) -> None:
     await points_add_up(shop)
 
 
+async def test_points_that_paid_come_back_when_the_order_is_cancelled(open_shop: Shop) -> None:
+    """All of them, once, whatever its money was by then; they are not earned anew, and what is
+    owed is taken from them."""
+    shop = open_shop
+    async with connected(shop, tools, who=member()) as client:
+        await done(client, "join_membership", tier="circle", agreed_fee_minor=0)
+        first = await bought_and_paid(shop, client, ("Eggs, dozen, free range", 10))
+        given, earned = await do(shop, "*", lambda c: members.points_of(c, "cus-lea"))
+        assert given == earned > 0
+        for captured_first in (False, True):
+            quote = await quoted(client, await filled(client, ("avocado", 1)), redeem_points=given)
+            await agreed(client, quote, "pm-lea")
+            await worker(shop).drain()
+            bought = await agreed(client, quote, "pm-lea")
+            if captured_first:
+                await captured(shop, bought["order_id"])
+            await shop.housekeeping.once()
+            before = (await done(client, "check_membership"))["points"]
+            await cancelled(shop, bought["order_id"])
+            await worker(shop).drain()
+            await shop.housekeeping.once()
+            assert await points(client) == (given, 0), before
+        assert await do(
+            shop, "*", lambda c: members.points_of(c, "cus-lea")
+        ) == (given, earned)  # fmt: skip
+        last = await bought_and_paid(shop, client, ("avocado", 1), redeem_points=given)
+        await refunded(shop, first["order_id"], first["total_minor"])
+        await shop.housekeeping.once()
+        await cancelled(shop, last["order_id"])
+        await shop.housekeeping.once()
+        assert await points(client) == (0, given), "they are there, and owed"
+        await bought_and_paid(shop, client, ("Eggs, dozen, free range", 10))
+        assert await points(client) == (given, 0)
+    await points_add_up(shop)
+
+
+async def test_points_of_a_membership_that_is_over_do_not_come_back(open_shop: Shop) -> None:
+    """They would have lapsed with the rest."""
+    shop = open_shop
+    async with connected(shop, tools, who=member()) as client:
+        await done(client, "join_membership", tier="circle", agreed_fee_minor=0)
+        await bought_and_paid(shop, client, ("Eggs, dozen, free range", 10))
+        given = (await points(client))[0]
+        bought = await bought_and_paid(shop, client, ("avocado", 1), redeem_points=given)
+
+        def over(call: Call) -> None:
+            (its,) = call.all(Membership, limit=2)
+            its.renews_at, its.auto_renew = call.now, False
+
+        await do(shop, "storefront", over)
+        await shop.housekeeping.once()
+        await cancelled(shop, bought["order_id"])
+        await shop.housekeeping.once()
+        left, _ = await do(shop, "*", lambda c: members.points_of(c, "cus-lea"))
+        assert left == 0
+    await points_add_up(shop)
+
+
 async def test_paid_and_refunded_before_points_came(open_shop: Shop) -> None:
     shop = open_shop
     async with connected(shop, tools, who=member()) as client:
@@ -316,6 +379,10 @@ async def test_behind_the_wall(behind_the_wall: Shop) -> None:
         await done(client, "join_membership", tier="circle", agreed_fee_minor=0)
         first = await bought_and_paid(shop, client, ("Eggs, dozen, free range", 10))
         given = (await points(client))[0]
+        second = await bought_and_paid(shop, client, ("avocado", 1), redeem_points=given)
+        await cancelled(shop, second["order_id"])
+        await shop.housekeeping.once()
+        assert await points(client) == (given, 0)
         await bought_and_paid(shop, client, ("avocado", 1), redeem_points=given)
         await refunded(shop, first["order_id"], first["total_minor"])
         await shop.housekeeping.once()
