@@ -50,7 +50,7 @@ def installed(name: str, requirement: str) -> Path:
     python = folder / "bin" / "python"
     if not (folder / ".done").exists():
         venv.create(folder, clear=True, with_pip=True)
-        command = [python, "-m", "pip", "-q", "install", requirement, "uvloop", "httptools"]
+        command = [python, "-m", "pip", "-qq", "install", requirement, "uvloop", "httptools"]
         subprocess.run(command, check=True, timeout=INSTALL_S)
         (folder / ".done").touch()
     return python
