@@ -7,7 +7,7 @@ has (it went back already) is a loss the moment the dispute is lost.
 
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from common.call import Call
 from common.clock import stamp
@@ -97,13 +97,14 @@ def require_open(dispute: Dispute) -> None:
 
 
 def lose(call: Call, dispute: Dispute) -> None:
+    if dispute.status == "inquiry":  # it took nothing so far; whoever gives it up pays now
+        _take(call, dispute, call.get(Payment, dispute.payment_id))
     covered, clearing = covered_of(call, dispute), _clearing(call, dispute)
     if covered:
         funds.close_dispute(
             call, dispute.id, dispute.payment_id, covered, dispute.currency, lost_to=clearing
         )
-    # An inquiry took nothing and so loses nothing.
-    short = dispute.amount_minor - covered if dispute.status != "inquiry" else 0
+    short = dispute.amount_minor - covered
     if short:
         ledger.transfer(
             call, funds.money(dispute.currency), "dispute_losses", clearing, short, "dispute_lost",
@@ -140,8 +141,15 @@ def _check(
 ) -> None:
     if not captured:
         raise RuleViolation(f"Nothing of payment {payment.id} was captured: none can be disputed.")
-    if not 0 < amount <= captured:
-        raise InvalidParameters.field("amount_minor", amount, f"at most the captured {captured}")
+    gone = call.session.scalar(
+        select(func.sum(Dispute.amount_minor)).where(
+            Dispute.payment_id == payment.id, Dispute.status.in_(("lost", "accepted"))
+        )
+    )
+    most = captured - int(gone or 0)
+    if not 0 < amount <= most:
+        what = f"at most {most}: {captured} captured, {int(gone or 0)} lost to disputes"
+        raise InvalidParameters.field("amount_minor", amount, what)
     if respond_by is not None and respond_by <= call.now:
         raise InvalidParameters.field("respond_by", stamp(respond_by), "a day ahead")
     known = (Dispute.payment_id == payment.id) & Dispute.status.in_(OPEN)

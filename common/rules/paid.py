@@ -21,6 +21,7 @@ from common.rules.paid_state import (
     refresh,
     refresh_order,
     refundable,
+    refuse_disputed,
     standing,
 )
 from common.rules.paid_state import stored_value as _stored_value
@@ -104,6 +105,18 @@ def stored_value(call: Call, method: PaymentMethod, currency: str) -> int | None
     return left if left is None or method.currency == currency else 0
 
 
+def covers(call: Call, order_id: str, method_id: str, amount_minor: int) -> bool:
+    """Whether so much of the order's money came from the method, so that all of it would go back
+    where it came from. While nothing was captured: whether the method stands for it."""
+    payments = payments_of(call.session, order_id)
+    net = net_of(call.session, payments)
+    if any(net.values()):
+        own = sum(net[each.id] for each in payments if each.method_id == method_id)
+        return own >= amount_minor
+    live = ("authorized", *AWAITED)
+    return any(p.method_id == method_id and standing(p, call.now) in live for p in payments)
+
+
 def _shrink(call: Call, pending: list[Payment], amount: int) -> Payment:
     """Less than was authorized is needed: newest first, let authorizations go and take smaller
     ones on the same methods. Returns the last smaller one, or the last let go."""
@@ -131,8 +144,9 @@ def _shrink(call: Call, pending: list[Payment], amount: int) -> Payment:
 
 
 __all__ = [
-    "authorize", "belongs_to", "capture", "charge", "expire_lapsed", "issue_credit", "locked",
-    "method_account", "method_words", "net_paid", "payer", "payment_status", "payments_of",
-    "refresh", "refresh_order", "refund", "refund_order", "refundable", "settle_difference",
-    "standing", "store_credit_method", "stored_value", "void",
+    "authorize", "belongs_to", "capture", "charge", "covers", "expire_lapsed", "issue_credit",
+    "locked", "method_account", "method_words", "net_paid", "payer", "payment_status",
+    "payments_of", "refresh", "refresh_order", "refund", "refund_order", "refundable",
+    "refuse_disputed", "settle_difference", "standing", "store_credit_method", "stored_value",
+    "void",
 ]  # fmt: skip

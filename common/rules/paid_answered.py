@@ -102,10 +102,12 @@ def _refunded(call: Call, refund: Refund, outcome: Outcome) -> None:
 
 
 def _not_refunded(call: Call, refund: Refund, payment: Payment, outcome: Outcome) -> None:
-    funds.refund_failed(
-        call, payment.id, refund.amount_minor, refund.currency, refund.destination,
-        reference=refund.id,
-    )  # fmt: skip
+    # Of a payment whose capture failed nothing came that could be the payment's again.
+    if payment.status != "failed":
+        funds.refund_failed(
+            call, payment.id, refund.amount_minor, refund.currency, refund.destination,
+            reference=refund.id,
+        )  # fmt: skip
     refund.status, refund.settled_at = "failed", call.now
     refund.failure_code = (outcome.code or "failed")[:32]
     refund.points_at = None

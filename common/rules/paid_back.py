@@ -1,5 +1,7 @@
 """Money back: out of one payment, or spread over an order's."""
 
+from sqlalchemy import select
+
 from common.call import Call
 from common.errors import InsufficientFunds, InvalidParameters, RuleViolation, ScopeMissing
 from common.ledgers import ledger
@@ -18,7 +20,7 @@ from common.rules.paid_state import (
     refundable,
 )
 from common.scopes import Scope, granted
-from common.tables.payments import REFUND_REASONS, Payment, PaymentMethod, Refund
+from common.tables.payments import REFUND_REASONS, Outbox, Payment, PaymentMethod, Refund
 
 
 def refund(
@@ -48,6 +50,8 @@ def refund(
     if unlinked:
         _check_unlinked(call, payment, method, allow_unlinked)
     _refuse_more_than_left(call, payment, amount_minor)
+    if unlinked:
+        _refuse_unconfirmed(call, payment)
     asked = not unlinked and has_provider(method) and at_provider(call, payment)
     destination = method_account(method)
     made = call.add(
@@ -148,6 +152,19 @@ def _check_unlinked(call: Call, payment: Payment, method: PaymentMethod, allowed
             f" {Scope.PAYMENTS_REFUND_UNLINKED}.",
             details={"scope": str(Scope.PAYMENTS_REFUND_UNLINKED)},
             next="Refund to the original method, or ask the person to grant the scope.",
+        )
+
+
+def _refuse_unconfirmed(call: Call, payment: Payment) -> None:
+    """Elsewhere goes only what has come: a capture the provider has not confirmed may yet fail."""
+    query = select(Outbox.id).where(
+        Outbox.target_type == "payment", Outbox.target_id == payment.id,
+        Outbox.kind.in_(("authorize", "capture")), Outbox.state != "done",
+    )  # fmt: skip
+    if call.session.scalar(query.limit(1)) is not None:
+        raise RuleViolation(
+            f"The provider has not confirmed yet that payment {payment.id} was captured.",
+            next="Read the payment again in a moment, or refund to the original method.",
         )
 
 

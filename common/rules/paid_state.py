@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from common.call import Call, quoted
-from common.errors import Conflict
+from common.errors import Conflict, RuleViolation
 from common.rules import funds
 from common.storage.dialects import dialect_of
 from common.tables.orders import Order
@@ -44,7 +44,9 @@ def method_words(method: PaymentMethod) -> str:
 
 
 def refundable(session: Session, payment: Payment, now: datetime) -> int:
-    """Captured less refunded, held and disputed."""
+    """Captured less refunded, held and disputed; nothing of a capture that failed."""
+    if payment.status == "failed":
+        return 0
     return funds.refundable(session, now, payment.id, payment.currency)
 
 
@@ -104,7 +106,9 @@ def refresh(call: Call, payment: Payment) -> None:
     """Bring the payment's status and its order's in line with the ledger. The only writer of
     ``Order.payment_status``."""
     moved = funds.moved(call.session, [payment.id], payment.currency)[payment.id]
-    if moved.captured and payment.status != "failed":
+    if payment.status == "failed":
+        _empty(call, payment)
+    elif moved.captured:
         before = payment.status
         if moved.refunded >= moved.captured:
             payment.status = "refunded"
@@ -118,6 +122,15 @@ def refresh(call: Call, payment: Payment) -> None:
     call.session.flush()
     if payment.order_id is not None:
         refresh_order(call, payment.order_id)
+
+
+def _empty(call: Call, payment: Payment) -> None:
+    """Of a capture that failed nothing came: what is freed on the payment since (a hold that ended,
+    a dispute won) goes back to where it was taken from."""
+    left = funds.refundable(call.session, call.now, payment.id, payment.currency)
+    if left > 0:
+        method = call.get(PaymentMethod, payment.method_id)
+        funds.refund(call, payment.id, left, payment.currency, method_account(method))
 
 
 def refresh_order(call: Call, order_id: str) -> None:
@@ -150,6 +163,24 @@ def _lock(session: Session, kind: type[Order] | type[Payment], id: str) -> None:
     row = session.get(kind, id, populate_existing=True, with_for_update={"key_share": True})
     if row is not None and before is not None and row.version != before:
         raise Conflict("Somebody changed the payment at the same moment.")
+
+
+def refuse_disputed(call: Call, order_id: str) -> None:
+    """While the bank may take the money back the shop gives nothing as well. Raises
+    RuleViolation."""
+    query = (
+        select(Dispute.id)
+        .join(Payment, Payment.id == Dispute.payment_id)
+        .where(Payment.order_id == order_id, Dispute.status.in_(OPEN_DISPUTES))
+    )
+    found = call.session.scalar(query.order_by(Dispute.id).limit(1))
+    if found is not None:
+        raise RuleViolation(
+            f"A payment of order {order_id} is disputed ({found}): the bank may already have given"
+            " the customer the money back.",
+            details={"dispute_id": found},
+            next="Settle the dispute first: accept it, or answer it with evidence.",
+        )
 
 
 def open_dispute_of(session: Session, payment_id: str) -> Dispute | None:

@@ -9,14 +9,13 @@ from common.call import Call
 from common.errors import InsufficientFunds, InvalidParameters, RuleViolation
 from common.money import Money
 from common.rules import paid, placing
-from common.rules.paid_state import OPEN_DISPUTES
 from common.rules.timeline import happened
 from common.storage.database import lock
 from common.storage.locks import one_at_a_time
 from common.tables.claims import Claim
 from common.tables.orders import Order, OrderLine
 from common.tables.payments import Dispute, Refund
-from servers.claims import deciding, recovering, service, states
+from servers.claims import deciding, recovering, service, states, valuing
 from servers.claims.deciding import Answer
 
 SEND_WITHIN = timedelta(days=1)
@@ -55,7 +54,8 @@ def settle(call: Call, claim_id: str, wanted: Settlement) -> Claim:
         f"{resolution}: {Money(amount, claim.currency)} of "
         f"{Money(claim.claimed_minor, claim.currency)} claimed",
     )
-    _refuse_disputed(call, order)
+    paid.refuse_disputed(call, order.id)
+    _refuse_made_whole(call, claim)
     _refuse_more_than_left(call, order, amount)
     if claim.state == "under_review":
         whole = amount == claim.claimed_minor
@@ -158,19 +158,22 @@ def _replace(call: Call, claim: Claim, order: Order) -> None:
     claim.replacement_order_id = placed.id
 
 
-def _refuse_disputed(call: Call, order: Order) -> None:
-    """While the bank may take the money back the shop does not give it as well."""
-    query = select(Dispute.id).where(
-        Dispute.order_id == order.id, Dispute.status.in_(OPEN_DISPUTES)
-    )
-    found = call.session.scalar(query.limit(1))
-    if found is not None:
-        raise RuleViolation(
-            f"A payment of order {order.id} is disputed ({found}): the bank may already have given"
-            " the customer the money back.",
-            details={"dispute_id": found},
-            next="Settle the dispute first: accept it, or answer it with evidence.",
-        )
+def _refuse_made_whole(call: Call, claim: Claim) -> None:
+    """Units a return or another claim has settled since this one was opened are not paid again."""
+    if claim.type == "late":
+        return
+    for line in service.lines_of(call, claim):
+        if line.order_line_id is None:
+            continue
+        there = call.get(OrderLine, line.order_line_id).quantity
+        left = there - valuing.settled_units(call, line.order_line_id)
+        if line.quantity > left:
+            raise RuleViolation(
+                f"Of line {line.order_line_id} only {left} units were not made good already, by a"
+                " return or another claim.",
+                details={"line_id": line.order_line_id, "left": left},
+                next="Withdraw the claim, or settle it for what is left.",
+            )
 
 
 def _refuse_more_than_left(call: Call, order: Order, amount: int) -> None:

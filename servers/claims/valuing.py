@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import func, select
+from sqlalchemy import case, func, select
 
 from common.call import Call
 from common.errors import RuleViolation
@@ -197,6 +197,28 @@ def _claimed(call: Call, order: Order) -> dict[str | None, int]:
         for line_id, units in call.session.execute(query):
             found[line_id] = found.get(line_id, 0) + int(units)
     return found
+
+
+def settled_units(call: Call, order_line_id: str) -> int:
+    """Units of an order line that returns or customers' claims have given something for."""
+    came = case(
+        (ReturnLine.received == 0, ReturnLine.quantity),
+        (Return.instant.is_(True), ReturnLine.quantity), else_=ReturnLine.received,
+    )  # fmt: skip
+    returned = (
+        select(func.sum(came))
+        .join(Return, Return.id == ReturnLine.return_id)
+        .where(ReturnLine.order_line_id == order_line_id, Return.settled_at.is_not(None))
+    )
+    claimed = (
+        select(func.sum(ClaimLine.quantity))
+        .join(Claim, Claim.id == ClaimLine.claim_id)
+        .where(
+            ClaimLine.order_line_id == order_line_id, Claim.kind == "customer",
+            Claim.type != "late", Claim.resolved_at.is_not(None),
+        )
+    )  # fmt: skip
+    return sum(int(call.session.scalar(each) or 0) for each in (returned, claimed))
 
 
 def _refuse_second_late(call: Call, order: Order) -> None:

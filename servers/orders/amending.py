@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sqlalchemy import func, select
+
 from common.call import Call, quoted
 from common.errors import InvalidParameters, NotFound, RuleViolation
 from common.money import Money, allocate
@@ -37,10 +39,10 @@ def amend(call: Call, order_id: str, changes: Sequence[Change], method_id: str) 
     on_top = sum(_one(call, order, lines, change) for change in changes)
     _total(call, order, on_top)
     difference = order.total_minor - before
-    paid_by = {p.method_id for p in paid.payments_of(call.session, order.id)}
+    differs = difference < 0 and not paid.covers(call, order.id, method.id, -difference)
     call.stake(
         amount_minor=abs(difference), currency=order.currency,
-        destination_differs=difference < 0 and method.id not in paid_by,
+        destination_differs=differs,
     )  # fmt: skip
     call.show(
         f"Amend order {order.id}",
@@ -115,6 +117,9 @@ def part(call: Call, order: Order, line: OrderLine, quantity: int) -> OrderLine:
     """Split ``quantity`` units off a line; discount, tax and reservation are divided."""
     if not 0 < quantity < line.quantity:
         raise InvalidParameters.field("quantity", quantity, f"between 1 and {line.quantity - 1}")
+    there = select(func.count()).select_from(OrderLine).where(OrderLine.order_id == order.id)
+    if (call.session.scalar(there) or 0) >= service.MOST_LINES:
+        raise RuleViolation(f"Order {order.id} has {service.MOST_LINES} lines, the most there are.")
     weights = [quantity, line.quantity - quantity]
     discounts = allocate(line.discount_minor, weights)
     taxes = allocate(line.tax_minor, weights)
@@ -170,6 +175,13 @@ def _total(call: Call, order: Order, tax_on_top: int) -> None:
         OrderAdjustment, OrderAdjustment.order_id == order.id, OrderAdjustment.kind == "discount"
     )[:1]:
         discount.amount_minor = min(0, discount.amount_minor - less)
+    subtotal = sum(line.unit_price_minor * line.quantity for line in lines)
+    rest = order.shipping_minor + order.tax_minor + tax_on_top + order.other_minor
+    if subtotal - order.discount_minor - less + rest < 0:
+        raise RuleViolation(
+            f"Order {order.id} would cost less than was credited to it with an exchange.",
+            next="Return what was exchanged for a refund instead.",
+        )
     # All at once: the database checks that they add up.
     order.subtotal_minor = sum(line.unit_price_minor * line.quantity for line in lines)
     order.discount_minor += less

@@ -75,6 +75,8 @@ def cancel(call: Call, order_id: str, reason: str) -> service.Whole:
     order = service.changing(call, order_id)
     if order.status != "draft":
         require_open(order, "cancel it", untouched=True)
+    _refuse_losing(order)
+    paid.refuse_disputed(call, order.id)
     captured = sum(paid.net_paid(call.session, order.id, call.now).values())
     points = members.redeemed(call, order)
     call.stake(amount_minor=captured, currency=order.currency)
@@ -88,10 +90,9 @@ def cancel(call: Call, order_id: str, reason: str) -> service.Whole:
         release_line(call, line)
         line.status = "cancelled"
     waiting = ("authorized", "created", "requires_action")
-    for payment in call.all(
-        Payment, Payment.order_id == order.id, Payment.status.in_(waiting), limit=50
-    ):
-        paid.void(call, payment)
+    for payment in paid.payments_of(call.session, order.id):
+        if payment.status in waiting:
+            paid.void(call, payment)
     if captured:
         paid.refund_order(call, order.id, None, "cancellation")
     if points:
@@ -104,6 +105,17 @@ def cancel(call: Call, order_id: str, reason: str) -> service.Whole:
     order.status, order.cancel_reason, order.cancelled_at = "cancelled", reason, call.now
     happened(call, order.id, "cancelled", reason)
     return service.whole(call, order.id)
+
+
+def _refuse_losing(order: Order) -> None:
+    """What was not paid with money of this order would be lost to its customer with it."""
+    if order.channel in ("exchange", "claim") and order.replaces_order_id is not None:
+        raise RuleViolation(
+            f"Order {order.id} was paid with what came back, or with a claim: cancelling it would"
+            " give nothing back.",
+            details={"replaces_order_id": order.replaces_order_id},
+            next=f"Refund a payment of {order.replaces_order_id} with a person, or send it.",
+        )
 
 
 def release_line(call: Call, line: OrderLine) -> None:

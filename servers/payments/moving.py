@@ -148,12 +148,21 @@ def issue_credit(
 
 
 def _open_amount(call: Call, order: Order) -> int:
-    """The order's total less what is paid or still authorized."""
+    """The order's total less what was paid or is still authorized. What went back for goods, a
+    claim or as goodwill is not owed again; what went back to be paid otherwise is."""
+    again = dict.fromkeys((p.id for p in paid.payments_of(call.session, order.id)), 0)
+    for refund in call.all(
+        Refund, Refund.order_id == order.id, Refund.reason == "method_change",
+        Refund.status.in_(("pending", "succeeded")),
+    ):  # fmt: skip
+        again[refund.payment_id] += refund.amount_minor
     found = service.figures(call, paid.payments_of(call.session, order.id))
     covered = sum(
         each.payment.amount_minor
         if each.status in service.OPEN_AUTHORIZATIONS
-        else each.moved.captured - each.moved.refunded
+        else 0
+        if each.status == "failed"
+        else each.moved.captured - again[each.payment.id]
         for each in found
     )
     return max(0, order.total_minor - covered)

@@ -188,6 +188,10 @@ def _matched(call: Call, header: Header, line: Line) -> _Match:
     dispute = call.session.scalars(query.order_by(Dispute.id)).first()
     if dispute is None or dispute.currency != header.currency:
         return _Match("missing", "no such dispute")
+    sign = PayoutLine.amount_minor < 0 if line.amount_minor < 0 else PayoutLine.amount_minor >= 0
+    mine = PayoutLine.provider_reference.in_([dispute.id, dispute.provider_reference or dispute.id])
+    if _paid_out(call, mine & sign, "dispute"):
+        return _Match("duplicate", "settled before", payment_id=dispute.payment_id)
     same = abs(line.amount_minor) == dispute.amount_minor
     note = "" if same else f"we have {dispute.amount_minor}"
     return _Match("matched" if same else "amount_differs", note, payment_id=dispute.payment_id)

@@ -31,7 +31,7 @@ class Figures:
 
     @property
     def refundable(self) -> int:
-        return self.balance.available
+        return 0 if self.status == "failed" else self.balance.available
 
     @property
     def held(self) -> int:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import ColumnElement, and_, func, not_, select
+from sqlalchemy import ColumnElement, and_, case, func, not_, select
 
 from common.call import Call
 from common.clock import stamp
@@ -202,10 +202,19 @@ class _Back:
         return _Back(self.units + units, self.value_minor + value_minor)
 
 
+# A late delivery is made good with a part of the price; the goods may still come back.
+_GOODS: Final = case((Claim.type == "late", 0), else_=ClaimLine.quantity)
+
+
+def units_claimed(call: Call, line_id: str) -> int:
+    """Units of an order line that a customer's claim paid or replaced."""
+    return _made_whole(call, [line_id]).get(line_id, _Back()).units
+
+
 def _made_whole(call: Call, line_ids: list[str]) -> dict[str, _Back]:
     """Units a customer's claim paid or replaced: they are not refunded a second time."""
     query = (
-        select(OrderLine.id, func.sum(ClaimLine.quantity), func.sum(ClaimLine.paid_minor))
+        select(OrderLine.id, func.sum(_GOODS), func.sum(ClaimLine.paid_minor))
         .join(ClaimLine, ClaimLine.order_line_id == OrderLine.id)
         .join(Claim, Claim.id == ClaimLine.claim_id)
         .where(

@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
+from sqlalchemy import select
+
 from common.call import Call, quoted
 from common.errors import InvalidParameters, NotFound, RuleViolation
-from common.rules import stock
+from common.rules import lots, stock
 from common.rules.timeline import happened
-from common.tables.inventory import Product, Warehouse
+from common.tables.inventory import Lot, Product, Warehouse
+from common.tables.logistics import ShipmentLine
 from common.tables.orders import Order, OrderLine
 from common.tables.returns import Inspection, Return, ReturnLine, ReturnPolicy
 from servers.returns import eligibility, service
@@ -148,8 +151,9 @@ def receive(
         if each.damaged > each.quantity:
             raise InvalidParameters.field("damaged", each.damaged, "at most the quantity")
         stock.move(
-            call, line.sku, place, "customer", "inspection", each.quantity, "return_in", rma.id
-        )
+            call, line.sku, place, "customer", "inspection", each.quantity, "return_in", rma.id,
+            lot=_lot_of(call, line),
+        )  # fmt: skip
         if line.received == 0:
             service.set_aside(call, rma, line, order.warehouse_id, None)
         line.received += each.quantity
@@ -187,7 +191,7 @@ def inspect(call: Call, return_id: str, found: Sequence[Inspected]) -> service.W
         seen[line.id] += each.quantity
         transfer = stock.move(
             call, line.sku, rma.warehouse_id or "", "inspection", target,  # type: ignore[arg-type]
-            each.quantity, code, rma.id,
+            each.quantity, code, rma.id, lot=_waiting_in(call, rma, line, each.quantity),
         )  # fmt: skip
         call.add(
             Inspection(
@@ -207,14 +211,42 @@ def inspect(call: Call, return_id: str, found: Sequence[Inspected]) -> service.W
     return service.whole(call, rma.id)
 
 
+def _lots_sent(call: Call, line: ReturnLine) -> list[str]:
+    """The lots that the units of the order line were sent from."""
+    query = select(ShipmentLine.lot_id).where(
+        ShipmentLine.order_line_id == line.order_line_id, ShipmentLine.lot_id.is_not(None)
+    )
+    return [str(id) for id in call.session.scalars(query.distinct().order_by(ShipmentLine.lot_id))]
+
+
+def _lot_of(call: Call, line: ReturnLine) -> str | None:
+    """The one lot the units can be of; None where there is none, or several."""
+    sent = _lots_sent(call, line)
+    return sent[0] if len(sent) == 1 else None
+
+
+def _waiting_in(call: Call, rma: Return, line: ReturnLine, quantity: int) -> str | None:
+    """The lot the units wait for inspection in: until 0.2 they were received without one."""
+    lot = _lot_of(call, line)
+    if lot is None:
+        return None
+    waiting = stock.by_lot(call.session, call.now, line.sku, rma.warehouse_id or "").get(lot)
+    return lot if waiting is not None and waiting.inspection >= quantity else None
+
+
 def _require_sellable(
     call: Call, line: ReturnLine, found: Inspected, policy: ReturnPolicy | None
 ) -> None:
     """Raises RuleViolation for what must not go back on the shelf."""
     order_line = call.get(OrderLine, line.order_line_id)
     restockable = call.get(Product, order_line.product_id).restockable
+    sent = _lots_sent(call, line)
     if not restockable or (policy is not None and not policy.restockable):
         why = "Such goods may not be sold again."
+    elif any(not lots.may_go_out(call.get(Lot, id), call.now.date()) for id in sent):
+        why = "It may be of a lot that has expired or was withdrawn."
+    elif len(sent) > 1:
+        why = "It was sent from several lots, and nobody knows of which this is."
     elif found.grade in ("C", "D"):
         why = f"Grade {found.grade} is not sold as new."
     elif found.condition in ("damaged", "incomplete"):

@@ -22,6 +22,8 @@ from common.tables.returns import Inspection, Return, ReturnLine, ReturnPolicy, 
 from servers.returns import eligibility
 from servers.returns.eligibility import Asked, Verdict
 
+SEND_DAYS = 14
+
 
 @dataclass(frozen=True)
 class Whole:
@@ -228,17 +230,21 @@ def _rma(
         and (p.currency != order.currency or value >= p.review_from_minor)
         for p in policies
     )
-    strictest = min(policies, key=lambda policy: policy.send_within_days)
+    # What is called back comes back whatever the policies say, or where none fits.
+    strictest = min(policies, key=lambda policy: policy.send_within_days, default=None)
+    send_days = strictest.send_within_days if strictest else SEND_DAYS
+    ends = [verdict.window_ends_at for verdict in verdicts if verdict.window_ends_at]
+    instant = strictest is not None and all(policy.instant_refund for policy in policies)
     return call.add(
         Return(
             id=call.new_id("return"), kind=kind, state="needs_review" if review else "requested",
             order_id=order.id, customer_id=order.customer_id, refund_to=refund_to,
-            method_id=method_id, policy_id=strictest.id, policy_rule=verdicts[0].rule[:200],
-            note=note, currency=order.currency, warehouse_id=order.warehouse_id,
-            instant=kind == "return" and all(policy.instant_refund for policy in policies),
+            method_id=method_id, policy_id=strictest.id if strictest else None,
+            policy_rule=verdicts[0].rule[:200], note=note, currency=order.currency,
+            warehouse_id=order.warehouse_id, instant=kind == "return" and instant,
             requested_at=call.now, label_code=f"R{secrets.token_hex(8).upper()}",
-            window_ends_at=min(v.window_ends_at for v in verdicts if v.window_ends_at),
-            expires_at=call.now + timedelta(days=strictest.send_within_days),
+            window_ends_at=min(ends, default=None),
+            expires_at=call.now + timedelta(days=send_days),
         )
     )  # fmt: skip
 

@@ -9,6 +9,7 @@ from common.errors import InsufficientFunds, RuleViolation
 from common.money import Money, allocate
 from common.rules import paid, placing
 from common.rules.timeline import happened
+from common.storage.database import lock
 from common.tables.orders import Order, OrderLine
 from common.tables.payments import PaymentMethod, Refund
 from common.tables.returns import Return, ReturnLine, Settlement
@@ -31,8 +32,11 @@ def settle(call: Call, return_id: str) -> service.Whole:
     rma = now.rma
     _require_ready(call, now)
     order = call.get(Order, rma.order_id)
-    rma.settled_at = call.now
+    lock(call.session, Order, [order.id])
+    paid.refuse_disputed(call, order.id)
     units = [eligibility.units_settled(rma, line) for line in now.lines]
+    _refuse_made_whole(call, now.lines, units)
+    rma.settled_at = call.now
     if rma.kind == "exchange":
         _exchange(call, rma, order, now.lines, units)
     else:
@@ -44,6 +48,18 @@ def settle(call: Call, return_id: str) -> service.Whole:
         _returned(call, order, line)
     happened(call, order.id, "return_settled", rma.kind, reference=rma.id)
     return service.whole(call, rma.id)
+
+
+def _refuse_made_whole(call: Call, lines: Sequence[ReturnLine], units: Sequence[int]) -> None:
+    """A claim that was open when the return was asked for may have paid for the units since."""
+    for line, n in zip(lines, units, strict=True):
+        there = call.get(OrderLine, line.order_line_id).quantity
+        if n > there - eligibility.units_claimed(call, line.order_line_id):
+            raise RuleViolation(
+                f"A claim has made the units of line {line.order_line_id} good already.",
+                details={"line_id": line.order_line_id},
+                next="list_claims of the order shows it.",
+            )
 
 
 def amounts(rma: Return, lines: Sequence[ReturnLine], units: Sequence[int]) -> list[int]:
@@ -68,7 +84,8 @@ def _refund(
     to = "store credit" if credit else paid.method_words(method) if method else "what paid"
     call.stake(
         amount_minor=total, currency=order.currency,
-        destination_differs=method is not None and method.id not in _payers(call, order),
+        destination_differs=method is not None
+        and not paid.covers(call, order.id, method.id, total),
     )  # fmt: skip
     call.show(
         f"Settle return {rma.id} of order {order.id}",
@@ -82,10 +99,6 @@ def _refund(
     kind = "store_credit" if credit else "refund"
     for line, part in zip(lines, parts, strict=True):
         _settled(call, line, kind, part, order.currency, refund=refunds[0] if part else None)
-
-
-def _payers(call: Call, order: Order) -> set[str]:
-    return {payment.method_id for payment in paid.payments_of(call.session, order.id)}
 
 
 def _exchange(
@@ -102,7 +115,8 @@ def _exchange(
     worth = sum((line.exchange_price_minor or 0) * n for line, n in zip(lines, units, strict=True))
     call.stake(
         amount_minor=max(abs(difference), worth), currency=order.currency,
-        destination_differs=difference < 0 and method.id not in _payers(call, order),
+        destination_differs=difference < 0
+        and not paid.covers(call, order.id, method.id, -difference),
     )  # fmt: skip
     direction = "is charged to" if difference > 0 else "goes back to"
     call.show(
