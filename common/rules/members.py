@@ -1,7 +1,8 @@
 """Members: their tier, and their points, which are balances of the ledger ``points/shop``.
 
 ``member:{customer}`` is what the shop owes in points, ``issued`` where they come from, ``redeemed``
-and ``lapsed`` where they go. A point is worth one minor unit of the order's currency when redeemed.
+and ``lapsed`` where they go. A point is worth one minor unit of the tier's currency, and is earned
+and redeemed in it alone.
 Points of an order go back as its money does, in the same share. Nobody has fewer than none: what
 was spent already is owed by the award, and taken from points that come later. Points that paid for
 an order come back when it is cancelled.
@@ -123,9 +124,10 @@ def give_back(call: Call, order: Order, points: int) -> None:
 
 
 def promise_points(call: Call, order: Order) -> None:
-    """Note what the order will bring its customer, if they are a member."""
+    """Note what the order will bring its customer, if they are a member and it is in the currency
+    of their tier: a point is worth as much for everybody."""
     member, tier = membership_of(call, order.customer_id), tier_of(call, order.customer_id)
-    if member is None or tier is None:
+    if member is None or tier is None or tier.currency != order.currency:
         return
     goods = order.subtotal_minor - order.discount_minor
     points = goods // int(10 ** exponent(order.currency)) * tier.points_per_major_unit

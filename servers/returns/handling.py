@@ -226,7 +226,7 @@ def _lot_of(call: Call, line: ReturnLine) -> str | None:
 
 
 def _waiting_in(call: Call, rma: Return, line: ReturnLine, quantity: int) -> str | None:
-    """The lot the units wait for inspection in: until 0.2 they were received without one."""
+    """The lot the units wait for inspection in: an earlier version received them without one."""
     lot = _lot_of(call, line)
     if lot is None:
         return None

@@ -68,7 +68,10 @@ def quote(call: Call, who: Shopper, cart: Cart) -> Quote:
     customer_id = who.customer.id if who.customer else None
     tier = members.tier_of(call, customer_id)
     asked = cart.redeem_points or 0
-    points = min(asked, members.points_of(call, customer_id)[0]) if customer_id and asked else 0
+    at_home = tier is not None and tier.currency == cart.currency
+    points = 0
+    if customer_id and asked and at_home:
+        points = min(asked, members.points_of(call, customer_id)[0])
     goods = promotions.goods_of(
         call, [(i.sku, i.quantity, variants[i.sku].price_minor) for i in items]
     )
@@ -82,7 +85,8 @@ def quote(call: Call, who: Shopper, cart: Cart) -> Quote:
     warehouse = _warehouse(call, lines)
     net = sum(each.gross_minor for each in goods) - sum(off.by_line)
     free = off.free_shipping[:1]
-    if tier and tier.free_shipping_from_minor is not None and net >= tier.free_shipping_from_minor:
+    free_from = tier.free_shipping_from_minor if tier and at_home else None
+    if free_from is not None and net >= free_from:
         free = ["MEMBER"]
     options = _options(call, cart, items, variants, warehouse, bool(free))
     chosen = _chosen(cart, options)
