@@ -7,7 +7,7 @@ the same transaction. Amounts are minor units. Rules that call these state their
 from common.call import Call
 from common.errors import InsufficientFunds
 from common.rules import funds
-from common.rules.paid_back import refund, refund_order
+from common.rules.paid_back import refund, refund_exchanged, refund_order
 from common.rules.paid_in import authorize, belongs_to, capture, charge, expire_lapsed, payer, void
 from common.rules.paid_state import (
     AWAITED,
@@ -146,7 +146,8 @@ def _shrink(call: Call, pending: list[Payment], amount: int) -> Payment:
 __all__ = [
     "authorize", "belongs_to", "capture", "charge", "covers", "expire_lapsed", "issue_credit",
     "locked", "method_account", "method_words", "net_paid", "payer", "payment_status",
-    "payments_of", "refresh", "refresh_order", "refund", "refund_order", "refundable",
+    "payments_of", "refresh", "refresh_order", "refund", "refund_exchanged", "refund_order",
+    "refundable",
     "refuse_disputed", "settle_difference", "standing", "store_credit_method", "stored_value",
     "void",
 ]  # fmt: skip

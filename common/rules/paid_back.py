@@ -1,5 +1,7 @@
 """Money back: out of one payment, or spread over an order's."""
 
+from typing import Final
+
 from sqlalchemy import select
 
 from common.call import Call
@@ -20,7 +22,10 @@ from common.rules.paid_state import (
     refundable,
 )
 from common.scopes import Scope, granted
+from common.tables.orders import Order
 from common.tables.payments import REFUND_REASONS, Outbox, Payment, PaymentMethod, Refund
+
+MOST_EXCHANGES: Final = 10
 
 
 def refund(
@@ -113,6 +118,44 @@ def refund_order(
                     allow_unlinked=allow_unlinked, note=note, source=source,
                 )
             )  # fmt: skip
+    return made
+
+
+def refund_exchanged(
+    call: Call,
+    order: Order,
+    amount_minor: int,
+    reason: str,
+    *,
+    to_method_id: str | None = None,
+    allow_unlinked: bool = False,
+    source: tuple[str, str] | None = None,
+) -> list[Refund]:
+    """``refund_order``, and what is missing out of the order that this one replaces: goods that
+    came by an exchange were paid with that, too. Raises InsufficientFunds with what is refundable
+    of all of them."""
+    made: list[Refund] = []
+    left = amount_minor
+    payer: Order | None = order
+    for _ in range(MOST_EXCHANGES):
+        if payer is None or left == 0:
+            break
+        payments = payments_of(call.session, payer.id)
+        part = min(left, sum(refundable(call.session, p, call.now) for p in payments))
+        if part:
+            made += refund_order(
+                call, payer.id, part, reason, to_method_id=to_method_id,
+                allow_unlinked=allow_unlinked, source=source,
+            )  # fmt: skip
+        left -= part
+        payer = call.find(Order, payer.replaces_order_id) if payer.replaces_order_id else None
+    if left:
+        raise InsufficientFunds(
+            f"Of order {order.id} {amount_minor - left} minor units are refundable,"
+            f" {amount_minor} are due.",
+            details={"refundable_minor": amount_minor - left, "due_minor": amount_minor},
+            next="Its payments may be uncaptured, held or disputed: look at payments.get_payment.",
+        )
     return made
 
 

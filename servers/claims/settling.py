@@ -117,12 +117,13 @@ def _amount(claim: Claim, wanted: Settlement) -> int:
 
 
 def _give_back(call: Call, claim: Claim, order: Order, resolution: str, amount: int) -> None:
-    """Out of the order's payments in both cases, so that nobody refunds the same money again."""
+    """Out of the payments of the order, and of what it was exchanged for, in both cases: so that
+    nobody refunds the same money again."""
     method_id = None
     if resolution == "credit":
         method_id = paid.store_credit_method(call, order.customer_id, order.currency).id
-    made = paid.refund_order(
-        call, order.id, amount, "claim", to_method_id=method_id,
+    made = paid.refund_exchanged(
+        call, order, amount, "claim", to_method_id=method_id,
         allow_unlinked=method_id is not None, source=("claim", claim.id),
     )  # fmt: skip
     claim.refund_id = made[0].id
@@ -178,7 +179,7 @@ def _refuse_made_whole(call: Call, claim: Claim) -> None:
 
 def _refuse_more_than_left(call: Call, order: Order, amount: int) -> None:
     """Refunds, lost disputes, returns and other claims together give back at most what the order
-    had cost."""
+    had cost, with the goods that it was exchanged for."""
     given = select(func.sum(Claim.paid_minor)).where(
         Claim.order_id == order.id, Claim.kind == "customer", Claim.resolution == "replacement",
         Claim.state.in_(GIVEN),
@@ -190,7 +191,8 @@ def _refuse_more_than_left(call: Call, order: Order, amount: int) -> None:
         Refund.order_id == order.id, Refund.status.in_(("pending", "succeeded"))
     )
     back = sum(int(call.session.scalar(each) or 0) for each in (given, lost, refunded))
-    left = max(order.total_minor - back, 0)
+    credited = max(0, -order.other_minor) if order.channel == "exchange" else 0
+    left = max(order.total_minor + credited - back, 0)
     if amount > left:
         raise InsufficientFunds(
             f"Of order {order.id} {Money(back, order.currency)} went back already; at most "

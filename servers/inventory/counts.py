@@ -35,12 +35,19 @@ def start_cycle_count(
     call: Call, warehouse: str, skus: list[str] | None, most: int, status: stock.Status
 ) -> CountSheet:
     """Open a count and take the snapshot. Without SKUs: those due by their class (A monthly, B
-    quarterly, C yearly), longest uncounted first. Raises RuleViolation when one is being counted
-    already or nothing is due."""
+    quarterly, C yearly), longest uncounted first, of one currency. Raises RuleViolation when one is
+    being counted already or nothing is due, InvalidParameters for items of several currencies."""
     catalogue.warehouse(call, warehouse)
     one_at_a_time(call.session, f"count:{warehouse}")
     chosen = list(dict.fromkeys(skus)) if skus else _due(call, warehouse, most)
     items = [catalogue.variant(call, sku) for sku in chosen]
+    kept = {item.id: costs.unit_cost(call, item, warehouse)[1] for item in items}
+    if len(set(kept.values())) > 1:  # what differs is posted at once, by its worth in all
+        if skus:
+            valued = ", ".join(sorted(set(kept.values())))
+            raise InvalidParameters.field("skus", valued, "items valued in one currency")
+        items = [item for item in items if kept[item.id] == kept[items[0].id]]
+        chosen = [item.id for item in items]
     _refuse_counting(call, warehouse, chosen)
     rows = [found for item in items for found in _places(call, item, warehouse, status)]
     if not rows:

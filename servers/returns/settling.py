@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Final
 
 from common.call import Call
-from common.errors import InsufficientFunds, RuleViolation
+from common.errors import RuleViolation
 from common.money import Money, allocate
 from common.rules import paid, placing
 from common.rules.timeline import happened
@@ -17,7 +17,6 @@ from servers.returns import eligibility, service
 
 READY: Final = ("dispositioned", "returnless")
 EARLY: Final = ("authorized", "label_issued", "in_transit")
-MOST_EXCHANGES: Final = 10
 
 
 def settle(call: Call, return_id: str) -> service.Whole:
@@ -172,32 +171,11 @@ def _pay_back(
     call: Call, rma: Return, order: Order, amount_minor: int, reason: str,
     method: PaymentMethod | None,
 ) -> list[Refund]:  # fmt: skip
-    """Out of the order's payments; goods that came by an exchange were paid with the order before
-    it as well. Raises InsufficientFunds with what is refundable of all of them."""
-    refunds: list[Refund] = []
-    left = amount_minor
-    source: Order | None = order
-    for _ in range(MOST_EXCHANGES):
-        if source is None or left == 0:
-            break
-        payments = paid.payments_of(call.session, source.id)
-        part = min(left, sum(paid.refundable(call.session, p, call.now) for p in payments))
-        if part:
-            refunds += paid.refund_order(
-                call, source.id, part, reason, to_method_id=method.id if method else None,
-                allow_unlinked=method is not None and method.kind in ("gift_card", "store_credit"),
-                source=("return", rma.id),
-            )  # fmt: skip
-        left -= part
-        source = call.find(Order, source.replaces_order_id) if source.replaces_order_id else None
-    if left:
-        raise InsufficientFunds(
-            f"Of order {order.id} {amount_minor - left} minor units are refundable,"
-            f" {amount_minor} are due.",
-            details={"refundable_minor": amount_minor - left, "due_minor": amount_minor},
-            next="Its payments may be uncaptured, held or disputed: look at payments.get_payment.",
-        )
-    return refunds
+    return paid.refund_exchanged(
+        call, order, amount_minor, reason, to_method_id=method.id if method else None,
+        allow_unlinked=method is not None and method.kind in ("gift_card", "store_credit"),
+        source=("return", rma.id),
+    )  # fmt: skip
 
 
 def _settled(

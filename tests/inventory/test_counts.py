@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import select
 
 from common.call import Call
-from common.tables.inventory import Variant
+from common.tables.inventory import ItemCost, Variant
 from common.tables.stock_documents import CountLine, CycleCount, StockAdjustment
 from tests.inventory.seed import BOX, CUPS, MILK, NORTH, SOUTH, Desk, a_lot, on, stocked
 from tests.support.shop import call, done, refused
@@ -178,3 +178,29 @@ async def test_bad_counts(desk: Desk):
         desk.client, "submit_cycle_count", "not_found", count_id="cnt_x", counts=counted(1),
         **desk.key(),
     )  # fmt: skip
+
+
+async def test_a_sheet_is_of_one_currency(either: Desk):
+    """What differs is posted at once by its worth in all, which two currencies do not have."""
+    for sku in (CUPS, BOX):
+        await either.seed(stocked(sku, NORTH, 10))
+
+    def in_dollars(call: Call) -> None:
+        call.add(
+            ItemCost(
+                id=call.new_id("item"), sku=BOX, warehouse_id=NORTH, average_cost_e6=5_000_000,
+                currency="USD", at=call.now,
+            )
+        )  # fmt: skip
+        call.get(Variant, CUPS).abc_class = "A"
+
+    await either.seed(in_dollars)
+    answer = await refused(
+        either.client, "start_cycle_count", "invalid_parameters", warehouse=NORTH,
+        skus=[CUPS, BOX], **either.key(),
+    )  # fmt: skip
+    assert "EUR, USD" in str(answer)
+    first = await started(either)
+    assert [line["sku"] for line in first["lines"]] == [CUPS], "what is due, of one currency"
+    assert (await submit(either, first, counted(10)))["state"] == "posted"
+    assert [line["sku"] for line in (await started(either))["lines"]] == [BOX]

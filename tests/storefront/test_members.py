@@ -13,7 +13,7 @@ from common.rules.paid_answered import settle
 from common.shop import Shop
 from common.tables.payments import Outbox
 from common.tables.spine import Account
-from common.tables.storefront import Membership
+from common.tables.storefront import Membership, MembershipTier, PointsAward
 from servers.orders.changing import cancel
 from servers.storefront.tools import tools
 from tests.storefront.shoppers import (
@@ -352,6 +352,35 @@ async def test_points_of_a_membership_that_is_over_do_not_come_back(open_shop: S
         await shop.housekeeping.once()
         left, _ = await do(shop, "*", lambda c: members.points_of(c, "cus-lea"))
         assert left == 0
+    await points_add_up(shop)
+
+
+async def test_points_are_of_one_currency(open_shop: Shop) -> None:
+    """A point is worth as much for everybody: an order in yen brings none to a tier in euro, and
+    none are redeemed in yen."""
+    shop = open_shop
+    async with connected(shop, tools, who=member()) as client:
+        await done(client, "join_membership", tier="circle", agreed_fee_minor=0)
+        await bought_and_paid(shop, client, ("Eggs, dozen, free range", 10))
+        given = (await points(client))[0]
+        assert given > 0
+        cart = await filled(client, ("avocado", 1))
+
+        def in_yen(call: Call) -> None:
+            call.get(MembershipTier, "circle").currency = "JPY"
+
+        await do(shop, "storefront", in_yen)
+        quote = await quoted(client, cart, redeem_points=given)
+        assert "POINTS" not in {each["code"] for each in quote["discounts"]}
+        await agreed(client, quote, "pm-lea")
+        await worker(shop).drain()
+        bought = await agreed(client, quote, "pm-lea")
+        assert await look(
+            shop,
+            lambda s: s.scalars(
+                select(PointsAward).where(PointsAward.order_id == bought["order_id"])
+            ).all(),
+        ) == []  # fmt: skip
     await points_add_up(shop)
 
 
