@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from common.rules import funds
 from tests.payments.seed import Desk, charged, delivered
 from tests.support.shop import call, refused
@@ -134,3 +136,49 @@ async def test_no_more_than_was_captured_is_disputed(desk: Desk):
     )
     await refused(desk.client, "record_dispute", "not_found", payment_id="x", reason="general")
     assert (await desk.done_reading("list_disputes"))["count"] == 0
+
+
+@pytest.mark.parametrize("given_up", ["accepted", "lost"])
+async def test_an_inquiry_given_up_takes_its_money(desk: Desk, given_up: str) -> None:
+    await desk.seed(charged())
+    made = await desk.done("record_dispute", **DISPUTE, inquiry=True)
+    id = made["dispute_id"]
+    if given_up == "accepted":
+        await desk.done("accept_dispute", dispute_id=id)
+    else:
+        await desk.done("record_dispute_outcome", dispute_id=id, outcome="lost")
+    assert (await desk.payment("pay-1"))["refundable_minor"] == 0
+    await refused(
+        desk.client, "refund_payment", "insufficient_funds", **REFUND, amount_minor=1, **desk.key()
+    )
+    assert await net(desk, "clearing:card") == await net(desk, "dispute_losses") == 0
+    assert (await desk.done_reading("get_ledger", currency="EUR"))["balanced"]
+
+
+async def test_what_was_lost_to_a_dispute_is_not_disputed_again(desk: Desk) -> None:
+    await desk.seed(charged())
+    made = await desk.done("record_dispute", **DISPUTE, amount_minor=4_000)
+    await desk.done("accept_dispute", dispute_id=made["dispute_id"])
+    ask = DISPUTE | {"reason": "fraudulent"}
+    for more in (6_001, 10_000):
+        await refused(desk.client, "record_dispute", "invalid_parameters", **ask, amount_minor=more)
+    rest = await desk.done("record_dispute", **ask, amount_minor=6_000)
+    await desk.done("accept_dispute", dispute_id=rest["dispute_id"])
+    await refused(desk.client, "record_dispute", "invalid_parameters", **ask, **desk.key())
+    assert await net(desk, "dispute_losses") == 0
+
+
+async def test_a_dispute_is_settled_by_one_payout(desk: Desk) -> None:
+    for number in (1, 2):
+        await desk.seed(charged(f"ord-{number}", 30_000, payment_id=f"pay-{number}"))
+    made = await desk.done("record_dispute", **DISPUTE, amount_minor=10_000)
+    taken = {"kind": "dispute", "reference": made["dispute_id"], "amount_minor": -10_000}
+    outcomes = []
+    for number in (1, 2):
+        charge = {"kind": "charge", "reference": f"pay-{number}", "amount_minor": 30_000}
+        got = await desk.done(
+            "reconcile_payout", provider="bank_of", reference=f"po-{number}", currency="EUR",
+            amount_minor=20_000, arrived_on="2026-11-02", lines=[charge, taken],
+        )  # fmt: skip
+        outcomes.append([row["outcome"] for row in got["exceptions"]])
+    assert outcomes == [[], ["duplicate"]]

@@ -281,3 +281,17 @@ async def test_results_have_no_floats(desk: Desk):
         raise AssertionError(text)
 
     json.loads(json.dumps(made), parse_float=no_float)
+
+
+@pytest.mark.parametrize("reason", ["return", "goodwill"])
+async def test_what_went_back_is_not_charged_again(desk: Desk, reason: str) -> None:
+    await desk.seed(charged())
+    await desk.done(
+        "refund_payment", payment_id="pay-1", amount_minor=4_000, currency="EUR", reason=reason
+    )
+    for more in ({}, {"amount_minor": 1}, {"method_id": GIFT, "amount_minor": 1}):
+        answer = await refused(
+            desk.client, "authorize_payment", "rule_violation", order_id="ord-1", **more,
+            **desk.key(),
+        )  # fmt: skip
+        assert answer["details"]["open_minor"] == 0

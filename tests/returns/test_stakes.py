@@ -3,10 +3,23 @@
 import pytest
 from sqlalchemy import select
 
+from common.call import Call
+from common.rules import paid
+from common.tables.payments import Payment
 from common.tables.spine import ApprovalRequest
-from tests.orders.seed import CARD, GIFT, SHIRT_S, Desk, a_delivered_order
+from tests.orders.seed import (
+    CARD,
+    CARD2,
+    EVE,
+    GIFT,
+    SHIRT_S,
+    Desk,
+    a_delivered_order,
+    an_order,
+    delivered,
+)
 from tests.returns.test_returns import back, requested, step
-from tests.support.shop import look
+from tests.support.shop import done, look
 
 
 async def asked(desk: Desk) -> list[tuple[str, int]]:
@@ -38,3 +51,42 @@ async def test_money_that_goes_elsewhere_is_confirmed(desk: Desk) -> None:
         await back(desk, rma)
         await step(desk, "settle_return", return_id=rma["return_id"])
         assert await asked(desk) == levels
+
+
+async def test_a_method_that_was_let_go_has_paid_nothing(desk: Desk) -> None:
+    order_id = await desk.seed(an_order((SHIRT_S, 1)))
+    await done(
+        desk.client, "change_payment_method", order_id=order_id, payment_method_id=CARD2,
+        **desk.key(),
+    )  # fmt: skip
+    await desk.seed(delivered(order_id))
+    order = {"order_id": order_id}
+    rma = await requested(desk, order, refund_to="method", method_id=CARD)
+    await back(desk, rma)
+    await step(desk, "settle_return", return_id=rma["return_id"])
+    assert (await asked(desk))[-1] == ("settle_return", 1)
+
+
+@pytest.mark.parametrize(("part", "levels"), [(1, [("settle_return", 1)]), (2_000, [])])
+async def test_a_method_that_paid_less_than_goes_back_is_elsewhere(
+    desk: Desk, part: int, levels: list[tuple[str, int]]
+) -> None:
+    order_id = await desk.seed(an_order((SHIRT_S, 2)))
+
+    def charged(call: Call) -> None:
+        for payment in call.all(Payment, Payment.order_id == order_id):
+            paid.void(call, payment)
+        for method, amount in ((GIFT, part), (CARD, 4_000 - part)):
+            paid.charge(
+                call, order_id=order_id, customer_id=EVE, method_id=method, amount_minor=amount,
+                currency="EUR",
+            )  # fmt: skip
+
+    await desk.seed(charged)
+    await desk.seed(delivered(order_id))
+    order = await done(desk.client, "get_order", order_id=order_id)
+    one = [{"line_id": order["lines"][0]["line_id"], "quantity": 1}]
+    rma = await requested(desk, order, refund_to="method", method_id=GIFT, lines=one)
+    await back(desk, rma)
+    await step(desk, "settle_return", return_id=rma["return_id"])
+    assert await asked(desk) == levels
