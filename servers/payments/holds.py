@@ -101,6 +101,7 @@ def release(call: Call, hold_id: str, note: str) -> Hold:
     hold.state, hold.closed_at, hold.closed_by = "released", call.now, call.actor.id
     hold.close_reason = note
     call.session.flush()
+    paid.refresh(call, paid.locked(call, hold.payment_id))
     call.effect("update", "payment_hold", hold.id, state="released")
     return hold
 

@@ -76,7 +76,6 @@ async def test_a_hold_of_it_that_lapses_frees_no_money(
     await refused(desk.client, "refund_payment", "insufficient_funds", **ask)
 
 
-@pytest.mark.xfail(reason="holds.release leaves what it frees on the payment that failed")
 async def test_a_hold_of_it_leaves_nothing_in_the_books_when_it_ends(
     desk: Desk, worker: OutboxWorker, late: str
 ) -> None:

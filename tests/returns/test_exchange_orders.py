@@ -7,8 +7,10 @@ from sqlalchemy import select
 
 from common.tables.orders import Order
 from common.tables.payments import Payment
+from servers.claims.tools import tools as claims_tools
 from servers.payments.tools import tools as payments_tools
-from tests.orders.seed import CARD, SHIRT_L, SHIRT_M, Desk, a_delivered_order
+from tests.claims.seed import a_file
+from tests.orders.seed import CARD, SHIRT_L, SHIRT_M, Desk, a_delivered_order, delivered
 from tests.orders.test_refusals import unchanged
 from tests.returns.test_returns import back, step
 from tests.support.shop import connected, done, refused
@@ -66,3 +68,27 @@ async def test_there_is_none_while_the_old_one_is_disputed(desk: Desk) -> None:
     )
     assert answer["details"] == {"dispute_id": dispute["dispute_id"]}
     assert await made(desk, old_id) == []
+
+
+@pytest.mark.parametrize("resolution", ["refund", "replacement"])
+async def test_what_it_brings_broken_is_made_good(
+    desk: Desk, new: dict[str, Any], resolution: str
+) -> None:
+    """It cost nothing by itself: what was given for it is what a claim can give back."""
+    await desk.seed(delivered(new["order_id"]))
+    async with connected(desk.shop, claims_tools, person=desk.person) as claims:
+        claim = await done(
+            claims, "open_claim", type="damage", order_id=new["order_id"], **desk.key()
+        )
+        for kind in claim["missing"]:
+            file = a_file(claim["claim_id"], kind) | {"taken_on": "2026-11-02"}
+            await done(claims, "add_claim_evidence", **file, **desk.key())
+        await done(claims, "submit_claim", claim_id=claim["claim_id"], **desk.key())
+        settled = await done(
+            claims, "settle_claim", claim_id=claim["claim_id"], resolution=resolution, **desk.key()
+        )
+        assert settled["state"] == "resolved"
+    if resolution == "refund":
+        old = await desk.look(lambda s: s.get_one(Order, new["order_id"]).replaces_order_id)
+        paid = await desk.net_paid(str(old))
+        assert paid == {}, "out of the payment of the order it was exchanged for"
