@@ -142,17 +142,6 @@ class Database:
                 await _wait(attempt)
         raise AssertionError("unreachable")
 
-    def run_now(self, domain: str, work: Work[T], *, write: bool = True, audit_id: str = "") -> T:
-        """``run`` for commands that have no event loop."""
-
-        async def once() -> T:
-            try:
-                return await self.run(domain, work, write=write, audit_id=audit_id)
-            finally:
-                await self._dispose()
-
-        return asyncio.run(once())
-
     async def close(self) -> None:
         """Give back every connection."""
         await self._dispose()

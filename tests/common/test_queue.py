@@ -40,19 +40,22 @@ async def test_whoever_has_just_written_goes_to_the_end(url: str) -> None:
     assert in_a_row < len(turns) / 2, turns
 
 
-def test_one_that_stopped_in_the_queue_holds_nobody_up_for_good(
+async def test_one_that_stopped_in_the_queue_holds_nobody_up_for_good(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("common.storage.sqlite.WAIT_MS", 50)
     database = Database(url)
     with (tmp_path / "shop.db.queue").open("ab") as stopped:
         assert file_lock.take(stopped)
-        assert database.run_now("*", moment) == "written"
+        assert await database.run("*", moment) == "written"
         file_lock.give_back(stopped)
-    assert database.run_now("*", moment) == "written"
+    assert await database.run("*", moment) == "written"
+    await database.close()
 
 
-def test_without_a_file_to_queue_in(url: str, tmp_path: Path) -> None:
+async def test_without_a_file_to_queue_in(url: str, tmp_path: Path) -> None:
     (tmp_path / "shop.db.queue").unlink(missing_ok=True)
     (tmp_path / "shop.db.queue").mkdir()
-    assert Database(url).run_now("*", moment) == "written"
+    database = Database(url)
+    assert await database.run("*", moment) == "written"
+    await database.close()

@@ -10,6 +10,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from common import metrics
 from common.settings import METRICS_FOLDER, figures_shared, metrics_folder
+from tests.support import unavailable
 from tests.support.http import Face, a_face, on_port
 from tests.support.shop import a_shop, call, settings_in
 from tests.support.toy import tools
@@ -93,7 +94,7 @@ def every_figure() -> list[MetricWrapperBase]:
 def test_workers_figures_meet_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """A mapped file on a full disk kills whoever touches it."""
     if not Path("/dev/shm").is_dir():
-        pytest.skip("there is no such place here")
+        unavailable("there is no /dev/shm here")
     monkeypatch.setenv(METRICS_FOLDER, "")
     with figures_shared(2):
         folder = metrics_folder()

@@ -195,7 +195,6 @@ async def from_nothing_to_a_step_up(signing: Signing, mode: str) -> None:
         assert signing.visits == 2
 
 
-AUTHORIZE = re.compile(r"http://[^\s\x00-\x1f]+/auth/authorize\?[^\s\x00-\x1f]+")
 CLIENTS = {"sdk 1": ("1", "legacy"), "client 2 legacy": ("2", "legacy"), "client 2": ("2", "new")}
 
 
