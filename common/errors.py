@@ -141,7 +141,7 @@ class PolicyDenied(ShopError):
 
 class ApprovalInvalid(ShopError):
     code = "approval_invalid"
-    default_next = "Call again without approval_id to ask for a new approval."
+    default_next = "To ask for a new approval repeat the call that needed it, without approval_id."
 
 
 class RateLimited(ShopError):
