@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from common.canonical import compact
+from common.countries import a_country
 from common.errors import InvalidParameters
 from common.untrusted import UNTRUSTED, cleaned
 
@@ -72,6 +73,12 @@ Email = Annotated[
     str,
     Field(min_length=3, max_length=254, pattern=r"^[^@\s]+@[^@\s]+$"),
     AfterValidator(visible_line),
+]
+Country = Annotated[
+    str,
+    Field(min_length=2, max_length=60),
+    AfterValidator(visible_line),
+    AfterValidator(a_country),
 ]
 Units = Annotated[int, Field(ge=1, le=MAX_UNITS)]
 Count = Annotated[int, Field(ge=0, le=MAX_UNITS)]
@@ -122,7 +129,7 @@ class Address(Args):
     city: Line
     region: Annotated[str, Field(max_length=100), AfterValidator(visible_line)] = ""
     postal_code: Annotated[str, Field(max_length=20), AfterValidator(visible_line)] = ""
-    country: Annotated[str, Field(min_length=2, max_length=60), AfterValidator(visible_line)]
+    country: Country
 
 
 def arguments_model(

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import select
 
+from common import countries
 from common.call import Call
 from common.errors import InsufficientStock, InvalidParameters, NotFound, RuleViolation
 from common.money import allocate
@@ -244,7 +245,7 @@ def rates_at(call: Call, ship_to: dict[str, Any], moment: datetime) -> dict[str,
     query = (
         select(TaxRate)
         .where(
-            TaxRate.country == country,
+            TaxRate.country.in_(countries.spellings(country)),
             TaxRate.region.in_(("", region)),
             TaxRate.valid_from <= moment.date(),
         )

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import or_
 
+from common import countries
 from common.call import Call
 from common.errors import NotFound
 from common.tables.inventory import Warehouse
@@ -60,7 +61,7 @@ def quotes(
             found.append(_quote(carrier, card, dim, billed, local))
     if not found:
         raise NotFound(
-            "No carrier takes this parcel there.",
+            f"No carrier takes this parcel to {ship_to.get('country') or 'that address'}.",
             details={"weight_g": load.weight_g, "volume_cm3": load.volume_cm3},
             next="Send it with the shop's own vans, or in several parcels.",
         )
@@ -81,12 +82,13 @@ def price(card: RateCard, billed_weight_g: int) -> int:
 def _best(cards: list[RateCard], ship_to: dict[str, Any]) -> Iterable[RateCard]:
     """Of each service the card with the longest destination that fits, then the smallest weight
     class, then the newest."""
-    country = str(ship_to.get("country", ""))
+    country = countries.key(str(ship_to.get("country", "")))
     postal = str(ship_to.get("postal_code", "")).replace(" ", "")
     best: dict[str, tuple[tuple[int, int, int], RateCard]] = {}
     for card in cards:
         place, _, prefix = card.destination.partition("/")
-        if card.destination != "*" and (place != country or not postal.startswith(prefix)):
+        there = countries.key(place) == country and postal.startswith(prefix)
+        if card.destination != "*" and not there:
             continue
         length = 0 if card.destination == "*" else 1 + len(prefix)
         rank = (length, -card.max_weight_g, card.valid_from.toordinal())

@@ -15,6 +15,7 @@ from common.tables.orders import Order
 from common.toolset import Computation, Effect, Progress
 from common.wire import (
     Args,
+    Country,
     Cursor,
     Day,
     Identifier,
@@ -119,7 +120,7 @@ def _confirmed(quoted: Quoted, progress: Progress) -> QuoteList:
 def quote_rates(
     call: Call,
     order_id: Identifier | None = None,
-    country: Line | None = None,
+    country: Country | None = None,
     postal_code: Line | None = None,
     weight_g: Grams | None = None,
     size: Size | None = None,

@@ -193,9 +193,9 @@ def _options(
     where = call.find(Warehouse, warehouse)
     try:
         found = rates.quotes(call, rates.Load(weight, volume), cart.ship_to, where)
-    except NotFound:
+    except NotFound as error:
         raise CartOperationFailed(
-            "No carrier takes this there.", next="Ask for another address, or order in parts."
+            error.message, next="Ask for another address, or order in parts."
         ) from None
     usable = [each for each in found if each.card.currency == cart.currency][:MOST_OPTIONS]
     return [

@@ -102,6 +102,19 @@ async def test_rates(desk: Desk) -> None:
     assert (await call(desk.client, "quote_rates", country="FR"))["code"] == "invalid_parameters"
 
 
+async def test_rates_to_a_country_by_any_name(desk: Desk) -> None:
+    asked = {"postal_code": "20095", "weight_g": 2_300}
+    by_code = await done(desk.client, "quote_rates", country="DE", **asked)
+    for name in ("de", "DEU", "Germany"):
+        assert await done(desk.client, "quote_rates", country=name, **asked) == by_code
+    for name in ("XX", "Nowhereland"):
+        wrong = await call(desk.client, "quote_rates", country=name, **asked)
+        assert wrong["code"] == "invalid_parameters"
+        assert "a country, such as DE or Germany" in wrong["message"]
+    heavy = await call(desk.client, "quote_rates", country="France", weight_g=40_000)
+    assert heavy["message"] == "No carrier takes this parcel to France."
+
+
 async def test_after_the_cutoff_and_over_the_weekend(desk: Desk) -> None:
     desk.clock.forward(days=4, hours=8)  # Friday 17:00 UTC
     found = await done(

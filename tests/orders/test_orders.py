@@ -67,6 +67,14 @@ async def test_tax_on_top_or_inside(desk: Desk, address: dict[str, str], tax: in
     assert (order["tax_minor"], order["total_minor"]) == (tax, total)
 
 
+@pytest.mark.parametrize("country", ["de", "Germany", "DEU"])
+async def test_tax_goes_by_the_country_that_is_meant(desk: Desk, country: str):
+    there = BERLIN | {"country": country}
+    order = await placed(desk, (SHIRT_S, 1), (MUG, 2), ship_to=there)
+    assert order["tax_minor"] == 722
+    assert order["ship_to"] == there, "as it was given"
+
+
 async def test_large_orders_are_confirmed(desk: Desk):
     await placed(desk, (SHIRT_S, 12))
     assert desk.person.questions == []

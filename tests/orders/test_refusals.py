@@ -52,6 +52,16 @@ PLACE: dict[str, Any] = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("country", ["Nowhereland", "XX"])
+async def test_an_address_is_in_a_country(desk: Desk, order: dict[str, Any], country: str) -> None:
+    there = BERLIN | {"country": country}
+    placing = PLACE | {"ship_to": there}
+    moving = {"order_id": order["order_id"], "address": there}
+    for tool, asked in (("place_order", placing), ("update_shipping_address", moving)):
+        answer = await unchanged(desk, tool, "invalid_parameters", **asked)
+        assert "a country, such as DE or Germany" in answer["message"]
+
+
 NOT_PLACED: list[tuple[str, dict[str, Any]]] = [
     ("not_found", {"customer_id": "cus_nobody"}),
     ("not_found", {"payment_method_id": "card_none"}),
