@@ -18,7 +18,7 @@ from common.rules import checking_out, paid
 from common.rules.addresses import one_line
 from common.shoppers import Shopper, customer_of, shopper, signed_in, terms_of
 from common.storage.database import lock
-from common.tables.orders import Order
+from common.tables.orders import Order, OrderAdjustment, OrderLine
 from common.tables.payments import Payment, PaymentMethod
 from common.tables.storefront import Cart, Checkout, Promotion
 from servers.storefront import carts
@@ -28,6 +28,7 @@ from servers.storefront.quoting import Quote, quote
 OPEN: Final = ("incomplete", "requires_escalation", "ready_for_complete", "complete_in_progress")
 QUOTE_LIFE: Final = timedelta(minutes=30)
 MOST_METHODS: Final = 20
+MOST_LINES: Final = 200
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,15 @@ class Ended:
     checkout: Checkout
     order: Order | None
     payment: Payment | None
+
+
+@dataclass(frozen=True)
+class Owned:
+    """An order of the shopper's that no checkout of theirs led to."""
+
+    order: Order
+    lines: list[OrderLine]
+    adjustments: list[OrderAdjustment]
 
 
 def prepare(call: Call, handle: str, details: Details) -> Prepared:
@@ -118,8 +128,8 @@ def buy(
     return _ended(call, call.session.get_one(Checkout, checkout.id))
 
 
-def status(call: Call, id: str) -> Ended:
-    """Of one's own checkout or order. Raises NotFound."""
+def status(call: Call, id: str) -> Ended | Owned:
+    """Of one's own checkout or order, however it came about. Raises NotFound."""
     who = signed_in(call)
     checkout = call.session.get(Checkout, id) or call.session.scalar(
         select(Checkout).where(Checkout.order_id == id)
@@ -129,15 +139,24 @@ def status(call: Call, id: str) -> Ended:
         cart = call.get(Cart, checkout.cart_id)
         if mine or cart.owner_subject == who.id:
             return _ended(call, checkout)
-    raise NotFound("There is no such order of yours.", next="Use the order_id of checkout.")
+    order = own_order(call, who, id)
+    lines = call.all(OrderLine, OrderLine.order_id == order.id, limit=MOST_LINES)
+    return Owned(
+        order,
+        sorted(lines, key=lambda line: (line.position, line.id)),
+        call.all(OrderAdjustment, OrderAdjustment.order_id == order.id, limit=MOST_LINES),
+    )
 
 
-def own_order(call: Call, order_id: str) -> Order:
-    """One of the shopper's own orders, however it came about. Raises NotFound."""
-    who = signed_in(call)
+def own_order(call: Call, who: Shopper, order_id: str) -> Order:
+    """One of the shopper's own orders, as ``accounts`` lists them: a draft is none yet. Raises
+    NotFound."""
     order = call.session.get(Order, order_id)
-    if order is None or who.customer is None or order.customer_id != who.customer.id:
-        raise NotFound("There is no such order of yours.")
+    mine = order is not None and who.customer is not None and order.customer_id == who.customer.id
+    if order is None or not mine or order.placed_at is None:
+        raise NotFound(
+            "There is no such order of yours.", next="get_account_status lists the latest orders."
+        )
     return order
 
 

@@ -143,10 +143,11 @@ class QuoteView(Result):
 
 class PurchaseView(Result):
     """``status`` is ``completed`` with an order, ``complete_in_progress`` while the payment is
-    asked for, else why it was undone (``failure``). What was agreed is told as it was agreed."""
+    asked for, else why it was undone (``failure``). What was agreed is told as it was agreed.
+    Without ``checkout_id`` the order came about otherwise, by phone or in exchange."""
 
     status: str
-    checkout_id: str
+    checkout_id: str | None = None
     order_id: str | None = None
     order_status: str | None = None
     payment_status: str | None = None
@@ -179,7 +180,7 @@ class PurchaseView(Result):
             if found.payment
             else None,
             fulfilment_status=order.fulfilment_status if order else None,
-            promised_at=_when(order.promised_at) if order else None,
+            promised_at=when(order.promised_at) if order else None,
             ship_to=Destination.of(checkout.agreed),
             shipping=checkout.agreed.get("service"),
             items=_agreed_items(checkout),
@@ -204,7 +205,7 @@ class PurchaseView(Result):
     _session: str = ""
 
     def meta(self) -> dict[str, Any]:
-        return {SESSION: self._session}
+        return {SESSION: self._session} if self._session else {}
 
 
 class OwnOrder(Result):
@@ -278,7 +279,7 @@ class MembershipView(Result):
             points=found.points,
             pending_points=found.pending_points,
             owed_points=found.owed_points,
-            renews_at=_when(member.renews_at) if member else None,
+            renews_at=when(member.renews_at) if member else None,
             auto_renew=member.auto_renew if member else None,
             fee_payment_status=found.payment.status if found.payment else None,
             tiers=[Tier.of(tier) for tier in found.tiers],
@@ -357,5 +358,5 @@ def _after(checkout: Checkout) -> str:
     )
 
 
-def _when(moment: datetime | None) -> str | None:
+def when(moment: datetime | None) -> str | None:
     return stamp(moment) if moment is not None else None

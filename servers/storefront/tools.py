@@ -14,7 +14,15 @@ from common.scopes import Scope
 from common.shoppers import SIGN_IN, shopper
 from common.toolset import Effect, Toolset
 from common.wire import Address, Identifier, Line, Minor, Sku, visible_line
-from servers.storefront import accounts, carts, catalogue, checkouts, membership, recommending
+from servers.storefront import (
+    accounts,
+    carts,
+    catalogue,
+    checkouts,
+    membership,
+    recommending,
+    results_orders,
+)
 from servers.storefront.promotions import MOST_CODES
 from servers.storefront.results import (
     CartView,
@@ -192,8 +200,8 @@ def checkout(
 
 @tools.tool(scope=Scope.STOREFRONT_ACCOUNT, effect=Effect.READS, widget="order-status")
 def get_order_status(call: Call, order_id: Identifier) -> PurchaseView:
-    """Tell how a purchase of the shopper stands, by order_id or checkout_id of checkout."""
-    return PurchaseView.of(checkouts.status(call, order_id))
+    """Tell how a purchase of the shopper stands, by its order_id or the checkout_id of checkout."""
+    return results_orders.purchase(checkouts.status(call, order_id))
 
 
 @tools.tool(scope=Scope.STOREFRONT_READ, effect=Effect.READS, widget="sign-in")

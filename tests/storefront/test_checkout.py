@@ -353,3 +353,28 @@ async def test_the_confirmation_shows_what_was_agreed(open_shop: Shop) -> None:
             assert bought[name] == quote[name], name
         shown = await done(client, "get_order_status", order_id=bought["order_id"])
         assert shown["discounts"] == quote["discounts"] != []
+
+
+async def test_an_order_by_phone_is_told_to_its_shopper_alone(open_shop: Shop) -> None:
+    async with connected(open_shop, tools, who=member()) as client:
+        cart = await filled(client, ("avocado", 3))
+        sku = (await done(client, "get_cart", cart_id=cart))["items"][0]["sku"]
+    asked = {
+        "customer_id": "cus-lea", "payment_method_id": "pm-lea", "shipping_minor": 490,
+        "lines": [{"sku": sku, "quantity": 3}],
+    }  # fmt: skip
+    async with connected(open_shop, orders) as operator:
+        order = await done(operator, "place_order", **asked)
+        draft = await done(operator, "place_order", **asked, draft=True)
+    async with connected(open_shop, tools, who=member()) as client:
+        told = await done(client, "get_order_status", order_id=order["order_id"])
+        assert (told["status"], told["order_status"]) == ("completed", "placed")
+        assert (told["total_minor"], told["shipping_minor"]) == (3 * 120 + 490, 490)
+        assert [(item["sku"], item["quantity"]) for item in told["items"]] == [(sku, 3)]
+        assert told["ship_to"]["city"] == "Bonn"
+        assert told["taxes"][0]["included"]
+        assert "checkout_id" not in told
+        await refused(client, "get_order_status", "not_found", order_id=draft["order_id"])
+    for who in (member("max"), member("nobody-known")):
+        async with connected(open_shop, tools, who=who) as client:
+            await refused(client, "get_order_status", "not_found", order_id=order["order_id"])
