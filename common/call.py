@@ -1,5 +1,6 @@
 """Who is calling, and the transaction they are in. Every rule takes a Call first."""
 
+import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -113,8 +114,7 @@ class Call:
         """The row. Raises NotFound, naming the id."""
         row = self.find(kind, id)
         if row is None:
-            name = kind.__name__
-            raise NotFound(f"No {name} {quoted(id)}.", next=next, details={"id": id[:80]})
+            raise missing(kind, id, next=next)
         return row
 
     def all(self, kind: type[R], *where: ColumnElement[bool], limit: int = 1_000) -> list[R]:
@@ -200,6 +200,23 @@ class Call:
     def figure(self, what: str, before: object, after: object) -> None:
         """A figure the call changes, as it is and as it will be."""
         self.preview.figures.append({"what": what, "before": str(before), "after": str(after)})
+
+
+def noun(kind: type[Record]) -> str:
+    """What a kind of record is called: ``purchase order``."""
+    return re.sub(r"(?<!^)(?=[A-Z])", " ", kind.__name__).lower()
+
+
+def missing(
+    kind: type[Record],
+    id: str,
+    *,
+    next: str | None = None,
+    there: Mapping[str, Sequence[str]] | None = None,
+) -> NotFound:
+    """That there is no such row; ``there`` names those that are."""
+    message = f"No {noun(kind)} {quoted(id)}."
+    return NotFound(message, next=next, details={"id": id[:80], **(there or {})})
 
 
 _HIDDEN = {"Cc", "Cf", "Co", "Cs", "Zl", "Zp"}

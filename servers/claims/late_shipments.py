@@ -8,8 +8,9 @@ from sqlalchemy import ColumnElement, func, select
 
 from common.call import Call
 from common.paging import page
+from common.rules import meant
 from common.tables.claims import Claim
-from common.tables.logistics import Shipment
+from common.tables.logistics import Carrier, Shipment
 from servers.claims import deadlines, lateness, opening, valuing
 
 MOST_DRAFTS: Final = 20
@@ -32,6 +33,7 @@ def detect(
     call: Call, days: int, carrier_id: str | None, cursor: str | None, limit: int
 ) -> tuple[list[Late], str | None]:
     """Shipments with a carrier promised in the last ``days`` and late, oldest promise first."""
+    meant.filters(call, (Carrier, carrier_id))
     query = select(Shipment).where(*_came_late(call, days, carrier_id))
     rows, more = page(call.session, query, [Shipment.promised_at, Shipment.id], cursor, limit)
     return [_late(call, shipment) for shipment in call.counted(rows, "late shipments")], more
@@ -40,6 +42,7 @@ def detect(
 def draft(call: Call, days: int, carrier_id: str | None) -> list[Claim]:
     """Open a late claim for each late shipment that has none, has no excuse, was not free, and
     may still be filed: the 20 with the oldest promise."""
+    meant.filters(call, (Carrier, carrier_id))
     query = select(Shipment).where(*_came_late(call, days, carrier_id))
     query = query.order_by(Shipment.promised_at, Shipment.id).limit(MOST_LOOKED_AT)
     drafts: list[Claim] = []

@@ -7,6 +7,7 @@ from sqlalchemy import select
 
 from common.call import Call
 from common.paging import page
+from common.rules import meant
 from common.tables.claims import (
     Claim,
     ClaimDecision,
@@ -14,6 +15,8 @@ from common.tables.claims import (
     ClaimLine,
     ClaimRecovery,
 )
+from common.tables.logistics import Carrier, Shipment
+from common.tables.orders import Order
 from common.tables.payments import Dispute
 from servers.claims import checklist
 from servers.claims.checklist import Checklist
@@ -86,6 +89,10 @@ def listed(
     call: Call, wanted: Wanted, cursor: str | None, limit: int
 ) -> tuple[list[Claim], str | None]:
     """Claims that fit, the oldest first: what waits longest comes first."""
+    meant.filters(
+        call, (Order, wanted.order_id), (Shipment, wanted.shipment_id),
+        (Carrier, wanted.carrier_id),
+    )  # fmt: skip
     query = select(Claim)
     for column, value in (
         (Claim.kind, wanted.kind),

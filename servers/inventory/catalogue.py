@@ -6,11 +6,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from common.call import Call
-from common.errors import InvalidParameters, NotFound, ProductNotFound, RuleViolation
+from common.errors import InvalidParameters, NotFound, RuleViolation
 from common.ledgers.accounts import BATCH
-from common.rules import stock
-from common.rules.catalogue_cache import remembered
-from common.storage import mapped
+from common.rules import meant, stock
 from common.tables.inventory import (
     Lot,
     ReorderPolicy,
@@ -21,31 +19,15 @@ from common.tables.inventory import (
 )
 from common.tables.spine import Account
 
-SEARCHED = 20_000
 MOST_WAREHOUSES = 500
-# Letters that look alike in print fall together.
-_ALIKE = str.maketrans("OILSBZQ|", "01158201")
 
-
-def variant(call: Call, sku: str) -> Variant:
-    """The item. Raises ProductNotFound with SKUs that look alike: none is taken for another."""
-    row = call.find(Variant, sku)
-    if row is None:
-        raise ProductNotFound(
-            "No such SKU.",
-            details={"searched": sku, "suggestions": _alike(call, sku)},
-            next="Ask the person which of the suggestions is meant, or search for the product.",
-        )
-    return row
+variant = meant.variant
 
 
 def warehouse(call: Call, id: str, *, working: bool = False) -> Warehouse:
     """The warehouse. Raises NotFound naming those there are, RuleViolation when it must be
     ``working`` and is closed."""
-    row = mapped.load(call.session, Warehouse, id)
-    if row is None:
-        known = call.session.scalars(select(Warehouse.id).order_by(Warehouse.id).limit(50))
-        raise NotFound("No such warehouse.", details={"id": id, "warehouses": list(known)})
+    row = meant.record(call, Warehouse, id)
     if working and not row.active:
         raise RuleViolation(f"Warehouse {id} is closed.")
     return row
@@ -60,8 +42,8 @@ def in_region(session: Session, region: str) -> list[Warehouse]:
         return rows
     chosen = [row for row in rows if row.region.casefold() == region.casefold()]
     if not chosen:
-        known = ", ".join(sorted({row.region for row in rows})[:20])
-        raise InvalidParameters.field("region", region, f"all, or one of: {known}"[:400])
+        there = ", ".join(sorted({row.region for row in rows})[:20])
+        raise InvalidParameters.field("region", region, f"all, or one of: {there}"[:400])
     return chosen
 
 
@@ -97,16 +79,24 @@ def terms(
         supplier = policy[0].supplier_id if policy else None
     offers = [row for row in rows if supplier in (None, row.supplier_id)]
     if not offers:
-        raise NotFound(
-            "No supplier sells this item." if supplier is None else "This supplier does not.",
-            details={"sku": sku, "suppliers": [row.supplier_id for row in rows]},
-            next="Ask the person to enter the supplier's terms for this SKU.",
-        )
+        raise _not_sold(sku, supplier, [row.supplier_id for row in rows])
     best = min(offers, key=best_first)
     seller = call.get(Supplier, best.supplier_id)
     if not seller.active:
         raise RuleViolation(f"Supplier {seller.id} is inactive.")
     return seller, best
+
+
+def _not_sold(sku: str, supplier: str | None, others: list[str]) -> NotFound:
+    message = f"No supplier sells {sku}."
+    if supplier is not None and others:
+        message = f"{supplier} does not sell {sku}; these do: {', '.join(others[:20])}."
+    return NotFound(
+        message, details={"sku": sku, "suppliers": others},
+        next="Name one of these suppliers, or ask the person to enter the terms for this SKU."
+        if others
+        else "Ask the person to enter a supplier's terms for this SKU.",
+    )  # fmt: skip
 
 
 def best_first(offer: SupplierItem) -> tuple[bool, int, str]:
@@ -141,21 +131,3 @@ def named(session: Session, skus: Sequence[str]) -> dict[str, Variant]:
         query = select(Variant).where(Variant.id.in_(skus[start : start + BATCH]))
         found.update((row.id, row) for row in session.scalars(query))
     return found
-
-
-def _alike(call: Call, sku: str) -> list[str]:
-    from rapidfuzz import fuzz, process
-
-    # On the way of an error only, and bounded.
-    known, plain = remembered(call, ("alike",), lambda: _to_compare(call.session))
-    found = process.extract(_plain(sku), plain, scorer=fuzz.ratio, limit=3, score_cutoff=75)
-    return [known[place] for _, _, place in found]
-
-
-def _to_compare(session: Session) -> tuple[list[str], list[str]]:
-    known = list(session.scalars(select(Variant.id).order_by(Variant.id).limit(SEARCHED)))
-    return known, [_plain(sku) for sku in known]
-
-
-def _plain(text: str) -> str:
-    return text.upper().translate(_ALIKE)

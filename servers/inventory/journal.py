@@ -9,8 +9,8 @@ from common.clock import stamp
 from common.ledgers import ledger
 from common.ledgers.accounts import totals
 from common.paging import page
-from common.rules import stock
-from common.tables.inventory import Reservation
+from common.rules import meant, stock
+from common.tables.inventory import Reservation, Variant, Warehouse
 from common.tables.spine import Account, Transfer
 from common.tables.stock_documents import CountLine, CycleCount, StockTransfer, StockTransferLine
 from servers.inventory import catalogue, counts, transferring
@@ -84,10 +84,7 @@ def list_stock_documents(
     cursor: str | None,
 ) -> Documents:  # fmt: skip
     """Reservations, transfers or counts, newest first; only the open ones unless ``all``."""
-    if sku is not None:
-        catalogue.variant(call, sku)
-    if warehouse is not None:
-        catalogue.warehouse(call, warehouse)
+    meant.filters(call, (Variant, sku), (Warehouse, warehouse))
     read = {"reservation": _reservations, "transfer": _transfers, "count": _counts}[kind]
     documents, following = read(call, state == "open", sku, warehouse, limit, cursor)
     return Documents(documents=documents, next_cursor=following)

@@ -10,13 +10,17 @@ from common.clock import stamp
 from common.errors import InvalidParameters, RuleViolation
 from common.money import LARGEST_MINOR, Money
 from common.paging import page
+from common.rules import meant
 from common.storage.database import lock
 from common.storage.locks import one_at_a_time
 from common.tables.inventory import (
     PurchaseLine,
     PurchaseOrder,
     ReorderPolicy,
+    Supplier,
     SupplierItem,
+    Variant,
+    Warehouse,
 )
 from common.tables.stock_documents import Receipt
 from servers.inventory import catalogue, levels
@@ -139,6 +143,7 @@ def list_purchase_orders(
     if purchase_order_id is not None:
         order = call.get(PurchaseOrder, purchase_order_id)
         return PurchaseOrders(orders=[view(call, order, whole=True)])
+    meant.filters(call, (Supplier, supplier), (Warehouse, warehouse), (Variant, sku))
     query = select(PurchaseOrder)
     if state in ("open", "late"):
         query = query.where(PurchaseOrder.state.in_(levels.COMING))
@@ -151,7 +156,6 @@ def list_purchase_orders(
     if warehouse is not None:
         query = query.where(PurchaseOrder.warehouse_id == warehouse)
     if sku is not None:
-        catalogue.variant(call, sku)
         with_it = select(PurchaseLine.purchase_order_id).where(PurchaseLine.sku == sku)
         query = query.where(PurchaseOrder.id.in_(with_it))
     keys = (PurchaseOrder.created_at, PurchaseOrder.id)

@@ -10,6 +10,7 @@ from sqlalchemy import select
 from common.call import Call, quoted
 from common.errors import RuleViolation
 from common.paging import page
+from common.rules import meant
 from common.tables.fleet import Depot, Driver, DutyRule, Route, Stop, Vehicle
 from common.tables.logistics import Shipment
 from servers.logistics import moving
@@ -33,6 +34,7 @@ class Clock:
 def drivers(
     call: Call, depot: str | None, status: str | None, cursor: str | None, limit: int
 ) -> tuple[list[Driver], str | None]:
+    meant.filters(call, (Depot, depot))
     query = select(Driver).where(Driver.active.is_(True))
     if depot is not None:
         query = query.where(Driver.depot_id == depot)
@@ -44,6 +46,7 @@ def drivers(
 def vehicles(
     call: Call, depot: str | None, status: str | None, cursor: str | None, limit: int
 ) -> tuple[list[Vehicle], str | None]:
+    meant.filters(call, (Depot, depot))
     query = select(Vehicle).where(Vehicle.status != "retired")
     if depot is not None:
         query = query.where(Vehicle.depot_id == depot)

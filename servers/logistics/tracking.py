@@ -10,8 +10,10 @@ from common.call import Call
 from common.carriers.queue import enqueue
 from common.errors import Conflict, InvalidParameters, NotFound, RuleViolation
 from common.paging import page
+from common.rules import meant
 from common.tables.claims import Claim
 from common.tables.fleet import Route, Stop
+from common.tables.inventory import Warehouse
 from common.tables.logistics import (
     Carrier,
     DeliveryAttempt,
@@ -158,7 +160,8 @@ def listed(
     cursor: str | None,
     limit: int,
 ) -> tuple[list[Shipment], str | None]:
-    """Oldest first. Filters are combined."""
+    """Oldest first. Filters are combined. Raises NotFound for one that names nothing."""
+    meant.filters(call, (Order, order_id), (Warehouse, warehouse), (Carrier, carrier))
     query = select(Shipment)
     for column, value in (
         (Shipment.order_id, order_id), (Shipment.status, status),

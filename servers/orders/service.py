@@ -11,9 +11,11 @@ from sqlalchemy.orm import Session
 from common.call import Call
 from common.errors import InvalidParameters
 from common.paging import decoded, encoded, page
+from common.rules import meant
 from common.storage.database import lock
 from common.storage.dialects import dialect_of
 from common.tables.claims import Claim
+from common.tables.inventory import Variant, Warehouse
 from common.tables.logistics import Shipment
 from common.tables.orders import (
     Customer,
@@ -106,6 +108,10 @@ def search(
 ) -> tuple[list[Order], str | None]:
     """Orders that fit, the latest first. ``drafts``: what was never placed instead, those dropped
     since as well; status ``draft`` asks for it, too."""
+    meant.filters(
+        call, (Customer, wanted.customer_id), (Warehouse, wanted.warehouse), (Variant, wanted.sku)
+    )
+    meant.in_order("placed_from", wanted.placed_from, "placed_to", wanted.placed_to)
     drafts = wanted.drafts or wanted.status == "draft"
     placed = Order.placed_at.is_(None) if drafts else Order.placed_at.is_not(None)
     query = select(Order).where(placed)
@@ -141,6 +147,7 @@ def upcoming(
     call: Call, days: int, warehouse: str | None, cursor: str | None, limit: int
 ) -> tuple[list[Order], str | None]:
     """Orders still to leave the house whose ship-by is within ``days``, overdue ones first."""
+    meant.filters(call, (Warehouse, warehouse))
     query = select(Order).where(
         Order.status.in_(("placed", "confirmed", "in_fulfilment", "on_hold")),
         Order.fulfilment_status.in_(("not_fulfilled", "partially_fulfilled", "fulfilled")),
@@ -165,6 +172,7 @@ def demand(
     call: Call, days: int, sku: str | None, warehouse: str | None, cursor: str | None, limit: int
 ) -> tuple[list[Demand], str | None]:
     """Units ordered by SKU, warehouse and day (UTC), cancellations taken out, latest day first."""
+    meant.filters(call, (Variant, sku), (Warehouse, warehouse))
     since = midnight(call.now, call.now.date().isoformat()) - timedelta(days=days)
     day = _day(call.session)
     where = func.coalesce(OrderLine.warehouse_id, "")

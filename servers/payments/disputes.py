@@ -10,9 +10,10 @@ from common.errors import RuleViolation
 from common.gateways.port import Kind
 from common.money import Money
 from common.paging import page
-from common.rules import disputed
+from common.rules import disputed, meant
 from common.rules.disputed import OPEN, decide, record
 from common.rules.paid_queue import enqueue
+from common.tables.orders import Order
 from common.tables.payments import Dispute, DisputeEvidence, Payment
 from servers.payments import evidence
 from servers.payments.evidence import Piece
@@ -107,6 +108,7 @@ def search(
     call: Call, status: str | None, order_id: str | None, cursor: str | None, limit: int
 ) -> tuple[list[Dispute], str | None]:
     """Disputes, the latest first; without a status those that are open."""
+    meant.filters(call, (Order, order_id))
     query = select(Dispute)
     query = query.where(Dispute.status == status if status else Dispute.status.in_(OPEN))
     if order_id:

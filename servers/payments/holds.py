@@ -10,8 +10,9 @@ from common.clock import stamp
 from common.errors import InvalidParameters, RuleViolation
 from common.money import Money
 from common.paging import page
-from common.rules import funds, paid
-from common.tables.payments import Hold
+from common.rules import funds, meant, paid
+from common.tables.orders import Order
+from common.tables.payments import Hold, Payment
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,7 @@ def search(
     call: Call, wanted: Wanted, cursor: str | None, limit: int
 ) -> tuple[list[Hold], str | None]:
     """Holds by state as of now, the oldest first; those that expire, the next first."""
+    meant.filters(call, (Order, wanted.order_id), (Payment, wanted.payment_id))
     query = select(Hold)
     over = Hold.expires_at <= call.now
     if wanted.state == "active":

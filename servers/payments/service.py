@@ -11,7 +11,7 @@ from common.call import Call
 from common.errors import InvalidParameters
 from common.ledgers.accounts import Balance
 from common.paging import page
-from common.rules import funds, paid
+from common.rules import funds, meant, paid
 from common.rules.funds import Moved
 from common.tables.orders import Customer, Order
 from common.tables.payments import Dispute, Hold, Outbox, Payment, PaymentMethod, Refund
@@ -113,6 +113,8 @@ def search(
     call: Call, wanted: Wanted, cursor: str | None, limit: int
 ) -> tuple[list[Figures], str | None]:
     """Payments that match every filter, the latest first; those that expire, the next first."""
+    meant.filters(call, (Order, wanted.order_id), (Customer, wanted.customer_id))
+    meant.in_order("created_from", wanted.created_from, "created_to", wanted.created_to)
     query = select(Payment)
     for condition in _conditions(wanted, call.now):
         query = query.where(condition)

@@ -119,7 +119,7 @@ async def test_who_may_not_read_may_not_listen(tmp_path: Path) -> None:
         assert "somebody else" in await refused(shop, own, who=ben)
         assert "no such approval" in await refused(shop, "approvals://request/apr_none")
         assert "No such resource" in await refused(shop, "orders://order/1")
-        assert "No such warehouse" in await refused(shop, "inventory://warehouse/WH-9/stock")
+        assert "No warehouse" in await refused(shop, "inventory://warehouse/WH-9/stock")
         assert "At most" in await refused(shop, *[STOCK] * 33)
 
 

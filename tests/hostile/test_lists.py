@@ -93,6 +93,59 @@ async def test_other_sizes_and_forged_cursors_are_refused(url: str, tmp_path: Pa
         assert await stand.harm() == before
 
 
+# Arguments that name a record, and words that stand for none or are free text.
+NAMING = {
+    "carrier", "carrier_id", "customer_id", "depot", "order_id", "payment_id", "region",
+    "shipment_id", "sku", "supplier", "warehouse",
+}  # fmt: skip
+ELSEWHERE = {("returns", "list_returns")}
+
+
+async def test_a_filter_that_names_nothing_is_refused(url: str, tmp_path: Path) -> None:
+    """An empty list would say that there is none of what was meant."""
+    tried = set()
+    async with standing(url, tmp_path) as stand:
+        for domain, name, tool in lists():
+            if domain == "storefront" or (domain, name) in ELSEWHERE:
+                continue
+            arguments = needed(stand, domain, tool)
+            for field in sorted(NAMING & tool["inputSchema"]["properties"].keys()):
+                asked = arguments | {field: "NONE-SUCH"}
+                answer = await stand.call(domain, name, asked)
+                refused = ("not_found", "product_not_found", "invalid_parameters")
+                assert answer.get("code") in refused, (name, field, answer)
+                assert answer.get("details"), (name, field, answer)
+                tried.add((name, field))
+        for few, (domain, name, field) in {
+            "carriers": ("logistics", "list_shipments", "carrier"),
+            "depots": ("logistics", "list_drivers", "depot"),
+            "suppliers": ("inventory", "list_purchase_orders", "supplier"),
+            "warehouses": ("orders", "search_orders", "warehouse"),
+        }.items():
+            answer = await stand.call(domain, name, {field: "NONE-SUCH"})
+            assert answer["details"][few], "those there are"
+        late = await stand.call("claims", "draft_late_claims", {"carrier_id": "NONE-SUCH"})
+        assert late["code"] == "not_found"
+    assert len(tried) > 20
+
+
+async def test_a_range_does_not_end_before_it_begins(url: str, tmp_path: Path) -> None:
+    tried = 0
+    async with standing(url, tmp_path) as stand:
+        for domain, name, tool in lists():
+            fields = tool["inputSchema"]["properties"].keys()
+            for begin in [field for field in fields if field.endswith("_from")]:
+                end = f"{begin.removesuffix('_from')}_to"
+                asked = {begin: "2026-12-06", end: "2026-12-05"}
+                answer = await stand.call(domain, name, asked)
+                assert answer.get("code") == "invalid_parameters", (name, answer)
+                assert answer["message"] == f"{end}: a date not before {begin}"
+                same = {begin: "2026-12-05", end: "2026-12-05"}
+                assert "code" not in await stand.call(domain, name, same)
+                tried += 1
+    assert tried >= 2
+
+
 async def test_a_cursor_of_values_no_database_takes_is_refused(url: str, tmp_path: Path) -> None:
     """Of the right form, each value in turn one that overflows, or that no text may hold."""
     tried: set[type] = set()

@@ -101,7 +101,10 @@ async def test_two_at_once_make_one(either: Desk):
 async def test_nobody_sells_it(desk: Desk):
     ask = {"quantity": 1, "warehouse": NORTH}
     await refused(desk.client, "create_reorder", "not_found", sku=KIT, **ask)
-    await refused(desk.client, "create_reorder", "not_found", sku=CUPS, supplier="sup_2", **ask)
+    other = await refused(
+        desk.client, "create_reorder", "not_found", sku=CUPS, supplier="sup_2", **ask
+    )
+    assert other["message"] == f"sup_2 does not sell {CUPS}; these do: sup_1."
 
 
 async def test_received_in_part_then_short(either: Desk):

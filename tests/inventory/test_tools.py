@@ -65,6 +65,21 @@ async def test_a_sku_that_looks_alike_is_named_and_never_taken(desk: Desk, sku: 
     )  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("name", "skus"), [("cup", [CUPS]), ("Cups-in-a-box", [KIT]), ("milk", [MILK])]
+)
+async def test_a_name_in_place_of_a_sku_suggests_the_item(desk: Desk, name: str, skus: list[str]):
+    answer = await refused(desk.client, "get_stock", "product_not_found", sku=name)
+    assert set(skus) <= set(answer["details"]["suggestions"])
+    assert "suggestions" in answer["next"]
+
+
+async def test_without_suggestions_none_are_spoken_of(desk: Desk):
+    answer = await refused(desk.client, "get_stock", "product_not_found", sku="XYZZY-77")
+    assert "suggestions" not in answer["details"]
+    assert "suggestion" not in answer["next"]
+
+
 async def test_letters_of_other_scripts_are_no_sku(desk: Desk):
     await refused(desk.client, "get_stock", "invalid_parameters", sku="СUP-01")
     await refused(desk.client, "get_stock", "invalid_parameters", sku="CUP-01\u200b")
