@@ -9,7 +9,7 @@ import inspect
 import json
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Annotated, Any, Final, get_type_hints
@@ -31,6 +31,8 @@ from common.untrusted import UNTRUSTED, cleaned
 MAX_UNITS: Final = 1_000_000
 MAX_MINOR: Final = 10**12
 PAGE: Final = 100
+MOST_PROBLEMS: Final = 20
+SHOULD_BE: Final = "Input should be "
 
 
 @dataclass(frozen=True)
@@ -55,23 +57,47 @@ def _note(text: str) -> str:
     return unicodedata.normalize("NFC", _visible(text, "\n\t"))
 
 
+WORDS: Final[dict[str, str]] = {}
+"""What each pattern asks for, as a refusal says it."""
+
+
+def written(pattern: str, words: str, **more: Any) -> Any:
+    """A field whose text has a form. ``words``: the form as a refusal says it."""
+    WORDS[pattern] = words
+    return Field(pattern=pattern, **more)
+
+
+DAY: Final = "a date such as 2026-12-05"
+
+
 def _real_date(text: str) -> str:
-    date.fromisoformat(text)
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        raise ValueError(DAY) from None
     return text
 
 
 ID_PATTERN: Final = r"^[!-~]+$"
-Identifier = Annotated[str, Field(min_length=1, max_length=64, pattern=ID_PATTERN), Logged()]
-Sku = Annotated[str, Field(min_length=1, max_length=64, pattern=ID_PATTERN), Logged()]
-Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$"), Logged()]
-Cursor = Annotated[str, Field(min_length=1, max_length=400, pattern=ID_PATTERN), Logged()]
-Day = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$"), AfterValidator(_real_date), Logged()]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$"), Logged()]
+ASCII: Final = "letters A-Z a-z, digits and signs, without spaces"
+Identifier = Annotated[str, written(ID_PATTERN, ASCII, min_length=1, max_length=64), Logged()]
+Sku = Annotated[str, written(ID_PATTERN, ASCII, min_length=1, max_length=64), Logged()]
+Currency = Annotated[str, written(r"^[A-Z]{3}$", "a currency such as EUR"), Logged()]
+Cursor = Annotated[str, written(ID_PATTERN, ASCII, min_length=1, max_length=400), Logged()]
+Day = Annotated[str, written(r"^\d{4}-\d{2}-\d{2}$", DAY), AfterValidator(_real_date), Logged()]
+Sha256 = Annotated[
+    str, written(r"^[0-9a-f]{64}$", "a SHA-256 digest of 64 characters 0-9 a-f"), Logged()
+]
 Line = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(visible_line)]
 Note = Annotated[str, Field(min_length=1, max_length=2_000), AfterValidator(_note)]
 Email = Annotated[
     str,
-    Field(min_length=3, max_length=254, pattern=r"^[^@\s]+@[^@\s]+$"),
+    written(
+        r"^[^@\s]+@[^@\s]+$",
+        "an e-mail address such as ana@example.com",
+        min_length=3,
+        max_length=254,
+    ),
     AfterValidator(visible_line),
 ]
 Country = Annotated[
@@ -87,18 +113,20 @@ Limit = Annotated[int, Field(ge=1, le=PAGE)]
 Days = Annotated[int, Field(ge=1, le=366)]
 IdempotencyKey = Annotated[
     str,
-    Field(
-        pattern=r"^[A-Za-z0-9_-]{8,128}$",
+    written(
+        r"^[A-Za-z0-9_-]{8,128}$",
+        "8 to 128 characters out of A-Z a-z 0-9 _ -",
         description="One per intent. Send the same again when you retry.",
     ),
     Logged(),
 ]
 ApprovalId = Annotated[
     str,
-    Field(
+    written(
+        ID_PATTERN,
+        ASCII,
         min_length=1,
         max_length=64,
-        pattern=ID_PATTERN,
         description="From an earlier approval_required answer to this same call.",
     ),
     Logged(),
@@ -154,7 +182,7 @@ def parse(model: type[BaseModel], arguments: dict[str, Any]) -> BaseModel:
         text.encode().decode("utf-8")
         return model.model_validate_json(text)
     except ValidationError as error:
-        raise InvalidParameters(_sentence(error), details={"problems": _problems(error)}) from None
+        raise _refusal(error, arguments) from None
     except (ValueError, TypeError, RecursionError):
         raise InvalidParameters("The arguments are not JSON.") from None
 
@@ -164,22 +192,43 @@ def parse_text(model: type[BaseModel], values: dict[str, str]) -> BaseModel:
     try:
         return model.model_validate_strings(values)
     except ValidationError as error:
-        raise InvalidParameters(_sentence(error), details={"problems": _problems(error)}) from None
+        raise _refusal(error, values) from None
 
 
-def _problems(error: ValidationError) -> list[dict[str, Any]]:
+def _refusal(error: ValidationError, arguments: Mapping[str, Any]) -> InvalidParameters:
     """Field and requirement; the value only where it is a number, which cannot be a secret."""
-    problems = []
-    for item in error.errors(include_url=False, include_context=False)[:20]:
+    problems: dict[str, dict[str, Any]] = {}
+    for item in error.errors(include_url=False)[:MOST_PROBLEMS]:
         given = item["input"]
         shown = {"value": given} if isinstance(given, int) and abs(given) < 10**6 else {}
-        field = ".".join(map(str, item["loc"])) or "arguments"
-        problems.append({"field": field, **shown, "requirement": item["msg"]})
-    return problems
+        field = ".".join(_path(item["loc"], arguments)) or "arguments"
+        wanted = _requirement(item)
+        if field in problems:  # one of several forms that it may have
+            wanted = f"{problems[field]['requirement']} or {wanted.removeprefix(SHOULD_BE)}"
+        problems[field] = {"field": field, **shown, "requirement": wanted}
+    told = "; ".join(f"{each['field']}: {each['requirement']}" for each in problems.values())
+    return InvalidParameters(told[:600], details={"problems": list(problems.values())})
 
 
-def _sentence(error: ValidationError) -> str:
-    return "; ".join(f"{item['field']}: {item['requirement']}" for item in _problems(error))[:600]
+def _path(place: tuple[int | str, ...], arguments: Any) -> list[str]:
+    """The way to what is wrong. Past what was given it only tells which form was tried."""
+    path: list[str] = []
+    for step in place:
+        if isinstance(arguments, Mapping):
+            arguments = arguments.get(str(step))
+        elif isinstance(arguments, list):
+            arguments = arguments[step] if isinstance(step, int) else None
+        else:
+            break
+        path.append(str(step))
+    return path
+
+
+def _requirement(item: Any) -> str:
+    context = item.get("ctx", {})
+    if item["type"] == "value_error":
+        return str(context["error"])
+    return WORDS.get(context.get("pattern", ""), str(item["msg"]))
 
 
 def input_schema(model: type[BaseModel]) -> dict[str, Any]:

@@ -2,14 +2,13 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
 from sqlalchemy import select
 
 from common.call import Call
 from common.scopes import Scope
 from common.tables.inventory import Warehouse
 from common.toolset import Computation, Effect
-from common.wire import Cursor, Day, Days, Identifier, Limit, Line, Sku, Units
+from common.wire import Cursor, Day, Days, Identifier, Limit, Line, Sku, Units, written
 from servers.inventory import (
     analysis,
     availability,
@@ -34,7 +33,9 @@ from servers.inventory.results import (
 __all__ = ["tools", "tools_buying", "tools_stock"]
 
 READ = Scope.INVENTORY_READ
-ScanText = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[\x1d -~]+$")]
+ScanText = Annotated[
+    str, written(r"^[\x1d -~]+$", "the characters of a barcode", min_length=1, max_length=200)
+]
 
 
 @tools.resource("inventory://warehouse/{wid}/stock", scope=READ)

@@ -2,12 +2,12 @@
 
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field
 
 from common.toolset import Toolset
-from common.wire import Logged
+from common.wire import Logged, written
 
 tools = Toolset(
     "logistics",
@@ -28,15 +28,22 @@ tools.widget(
 )  # fmt: skip
 
 
+MOMENT: Final = "a time with its zone, such as 2026-12-05T14:30:00Z"
+
+
 def _moment(text: str) -> str:
-    datetime.fromisoformat(text)
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(MOMENT) from None
     return text
 
 
 Moment = Annotated[
     str,
-    Field(
-        pattern=r"^20\d{2}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2})?(Z|[+-]\d{2}:\d{2})$",
+    written(
+        r"^20\d{2}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2})?(Z|[+-]\d{2}:\d{2})$",
+        MOMENT,
         description="RFC 3339",
     ),
     AfterValidator(_moment),

@@ -23,6 +23,7 @@ from common.wire import (
     Line,
     Note,
     Sha256,
+    written,
 )
 from servers.logistics import (
     carrying,
@@ -48,7 +49,7 @@ from servers.logistics.results import (
 
 Millimetres = Annotated[int, Field(ge=1, le=5_000)]
 Grams = Annotated[int, Field(ge=1, le=2_000_000)]
-Code = Annotated[str, Field(pattern=r"^[0-9A-Z]{4,12}$")]
+Code = Annotated[str, written(r"^[0-9A-Z]{4,12}$", "4 to 12 digits and letters A-Z")]
 Status = Literal[
     "created", "planned", "label_created", "tendered", "picked_up", "in_transit",
     "out_for_delivery", "delivered", "attempted", "exception", "held", "returned_to_sender",

@@ -9,13 +9,28 @@ from common.call import Call
 from common.errors import InvalidParameters
 from common.scopes import Scope
 from common.toolset import Effect
-from common.wire import MAX_MINOR, Args, Currency, Cursor, Day, Identifier, Limit, Minor, Note
+from common.wire import (
+    ASCII,
+    ID_PATTERN,
+    MAX_MINOR,
+    Args,
+    Currency,
+    Cursor,
+    Day,
+    Identifier,
+    Limit,
+    Minor,
+    Note,
+    written,
+)
 from servers.payments import payouts, statements
 from servers.payments.offer import tools
 from servers.payments.results_books import LedgerView, PayoutList, PayoutView
 
-AccountCode = Annotated[str, Field(min_length=1, max_length=120, pattern=r"^[!-~]+$")]
-Provider = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{1,31}$")]
+AccountCode = Annotated[str, written(ID_PATTERN, ASCII, min_length=1, max_length=120)]
+Provider = Annotated[
+    str, written(r"^[a-z][a-z0-9_]{1,31}$", "a provider in small letters, such as stripe")
+]
 PayoutState = Literal["imported", "matched", "exceptions", "reconciled"]
 
 

@@ -13,7 +13,7 @@ from common.rules import paid
 from common.scopes import Scope
 from common.shoppers import SIGN_IN, shopper
 from common.toolset import Effect, Toolset
-from common.wire import Address, Identifier, Line, Minor, Sku, visible_line
+from common.wire import Address, Identifier, Line, Minor, Sku, visible_line, written
 from servers.storefront import (
     accounts,
     carts,
@@ -75,10 +75,15 @@ ProductName = Annotated[
     Field(min_length=1, max_length=200, description="A name, SKU or GTIN."),
     AfterValidator(visible_line),
 ]
-CartId = Annotated[str, Field(min_length=8, max_length=64, pattern=r"^crt_[A-Za-z0-9_-]+$")]
+CartId = Annotated[
+    str,
+    written(
+        r"^crt_[A-Za-z0-9_-]+$", "a cart_id as add_to_cart answers it", min_length=8, max_length=64
+    ),
+]
 Few = Annotated[int, Field(ge=1, le=50)]
 CartUnits = Annotated[int, Field(ge=1, le=carts.MOST_UNITS)]
-QuoteId = Annotated[str, Field(pattern=r"^q[0-9a-f]{16}$")]
+QuoteId = Annotated[str, written(r"^q[0-9a-f]{16}$", "a quote_id as prepare_checkout answers it")]
 Total = Annotated[int, Field(ge=0, le=10**12, description="Minor units: 1999 is 19.99 EUR.")]
 Codes = Annotated[
     list[Annotated[str, Field(min_length=1, max_length=40)]], Field(max_length=MOST_CODES)
