@@ -27,6 +27,13 @@ SIGN_IN: Final = (
     "never ask for a password in the chat."
 )
 
+STDIO: Final = "stdio"
+NAME_CUSTOMER: Final = (
+    "Over stdio nobody signs in: whoever runs this server names the shopper in the host's "
+    "configuration, as SHOP_CUSTOMER (an id, or an e-mail that one customer has), and starts it "
+    "again."
+)
+
 _terms: WeakKeyDictionary[Engine, StorefrontSettings] = WeakKeyDictionary()
 
 
@@ -45,7 +52,8 @@ def shopper(call: Call) -> Shopper:
     actor = call.actor
     if not actor.scopes <= SHOPPER_SCOPES:
         raise NotAuthenticated(
-            "These credentials are for staff, and staff does not shop with them.", next=SIGN_IN
+            "These credentials are for staff, and staff does not shop with them.",
+            next=how_to_sign_in(call),
         )
     if actor.issuer == GUEST_ISSUER:
         return Shopper(actor.id, True, None)
@@ -58,8 +66,13 @@ def signed_in(call: Call) -> Shopper:
     """Raises NotAuthenticated for a guest, saying how to sign in."""
     who = shopper(call)
     if who.guest:
-        raise NotAuthenticated("This needs a shopper who signed in.", next=SIGN_IN)
+        raise NotAuthenticated("This needs a shopper who signed in.", next=how_to_sign_in(call))
     return who
+
+
+def how_to_sign_in(call: Call) -> str:
+    """What a guest, or staff, is told: how one comes in depends on how they are connected."""
+    return NAME_CUSTOMER if call.actor.client == STDIO else SIGN_IN
 
 
 def customer_of(call: Call, name: str = "") -> Customer:
@@ -98,8 +111,8 @@ def local_shopper(settings: Settings) -> Actor:
     """Who shops over stdio: the configured customer, or a guest of this process."""
     held = settings.scopes & SHOPPER_SCOPES
     if settings.storefront.customer:
-        return Actor(LOCAL_ISSUER, settings.storefront.customer, "stdio", held)
-    return Actor(GUEST_ISSUER, token_urlsafe(18), "stdio", held)
+        return Actor(LOCAL_ISSUER, settings.storefront.customer, STDIO, held)
+    return Actor(GUEST_ISSUER, token_urlsafe(18), STDIO, held)
 
 
 def _linked(call: Call) -> Customer | None:

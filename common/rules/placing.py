@@ -15,7 +15,7 @@ from common.call import Call
 from common.errors import InsufficientStock, InvalidParameters, NotFound, RuleViolation
 from common.money import allocate
 from common.rules import paid, reserving, stock
-from common.rules.timeline import happened
+from common.rules.timeline import count, happened
 from common.tables.inventory import Product, Variant, Warehouse
 from common.tables.orders import Customer, Order, OrderAdjustment, OrderLine, TaxRate
 
@@ -146,7 +146,7 @@ def draft(call: Call, new: NewOrder) -> Order:
     for position, item in enumerate(cost.lines):
         _line(call, order, item, position)
     _adjustments(call, order, new, cost)
-    happened(call, order.id, "drafted", f"{len(cost.lines)} lines")
+    happened(call, order.id, "drafted", count(len(cost.lines), "line"))
     call.session.flush()
     return order
 
@@ -196,7 +196,7 @@ def _secure(call: Call, order: Order, lines: Sequence[OrderLine], payment_id: st
             source="order", source_id=order.id,
         )  # fmt: skip
         line.reservation_id, line.status = reservation.id, "allocated"
-    happened(call, order.id, "placed", f"{len(lines)} lines")
+    happened(call, order.id, "placed", count(len(lines), "line"))
     if payment_id is not None:
         paid.belongs_to(call, payment_id, order.id)
     elif order.payment_method_id and order.total_minor:

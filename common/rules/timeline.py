@@ -19,3 +19,8 @@ def happened(
             at=call.now,
         )
     )
+
+
+def count(number: int, noun: str) -> str:
+    """So many of them, as people write it: ``1 line``, ``2 lines``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

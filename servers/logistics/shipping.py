@@ -13,7 +13,7 @@ from common.errors import InvalidParameters, RuleViolation
 from common.money import Money
 from common.rules import reserving
 from common.rules.rates import Load, Quote
-from common.rules.timeline import happened
+from common.rules.timeline import count, happened
 from common.tables.inventory import Reservation, Variant, Warehouse
 from common.tables.logistics import Carrier, Parcel, Shipment, ShipmentLine
 from common.tables.orders import Order, OrderLine
@@ -53,16 +53,17 @@ def create(call: Call, order_id: str, wanted: Wanted) -> Shipment:
     place = _place(order.ship_to, wanted, by_van=quote is None)
     _check_window(call, wanted)
     call.stake(amount_minor=quote.price_minor if quote else 0, currency=order.currency)
+    city = quoted(str(order.ship_to.get("city", "")))
     call.show(
         f"Ship order {order.id}",
-        f"{len(lines)} lines, {load.weight_g} g, to {quoted(str(order.ship_to.get('city', '')))}",
+        f"{count(len(lines), 'line')}, {load.weight_g} g, to {city}",
         f"by {quote.carrier.id} {quote.card.service}: {Money(quote.price_minor, order.currency)}"
         if quote
         else "by the shop's own vans",
     )
     shipment = _shipment(call, order, lines, variants, load, place, warehouse, quote, wanted)
     _contents(call, order, shipment, lines, load, quote, wanted)
-    happened(call, order.id, "shipment_created", f"{len(lines)} lines", reference=shipment.id)
+    happened(call, order.id, "shipment_created", count(len(lines), "line"), reference=shipment.id)
     return shipment
 
 

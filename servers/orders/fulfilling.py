@@ -7,7 +7,7 @@ from sqlalchemy import select
 from common.call import Call, quoted
 from common.errors import InsufficientStock, RuleViolation
 from common.rules import paid, reserving, stock
-from common.rules.timeline import happened
+from common.rules.timeline import count, happened
 from common.tables.inventory import Reservation, Warehouse
 from common.tables.orders import Order, OrderHold, OrderLine
 from common.tables.payments import Payment
@@ -101,7 +101,7 @@ def release(call: Call, order_id: str, *, split: bool = False) -> service.Whole:
     order.status, order.released_at = "in_fulfilment", order.released_at or call.now
     if order.fulfilment_status in ("not_fulfilled", "partially_fulfilled"):
         order.fulfilment_status = "partially_fulfilled" if behind else "fulfilled"
-    detail = f"{len(going)} lines" + (f", {behind} backordered" if behind else "")
+    detail = count(len(going), "line") + (f", {behind} backordered" if behind else "")
     happened(call, order.id, "released", detail)
     return service.whole(call, order.id)
 

@@ -11,7 +11,7 @@ from common.errors import NotFound
 from common.money import Money
 from common.rules import paid
 from common.scopes import Scope
-from common.shoppers import SIGN_IN, shopper
+from common.shoppers import how_to_sign_in, shopper
 from common.toolset import Effect, Toolset
 from common.wire import Address, Identifier, Line, Minor, Sku, visible_line, written
 from servers.storefront import (
@@ -233,7 +233,7 @@ def get_account_status(call: Call) -> AccountView:
             )
             for order in found.orders
         ],
-        how_to_sign_in=SIGN_IN if found.who.guest else None,
+        how_to_sign_in=how_to_sign_in(call) if found.who.guest else None,
     )  # fmt: skip
 
 
@@ -241,7 +241,7 @@ def get_account_status(call: Call) -> AccountView:
 def check_membership(call: Call) -> MembershipView:
     """Show the shopper's membership, points and renewal, and the tiers that can be joined."""
     who = shopper(call)
-    note = SIGN_IN if who.guest else None
+    note = how_to_sign_in(call) if who.guest else None
     return MembershipView.of(membership.standing(call, who.customer), note)
 
 

@@ -5,7 +5,12 @@ from typing import Any, Literal
 
 import pytest
 
+from common.call import missing
 from common.errors import InvalidParameters
+from common.tables import Record
+from common.tables.inventory import PurchaseOrder
+from common.tables.orders import Order
+from common.tables.payments import PaymentMethod
 from common.wire import (
     WORDS,
     Args,
@@ -87,3 +92,14 @@ def test_every_form_has_words(domain: str) -> None:
     for spec in import_module(f"servers.{domain}.tools").tools.tools.values():
         look(input_schema(spec.arguments))
     assert found <= WORDS.keys()
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (PurchaseOrder, 'No purchase order "4711".'), (PaymentMethod, 'No payment method "4711".'),
+        (Order, 'No order "4711".'),
+    ],
+)  # fmt: skip
+def test_what_is_missing_is_named_as_people_name_it(kind: type[Record], words: str) -> None:
+    assert missing(kind, "4711").message == words

@@ -173,6 +173,14 @@ async def test_wrong_check_digits_and_no_codes(desk: Desk, code: str):
     await refused(desk.client, "scan_barcode", "invalid_parameters", barcode=code)
 
 
+@pytest.mark.parametrize("code", ["4006381333932", "04006381333932"])
+async def test_a_barcode_with_a_wrong_digit_is_told_so(desk: Desk, code: str):
+    """Even where its digits could be a payment card's, which are refused whatever they are for."""
+    answer = await refused(desk.client, "scan_barcode", "invalid_parameters", barcode=code)
+    assert "not right for a barcode" in answer["message"] or "check digit" in answer["message"]
+    assert code not in str(answer["message"])
+
+
 async def test_resource(desk: Desk):
     await desk.seed(stocked(CUPS, NORTH, 7))
     read = await desk.client.read_resource(f"inventory://warehouse/{NORTH}/stock")

@@ -57,6 +57,9 @@ async def test_placed_released(either: Desk):
     )
     assert (gone["status"], gone["fulfilment_status"]) == ("in_fulfilment", "fulfilled")
     assert [event["what"] for event in gone["timeline"]] == ["placed", "released"]
+    assert [event["detail"] for event in gone["timeline"]] == ["2 lines", "2 lines"]
+    small = await placed(either, (MUG, 1))
+    assert [event["detail"] for event in small["timeline"]] == ["1 line"]
 
 
 @pytest.mark.parametrize(

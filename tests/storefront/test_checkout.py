@@ -8,6 +8,7 @@ from sqlalchemy import func, select
 from common.call import Call
 from common.rules.reserving import OPEN
 from common.shop import Shop
+from common.shoppers import local_shopper
 from common.tables.inventory import Reservation, Variant
 from common.tables.orders import Order, OrderAdjustment, OrderLine
 from common.tables.payments import Payment
@@ -378,3 +379,18 @@ async def test_an_order_by_phone_is_told_to_its_shopper_alone(open_shop: Shop) -
     for who in (member("max"), member("nobody-known")):
         async with connected(open_shop, tools, who=who) as client:
             await refused(client, "get_order_status", "not_found", order_id=order["order_id"])
+
+
+async def test_over_stdio_nobody_is_sent_to_sign_in(open_shop: Shop) -> None:
+    """There it is the configuration that says who shops."""
+    one = local_shopper(open_shop.settings)
+    async with connected(open_shop, tools, who=one) as client:
+        status = await done(client, "get_account_status")
+        assert not status["signed_in"]
+        said = [status["how_to_sign_in"], (await done(client, "check_membership"))["note"]]
+        refusal = await refused(client, "get_order_status", "not_authenticated", order_id="none")
+        for words in (*said, refusal["next"]):
+            assert "SHOP_CUSTOMER" in words
+            assert "OAuth" not in words
+    async with connected(open_shop, tools, who=guest()) as client:
+        assert "OAuth" in (await done(client, "get_account_status"))["how_to_sign_in"]
