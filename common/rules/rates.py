@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import or_
+from sqlalchemy import ColumnElement, or_, select
 
 from common import countries
 from common.call import Call
@@ -46,12 +46,7 @@ def quotes(
     zone = ZoneInfo(warehouse.timezone if warehouse else "UTC")
     local = call.now.astimezone(zone)
     carriers = call.all(Carrier, Carrier.active.is_(True), Carrier.own_fleet.is_(False), limit=100)
-    cards = call.all(
-        RateCard,
-        RateCard.carrier_id.in_([carrier.id for carrier in carriers]),
-        RateCard.valid_from <= local.date(),
-        or_(RateCard.valid_until.is_(None), RateCard.valid_until >= local.date()),
-    )
+    cards = call.all(RateCard, *_valid([carrier.id for carrier in carriers], local.date()))
     found = []
     for carrier in carriers:
         dim = dimensional_weight(load.volume_cm3, carrier.dim_divisor)
@@ -68,6 +63,37 @@ def quotes(
     return sorted(found, key=lambda q: (q.price_minor, q.arrives_by, q.carrier.id, q.card.service))
 
 
+def keeps(arrives_by: date, promised_at: datetime | None) -> bool:
+    """Whether a parcel comes in time. Carriers tell days, so days are compared."""
+    return promised_at is None or arrives_by <= promised_at.astimezone(UTC).date()
+
+
+def arrival(
+    call: Call,
+    carrier: Carrier,
+    service: str,
+    load: Load,
+    ship_to: dict[str, Any],
+    warehouse: Warehouse | None,
+    left_at: datetime | None,
+) -> date | None:
+    """The day by which a carrier's service brings a parcel that left then, or leaves with the next
+    pick-up. None where no contract says."""
+    local = (left_at or call.now).astimezone(ZoneInfo(warehouse.timezone if warehouse else "UTC"))
+    dim = dimensional_weight(load.volume_cm3, carrier.dim_divisor)
+    billed = max(load.weight_g, dim)
+    # Not through the call: a change that only shows this is not bound to prices.
+    query = select(RateCard).where(
+        *_valid([carrier.id], local.date()), RateCard.service == service,
+        RateCard.max_weight_g >= billed,
+    )  # fmt: skip
+    for card in _best(list(call.session.scalars(query.limit(1_000))), ship_to):
+        if left_at is not None:
+            return _after(_working(local.date()), card.transit_days_max)
+        return _quote(carrier, card, dim, billed, local).arrives_by
+    return None
+
+
 def dimensional_weight(volume_cm3: int, divisor: int) -> int:
     """Grams, rounded up: cm³ over the carrier's cm³ a kilogram; 0 where there is no divisor."""
     return -(-volume_cm3 * 1_000 // divisor) if divisor else 0
@@ -77,6 +103,14 @@ def price(card: RateCard, billed_weight_g: int) -> int:
     """Base plus each kilogram begun, plus the fuel surcharge, half up."""
     net = card.base_minor + card.per_kg_minor * -(-billed_weight_g // 1_000)
     return net + (2 * net * card.fuel_bps + 10_000) // 20_000
+
+
+def _valid(carriers: list[str], on: date) -> list[ColumnElement[bool]]:
+    return [
+        RateCard.carrier_id.in_(carriers),
+        RateCard.valid_from <= on,
+        or_(RateCard.valid_until.is_(None), RateCard.valid_until >= on),
+    ]
 
 
 def _best(cards: list[RateCard], ship_to: dict[str, Any]) -> Iterable[RateCard]:

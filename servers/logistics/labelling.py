@@ -1,5 +1,6 @@
 """Labels: bought from a carrier that is reached through the outbox, or by hand."""
 
+from datetime import datetime
 from typing import Any
 
 from common.call import Call, quoted
@@ -8,7 +9,7 @@ from common.carriers.port import Parcel as ToSend
 from common.carriers.queue import enqueue
 from common.errors import RuleViolation
 from common.money import Money
-from common.rules.rates import Load, Quote, quotes
+from common.rules.rates import Load, Quote, arrival, keeps, quotes
 from common.rules.timeline import happened
 from common.tables.inventory import Warehouse
 from common.tables.logistics import Carrier, Label, Parcel, Shipment
@@ -57,7 +58,10 @@ def buy(call: Call, shipment_id: str, carrier_id: str, service: str | None) -> L
         raise RuleViolation(f"Shipment {shipment.id} is {shipment.status}: no label is due.")
     carrier = call.get(Carrier, carrier_id, next="quote_rates lists carriers and services.")
     load, house = Load(shipment.weight_g, shipment.volume_cm3), _house(call, shipment)
-    quote = chosen(call, shipment.ship_to, shipment.currency, load, house, carrier, service)
+    quote = chosen(
+        call, shipment.ship_to, shipment.currency, load, house, carrier, service,
+        shipment.promised_at,
+    )  # fmt: skip
     if quote is None:
         raise RuleViolation(f"{carrier.id} are the shop's own vans: plan_routes takes it along.")
     call.stake(amount_minor=quote.price_minor, currency=shipment.currency)
@@ -117,21 +121,41 @@ def chosen(
     warehouse: Warehouse | None,
     carrier: Carrier,
     service: str | None,
+    promised_at: datetime | None,
 ) -> Quote | None:
-    """The carrier's cheapest quote (of the service), None for the shop's own vans.
+    """The carrier's quote of the service; without one its cheapest that keeps the promise, else
+    its cheapest. None for the shop's own vans.
 
     Raises RuleViolation when it takes no such parcel there.
     """
     if carrier.own_fleet:
         return None
-    for quote in quotes(call, load, ship_to, warehouse):
-        same = quote.carrier.id == carrier.id and quote.card.currency == currency
-        if same and service in (None, quote.card.service):
-            return quote
+    offers = [
+        quote
+        for quote in quotes(call, load, ship_to, warehouse)
+        if quote.carrier.id == carrier.id and quote.card.currency == currency
+        and service in (None, quote.card.service)
+    ]  # fmt: skip
+    if offers:
+        in_time = (quote for quote in offers if keeps(quote.arrives_by, promised_at))
+        return next(in_time, offers[0])
     raise RuleViolation(
         f"{carrier.id} does not take this parcel there with that service.",
         next="quote_rates lists the services that do.",
     )
+
+
+def comes_late(call: Call, shipment: Shipment) -> bool:
+    """Whether the carrier's service brings it after the promise, by its contract."""
+    if shipment.promised_at is None or shipment.carrier_id is None or shipment.service is None:
+        return False
+    carrier = call.session.get_one(Carrier, shipment.carrier_id)
+    load = Load(shipment.weight_g, shipment.volume_cm3)
+    house = call.session.get(Warehouse, shipment.warehouse_id) if shipment.warehouse_id else None
+    by = arrival(
+        call, carrier, shipment.service, load, shipment.ship_to, house, shipment.shipped_at
+    )
+    return by is not None and not keeps(by, shipment.promised_at)
 
 
 def _house(call: Call, shipment: Shipment) -> Warehouse | None:

@@ -151,7 +151,7 @@ def _load(lines: Sequence[OrderLine], variants: dict[str, Variant], wanted: Want
 def _chosen(
     call: Call, order: Order, load: Load, warehouse: Warehouse | None, wanted: Wanted
 ) -> Quote | None:
-    """The cheapest quote of the carrier (and service), or None for the own vans."""
+    """The carrier's quote (of the service, or that keeps the promise), None for the own vans."""
     if wanted.carrier_id is None:
         return None
     carrier = call.get(Carrier, wanted.carrier_id, next="quote_rates lists carriers and services.")
@@ -160,8 +160,9 @@ def _chosen(
             "tracking_number", wanted.tracking_number, f"left out: {carrier.id} gives the number"
         )
     return labelling.chosen(
-        call, order.ship_to, order.currency, load, warehouse, carrier, wanted.service
-    )
+        call, order.ship_to, order.currency, load, warehouse, carrier, wanted.service,
+        order.promised_at,
+    )  # fmt: skip
 
 
 def _place(ship_to: dict[str, Any], wanted: Wanted, *, by_van: bool) -> tuple[int, int] | None:

@@ -152,9 +152,10 @@ def create_shipment(
 ) -> ShipmentView:
     """Make a parcel of an order's lines after orders.release_to_fulfilment.
 
-    With a carrier from quote_rates (its cheapest service unless named) a label is bought; without
-    one the shop's own vans bring it, which needs coordinates if the address has none. A
-    delivery_code must then be told by the receiver.
+    With a carrier from quote_rates a label is bought, of the cheapest service that keeps the
+    promise unless one is named (at_risk: none does); without one the shop's own vans bring it,
+    which needs coordinates if the address has none. A delivery_code must then be told by the
+    receiver.
     """
     wanted = shipping.Wanted(
         carrier, service, tracking_number, lat_e6, lon_e6, weight_g, _millimetres(size),

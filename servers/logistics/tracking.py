@@ -27,7 +27,7 @@ from common.tables.logistics import (
 )
 from common.tables.orders import Order
 from common.tables.returns import Return
-from servers.logistics import moving, routes
+from servers.logistics import labelling, moving, routes
 from servers.logistics.leaving import leave
 
 LEAVES: Final = ("picked_up", "in_transit", "out_for_delivery")
@@ -185,6 +185,8 @@ def at_risk(call: Call, shipment: Shipment, eta: datetime | None = None) -> bool
         return False
     promised, ship_by = shipment.promised_at, shipment.ship_by
     if promised is not None and (promised < call.now or (eta is not None and eta > promised)):
+        return True
+    if labelling.comes_late(call, shipment):
         return True
     return shipment.shipped_at is None and ship_by is not None and ship_by < call.now
 

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from common.tables.logistics import Label, Shipment
+from common.call import Call
+from common.tables.logistics import Label, RateCard, Shipment
 from common.tables.orders import Order, OrderLine
 from servers.orders import fulfilling
 from tests.logistics.seed import TOMORROW, Desk, address
@@ -113,6 +114,38 @@ async def test_rates_to_a_country_by_any_name(desk: Desk) -> None:
         assert "a country, such as DE or Germany" in wrong["message"]
     heavy = await call(desk.client, "quote_rates", country="France", weight_g=40_000)
     assert heavy["message"] == "No carrier takes this parcel to France."
+
+
+async def test_the_cheapest_service_that_keeps_the_promise(desk: Desk) -> None:
+    def express(call: Call) -> None:
+        call.add(
+            RateCard(
+                id="rate-express", carrier_id="post", service="express", max_weight_g=31_500,
+                base_minor=1_500, per_kg_minor=0, currency="EUR", transit_days_min=1,
+                transit_days_max=1, valid_from=(call.now - timedelta(days=30)).date(),
+            )
+        )  # fmt: skip
+
+    await desk.seed("logistics", express)
+
+    async def shipped(days: int, **more: str) -> tuple[str, bool]:
+        promised = desk.clock.now + timedelta(days=days, hours=9)
+        order_id = await desk.order(promised_at=promised)
+        made = await desk.done("create_shipment", order_id=order_id, carrier="post", **more)
+        return made["service"], made["at_risk"]
+
+    # Standard comes on the third day, express on the next.
+    assert await shipped(3) == ("standard", False)
+    assert await shipped(2) == ("express", False)
+    assert await shipped(2, service="standard") == ("standard", True)
+    assert await shipped(0) == ("standard", True), "none keeps it: the cheapest, and it is told"
+
+    order_id = await desk.order(promised_at=desk.clock.now + timedelta(days=1))
+    made = await desk.done("create_shipment", order_id=order_id, carrier="post", service="standard")
+    await desk.done("cancel_shipment", shipment_id=made["shipment_id"], only_label=True)
+    await desk.done("buy_label", shipment_id=made["shipment_id"], carrier="post")
+    again = await done(desk.client, "track_shipment", shipment_id=made["shipment_id"])
+    assert (again["service"], again["at_risk"]) == ("express", False)
 
 
 async def test_after_the_cutoff_and_over_the_weekend(desk: Desk) -> None:
