@@ -26,6 +26,7 @@ from clients.commands import (
 )
 from common.errors import ShopError
 from common.keys import KeyUnusable
+from common.setting_values import SettingError
 from common.storage.schema import SchemaError
 
 app = typer.Typer(
@@ -51,6 +52,9 @@ def main() -> None:
     except ShopError as error:
         print(f"{error.code}: {error.message}\n{error.next}", file=sys.stderr)
         raise SystemExit(1) from None
+    except SettingError as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(2) from None
     except (OSError, ValueError, KeyUnusable, SchemaError, DBAPIError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from clients.commands.config import Host, client_said, remote_entries, shown
 from clients.seeding import seed_demo
 from common.http.startup import UnsafeToStart, check
+from common.setting_values import SettingError
 from common.settings import Settings, figures_shared
 from common.shop import opened
 from common.tables.auth_server import AuthUser
@@ -28,7 +29,11 @@ SHOP: Final = ".venv/bin/shop"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit 0 when stopped, 2 when it may not start."""
-    settings = Settings.load()
+    try:
+        settings = Settings.load()
+    except SettingError as error:
+        print(f"Not started: {error}", file=sys.stderr)
+        return 2
     if settings.home == Settings.load({}).home and not settings.home.exists():
         home = HOME.resolve()  # nobody's real shop is touched by a try
         settings = replace(

@@ -15,57 +15,25 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from ipaddress import IPv6Address, ip_address
-from typing import Any, Final, Literal, NamedTuple, cast, get_args
+from typing import Any, Final, cast
 
 from sqlalchemy import BigInteger, Table, bindparam, case, delete, select
 from sqlalchemy.orm import Session
 
 from common.call import Actor
+from common.call_rates import Kind, Rate
 from common.errors import RateLimited
 from common.storage.database import Database
 from common.storage.dialects import dialect_of, upsert
 from common.tables.spine import RateBucket
 from common.toolset import ResourceSpec, ToolSpec
 
-Kind = Literal["requests", "reads", "writes", "money", "approvals"]
-
-
-class Rate(NamedTuple):
-    """``minute`` calls a minute, ``burst`` of them at once."""
-
-    minute: int
-    burst: int
-
-
-DEFAULT: Final[Mapping[Kind, Rate]] = {
-    "requests": Rate(3_000, 1_000),  # over HTTP: whatever is asked, lists and handshakes too
-    "reads": Rate(1_200, 400),
-    "writes": Rate(300, 150),
-    "money": Rate(120, 60),
-    "approvals": Rate(120, 60),
-}
 LARGEST_SLICE: Final = 10  # a tenth of the burst
 LEASE_S: Final = 5.0
 MOST_CALLERS: Final = 20_000
 _RESTRICTED: Final = frozenset({"refund", "refund_unlinked", "capture", "credit", "release",
                                 "settle"})  # fmt: skip
 _MINUTE_US: Final = 60_000_000
-
-
-def rates(text: str) -> Mapping[Kind, Rate]:
-    """``off``, or the default with what is said: ``writes=60/20 money=10/5``. Raises ValueError."""
-    if text.strip() == "off":
-        return {}
-    found = dict(DEFAULT)
-    for part in text.split():
-        kind, _, numbers = part.partition("=")
-        minute, _, burst = numbers.partition("/")
-        if kind not in get_args(Kind) or not (minute.isdecimal() and burst.isdecimal()):
-            raise ValueError(f"SHOP_RATE_LIMITS: {part!r} is not like writes=60/20")
-        if not (1 <= int(minute) <= 10**6 and 1 <= int(burst) <= 10**6):
-            raise ValueError(f"SHOP_RATE_LIMITS: {part!r} is out of bounds")
-        found[cast(Kind, kind)] = Rate(int(minute), int(burst))
-    return found
 
 
 def kind_of(spec: ToolSpec | ResourceSpec) -> Kind:

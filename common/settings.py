@@ -50,9 +50,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
+from common.call_rates import rates
 from common.scopes import Scope
+from common.setting_values import SettingError, choice, flag, networks, number, words
 
 NAMES = (
     "SHOP_HOME", "SHOP_DATABASE_URL", "SHOP_DATABASE_ROLES", "SHOP_DATABASE_POOL",
@@ -71,7 +73,8 @@ NAMES = (
 
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
-_TRUE = frozenset({"1", "true", "yes"})
+LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
+DATABASES = ("sqlite:///", "postgresql+asyncpg://")
 
 
 @dataclass(frozen=True)
@@ -94,11 +97,11 @@ class HttpSettings:
 
     @classmethod
     def load(cls, env: Mapping[str, str]) -> "HttpSettings":
-        """From a mapping. Raises ValueError for a URL or a number that is none."""
+        """From a mapping. Raises SettingError."""
         public_url = (env.get("SHOP_PUBLIC_URL") or "http://127.0.0.1:8300").rstrip("/")
-        parts = urlsplit(public_url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path:
-            raise ValueError(f"SHOP_PUBLIC_URL must be http(s)://host[:port], not {public_url}")
+        parts = _http_url("SHOP_PUBLIC_URL", public_url, "http(s)://host[:port]")
+        if parts.path:
+            raise SettingError("SHOP_PUBLIC_URL", public_url, "http(s)://host[:port]")
         own_port = parts.port or (443 if parts.scheme == "https" else 80)
         host = env.get("SHOP_HTTP_HOST") or "127.0.0.1"
         issuers = env.get("SHOP_ISSUERS_FILE")
@@ -106,17 +109,17 @@ class HttpSettings:
         return cls(
             public_url=public_url,
             host=host,
-            port=int(env.get("SHOP_HTTP_PORT") or own_port),
-            workers=int(env.get("SHOP_HTTP_WORKERS") or 1),
-            allowed_hosts=tuple((env.get("SHOP_ALLOWED_HOSTS") or parts.netloc).split()),
-            allowed_origins=tuple((env.get("SHOP_ALLOWED_ORIGINS") or public_url).split()),
-            tls_terminated=env.get("SHOP_TLS", "") == "terminated",
-            trusted_proxies=tuple(env.get("SHOP_TRUSTED_PROXIES", "").split()),
+            port=number(env, "SHOP_HTTP_PORT", own_port, 1, 65_535),
+            workers=number(env, "SHOP_HTTP_WORKERS", 1, 1, 1_000),
+            allowed_hosts=words(env, "SHOP_ALLOWED_HOSTS", parts.netloc),
+            allowed_origins=words(env, "SHOP_ALLOWED_ORIGINS", public_url),
+            tls_terminated=choice(env, "SHOP_TLS", "", ("", "terminated")) == "terminated",
+            trusted_proxies=words(env, "SHOP_TRUSTED_PROXIES", ""),
             issuers_file=Path(issuers).expanduser() if issuers else None,
-            auth_server=(env.get("SHOP_AUTH_SERVER") or ("1" if loopback else "")) in _TRUE,
-            auth_basic=env.get("SHOP_AUTH_BASIC", "") in _TRUE,
-            metrics_from=tuple((env.get("SHOP_METRICS_FROM") or "127.0.0.1 ::1").split()),
-            access_log=env.get("SHOP_ACCESS_LOG", "") in _TRUE,
+            auth_server=flag(env, "SHOP_AUTH_SERVER", loopback),
+            auth_basic=flag(env, "SHOP_AUTH_BASIC"),
+            metrics_from=networks(env, "SHOP_METRICS_FROM", "127.0.0.1 ::1"),
+            access_log=flag(env, "SHOP_ACCESS_LOG"),
         )
 
     @property
@@ -146,7 +149,7 @@ class GatewaySettings:
             stripe_key=env.get("SHOP_STRIPE_KEY", ""),
             webhook_secret=env.get("SHOP_STRIPE_WEBHOOK_SECRET", ""),
             stripe_url=env.get("SHOP_STRIPE_URL") or None,
-            allow_live=env.get("SHOP_ALLOW_LIVE", "") in _TRUE,
+            allow_live=flag(env, "SHOP_ALLOW_LIVE"),
         )
 
 
@@ -160,16 +163,12 @@ class StorefrontSettings:
 
     @classmethod
     def load(cls, env: Mapping[str, str]) -> "StorefrontSettings":
-        """From a mapping. Raises ValueError for minutes that are none."""
-        found = cls(
+        """From a mapping. Raises SettingError."""
+        return cls(
             env.get("SHOP_CUSTOMER", ""),
-            int(env.get("SHOP_GUEST_CART_MINUTES") or cls.guest_cart_minutes),
-            int(env.get("SHOP_CHECKOUT_MINUTES") or cls.checkout_minutes),
+            number(env, "SHOP_GUEST_CART_MINUTES", cls.guest_cart_minutes, 1, 1440),
+            number(env, "SHOP_CHECKOUT_MINUTES", cls.checkout_minutes, 1, 1440),
         )
-        for minutes in (found.guest_cart_minutes, found.checkout_minutes):
-            if not 1 <= minutes <= 1440:
-                raise ValueError(f"{minutes} minutes is not between 1 and 1440")
-        return found
 
 
 @dataclass(frozen=True)
@@ -182,16 +181,12 @@ class RoutingSettings:
 
     @classmethod
     def load(cls, env: Mapping[str, str]) -> "RoutingSettings":
-        """From a mapping. Raises ValueError for an unknown name, or a server without a URL."""
-        engine = env.get("SHOP_ROUTE_ENGINE") or "default"
-        kind, url = env.get("SHOP_TRAVEL_TIMES") or "", env.get("SHOP_TRAVEL_URL") or ""
-        if engine not in {"default", "pyvrp"}:
-            raise ValueError(f"SHOP_ROUTE_ENGINE must be default or pyvrp, not {engine}")
-        if kind not in {"", "osrm", "valhalla"}:
-            raise ValueError(f"SHOP_TRAVEL_TIMES must be osrm or valhalla, not {kind}")
-        parts = urlsplit(url)
-        if kind and (parts.scheme not in {"http", "https"} or not parts.hostname):
-            raise ValueError(f"SHOP_TRAVEL_URL must be http(s)://host[:port][/path], not {url!r}")
+        """From a mapping. Raises SettingError, also for a server without a URL."""
+        engine = choice(env, "SHOP_ROUTE_ENGINE", cls.engine, ("default", "pyvrp"))
+        kind = choice(env, "SHOP_TRAVEL_TIMES", cls.travel_times, ("", "osrm", "valhalla"))
+        url = env.get("SHOP_TRAVEL_URL") or ""
+        if kind:
+            _http_url("SHOP_TRAVEL_URL", url, "http(s)://host[:port][/path]")
         return cls(engine, kind, url.rstrip("/"))
 
 
@@ -221,24 +216,23 @@ class Settings:
 
     @classmethod
     def load(cls, environment: Mapping[str, str] | None = None) -> "Settings":
-        """From the environment, or from a mapping in its place."""
+        """From the environment, or from a mapping in its place. Raises SettingError."""
         env = os.environ if environment is None else environment
         home = Path(env.get("SHOP_HOME") or _default_home(env)).expanduser()
         policy = env.get("SHOP_POLICY_FILE")
-        local = [str(scope) for scope in Scope if scope is not Scope.APPROVALS_DECIDE]
         return cls(
             home=home,
-            database_url=env.get("SHOP_DATABASE_URL") or f"sqlite:///{home / 'shop.db'}",
-            database_roles=env.get("SHOP_DATABASE_ROLES", "") in _TRUE,
-            database_pool=int(env.get("SHOP_DATABASE_POOL") or 16),
+            database_url=_database_url(env, home),
+            database_roles=flag(env, "SHOP_DATABASE_ROLES"),
+            database_pool=number(env, "SHOP_DATABASE_POOL", 16, 1, 1_000),
             policy_file=Path(policy).expanduser() if policy else None,
             operator=env.get("SHOP_OPERATOR") or _login(),
-            scopes=frozenset(env["SHOP_SCOPES"].split() if "SHOP_SCOPES" in env else local),
-            read_only=env.get("SHOP_READ_ONLY", "") in _TRUE,
-            duties=(env.get("SHOP_DUTIES") or "1") in _TRUE,
-            rate_limits=env.get("SHOP_RATE_LIMITS", ""),
-            log_level=(env.get("SHOP_LOG_LEVEL") or "warning").upper(),
-            log_format=env.get("SHOP_LOG_FORMAT") or "text",
+            scopes=_scopes(env),
+            read_only=flag(env, "SHOP_READ_ONLY"),
+            duties=flag(env, "SHOP_DUTIES", True),
+            rate_limits=_rate_limits(env),
+            log_level=_log_level(env),
+            log_format=choice(env, "SHOP_LOG_FORMAT", "text", ("text", "json")),
             traces_url=env.get("SHOP_TRACES_URL", ""),
             anchor_file=Path(env.get("SHOP_ANCHOR_FILE") or home / "anchors.jsonl"),
             key_dir=Path(env.get("SHOP_KEY_DIR") or home / "keys"),
@@ -278,6 +272,47 @@ def inherited(**changes: str) -> dict[str, str]:
     keep = {"PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT", "VIRTUAL_ENV", *NAMES}
     keep |= {"PGPASSFILE", "PGSSLMODE", "PGSSLROOTCERT"}  # read by the driver itself
     return {key: value for key, value in os.environ.items() if key in keep} | changes
+
+
+def _http_url(name: str, url: str, form: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        right = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:  # no such port, no such host
+        right = False
+    if not right:
+        raise SettingError(name, url, form)
+    return parts
+
+
+def _database_url(env: Mapping[str, str], home: Path) -> str:
+    url = env.get("SHOP_DATABASE_URL") or f"sqlite:///{home / 'shop.db'}"
+    if not url.startswith(DATABASES):
+        shown = url.partition(":")[0]  # what follows may hold a password
+        raise SettingError("SHOP_DATABASE_URL", shown, " or ".join(f"{d}…" for d in DATABASES))
+    return url
+
+
+def _scopes(env: Mapping[str, str]) -> frozenset[str]:
+    known = [str(scope) for scope in Scope]
+    if "SHOP_SCOPES" not in env:
+        return frozenset(known) - {str(Scope.APPROVALS_DECIDE)}
+    said = env["SHOP_SCOPES"].split()
+    for scope in said:
+        if scope not in known:
+            raise SettingError("SHOP_SCOPES", scope, f"of {', '.join(known)}")
+    return frozenset(said)
+
+
+def _rate_limits(env: Mapping[str, str]) -> str:
+    said = env.get("SHOP_RATE_LIMITS", "")
+    rates(said)  # refused here, not when the shop opens
+    return said
+
+
+def _log_level(env: Mapping[str, str]) -> str:
+    said = (env.get("SHOP_LOG_LEVEL") or "").lower()
+    return choice({"SHOP_LOG_LEVEL": said}, "SHOP_LOG_LEVEL", "warning", LOG_LEVELS).upper()
 
 
 def _default_home(env: Mapping[str, str]) -> str:

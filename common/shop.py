@@ -13,13 +13,14 @@ from common.approvals.tools import offered_by
 from common.audit.access import AccessWriter
 from common.background.election import Election, lock_for
 from common.call import LOCAL_ISSUER, Actor, Identity
+from common.call_rates import rates
 from common.carriers.simulator import CarrierSimulator
 from common.clock import Clock, utc_now
 from common.gateways import choosing
 from common.gateways.port import PaymentGateway
 from common.guard import Guard
 from common.keys import request_state_key
-from common.limits import Limits, rates
+from common.limits import Limits
 from common.notices import Notices
 from common.policy import Policy
 from common.settings import Settings

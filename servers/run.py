@@ -33,8 +33,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("name a server to start over stdio, or say --http")
     gc.disable()  # imports allocate much and free nothing
     atexit.register(gc.freeze)  # or the end looks through all of it: a quarter of a short life
-    front = None if chosen.http else _front(chosen.server)
-    if front is not None and not _needed(front, chosen.read_only):
+
+    from common.setting_values import SettingError
+
+    try:
+        return _started(chosen.server, http=chosen.http, read_only=chosen.read_only)
+    except SettingError as error:
+        print(f"Not started: {error}", file=sys.stderr)
+        return 2
+
+
+def _started(server: str, *, http: bool, read_only: bool) -> int:
+    front = None if http else _front(server)
+    if front is not None and not _needed(front, read_only):
         return 0
 
     import anyio
@@ -45,16 +56,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from common.keys import KeyUnusable
     from common.policy_file import PolicyError
     from common.storage.schema import SchemaError
+    from common.telemetry import MissingExtra
 
     try:
-        if chosen.http:
-            return _serve_http(chosen.server, chosen.read_only)
-        anyio.run(_serve, chosen.server, chosen.read_only, front)
+        if http:
+            return _serve_http(server, read_only)
+        anyio.run(_serve, server, read_only, front)
     except ShopError as error:
         print(f"{error.message} {error.next}", file=sys.stderr)
         return 2
     except GatewayError as error:
         print(f"Not started: {error.message} {error.next}", file=sys.stderr)
+        return 2
+    except MissingExtra as error:
+        print(f"Not started: {error}", file=sys.stderr)
         return 2
     except (SchemaError, KeyUnusable, PolicyError, DBAPIError, OSError) as error:
         print(f"The shop cannot be opened: {error}", file=sys.stderr)

@@ -36,8 +36,6 @@ def _always(http: HttpSettings) -> list[str]:
         trusted(http)
     except IssuersUnusable as error:
         found.append(f"SHOP_ISSUERS_FILE: {error}")
-    if http.workers < 1:
-        found.append("SHOP_HTTP_WORKERS must be at least 1.")
     if http.auth_basic and not http.loopback:
         found.append("SHOP_AUTH_BASIC is for development and works on loopback only; unset it.")
     return found

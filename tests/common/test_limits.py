@@ -13,8 +13,9 @@ from sqlalchemy import func, select
 
 from common import limits
 from common.call import Actor
+from common.call_rates import DEFAULT, Rate, rates
 from common.errors import RateLimited
-from common.limits import Limits, Rate
+from common.limits import Limits
 from common.settings import inherited
 from common.storage.database import Database
 from common.tables.spine import RateBucket
@@ -27,7 +28,8 @@ import asyncio, sys
 from common.call import Actor
 from common.storage.database import Database
 from common.errors import RateLimited
-from common.limits import Limits, Rate
+from common.call_rates import Rate
+from common.limits import Limits
 
 async def main():
     database = Database(sys.argv[1])
@@ -163,12 +165,12 @@ async def test_full_buckets_are_forgotten(database: Database) -> None:
 
 
 def test_rates_are_read_or_refused() -> None:
-    assert limits.rates("off") == {}
-    assert limits.rates("money=3/2")["money"] == Rate(3, 2)
-    assert limits.rates("") == limits.DEFAULT
+    assert rates("off") == {}
+    assert rates("money=3/2")["money"] == Rate(3, 2)
+    assert rates("") == DEFAULT
     for wrong in ("writes", "writes=1", "wishes=1/1", "reads=0/1", "reads=-1/5", "reads=1/9999999"):
         with pytest.raises(ValueError, match="SHOP_RATE_LIMITS"):
-            limits.rates(wrong)
+            rates(wrong)
 
 
 async def test_the_model_is_told_when_to_come_back(tmp_path: Path) -> None:

@@ -35,7 +35,6 @@ def test_behind_a_proxy_with_everything_said() -> None:
         ({"SHOP_ALLOWED_ORIGINS": "https://shop.example:*"}, "SHOP_ALLOWED_ORIGINS"),
         ({"SHOP_ALLOWED_ORIGINS": "http://other.example"}, "SHOP_ALLOWED_ORIGINS"),
         ({"SHOP_AUTH_BASIC": "1"}, "SHOP_AUTH_BASIC"),
-        ({"SHOP_HTTP_WORKERS": "-1"}, "SHOP_HTTP_WORKERS"),
         ({"SHOP_ISSUERS_FILE": "/does/not/exist.toml"}, "SHOP_ISSUERS_FILE"),
     ],
 )
