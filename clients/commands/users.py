@@ -1,6 +1,7 @@
 """shop user: who may sign in at the shop's own authorization server."""
 
 import asyncio
+from collections.abc import Iterable
 from typing import Annotated
 
 import segno
@@ -18,7 +19,8 @@ from common.tables.auth_server import AuthUser
 
 Subject = Annotated[str, typer.Argument(help="Who: a subject such as an e-mail address.")]
 Scopes = Annotated[
-    str, typer.Option("--scopes", help="The most they may hold, by spaces. Default: all but decide")
+    str | None,
+    typer.Option("--scopes", help="The most they may hold, by spaces. Default: all but decide"),
 ]
 Decide = Annotated[bool, typer.Option("--decide", help="Also approvals:decide, for the console.")]
 
@@ -40,7 +42,7 @@ def add_to(app: typer.Typer) -> None:
 def add(
     subject: Subject,
     name: Annotated[str, typer.Option(help="How they are called.")] = "",
-    scopes: Scopes = "",
+    scopes: Scopes = None,
     decide: Decide = False,
     email: Annotated[str, typer.Option(help="Theirs for certain: tokens call it verified.")] = "",
 ) -> None:
@@ -48,10 +50,11 @@ def add(
 
     async def work(shop: Shop) -> AuthUser:
         kept = await _new_password(subject)
+        held = _scopes(users.USUAL_SCOPES if scopes is None else scopes.split(), decide)
 
         def added(call: Call) -> AuthUser:
             user = users.add(
-                call.session, subject, name or subject, kept, _scopes(scopes, decide), call.now,
+                call.session, subject, name or subject, kept, held, call.now,
                 email=email,
             )  # fmt: skip
             call.effect("create", "auth_user", user.id, subject=user.subject, scopes=user.scopes)
@@ -140,7 +143,9 @@ def totp(
 
 def scopes_of(
     subject: Subject,
-    scopes: Annotated[str, typer.Argument(help="The most they may hold, by spaces.")],
+    scopes: Annotated[
+        str, typer.Argument(help='The most they may hold, by spaces; "" takes all away.')
+    ],
     decide: Decide = False,
 ) -> None:
     """Set what a person may hold at most. Takes effect with their next token."""
@@ -148,7 +153,7 @@ def scopes_of(
     async def work(shop: Shop) -> list[str]:
         def changed(call: Call) -> list[str]:
             user = users.get(call.session, subject)
-            users.set_scopes(user, _scopes(scopes, decide), call.now)
+            users.set_scopes(user, _scopes(scopes.split(), decide), call.now)
             call.effect("scopes", "auth_user", user.id, scopes=user.scopes)
             return user.scopes
 
@@ -206,9 +211,8 @@ def enable(subject: Subject) -> None:
     typer.echo(f"{subject} may sign in again.")
 
 
-def _scopes(scopes: str, decide: bool) -> list[str]:
-    chosen = scopes.split() or list(users.USUAL_SCOPES)
-    return [*chosen, *([str(Scope.APPROVALS_DECIDE)] if decide else [])]
+def _scopes(scopes: Iterable[str], decide: bool) -> list[str]:
+    return [*scopes, *([str(Scope.APPROVALS_DECIDE)] if decide else [])]
 
 
 async def _new_password(subject: str) -> str:

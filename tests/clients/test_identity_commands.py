@@ -60,6 +60,23 @@ def test_users(run: Run) -> None:
     assert "orders:read" in run("user", "list").output
 
 
+def test_scopes_can_all_be_taken_away(run: Run) -> None:
+    run("user", "add", "ana@example.com")
+    assert run("user", "scopes", "ana@example.com", "").output == "ana@example.com: nothing\n"
+    (ana,) = told(run("user", "list", "--json"))
+    assert ana["scopes"] == []
+    only = run("user", "scopes", "ana@example.com", "", "--decide")
+    assert only.output == "ana@example.com: approvals:decide\n"
+
+
+def test_a_wrong_scope_is_named_with_the_right_ones(run: Run) -> None:
+    run("user", "add", "ana@example.com")
+    refused = run("user", "scopes", "ana@example.com", "orders:read no:such").exception
+    assert isinstance(refused, ShopError)
+    assert "'no:such'" in refused.message
+    assert "inventory:read, inventory:write" in refused.message
+
+
 def test_one_time_codes(run: Run) -> None:
     run("user", "add", "kim@example.com")
     wrong = run("user", "totp", "kim@example.com", input="000000\n")

@@ -180,7 +180,9 @@ def checked_scopes(scopes: Iterable[str]) -> list[str]:
     known = [str(scope) for scope in Scope]
     unknown = sorted(asked - set(known))
     if unknown:
-        raise InvalidParameters.field("scopes", unknown[0], "a scope of this shop")
+        wrong = unknown[0][:80]
+        needed = f"{wrong!r} is no scope of this shop; there are {', '.join(known)}"
+        raise InvalidParameters.field("scopes", wrong, needed)
     return [scope for scope in known if scope in asked]
 
 
