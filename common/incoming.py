@@ -71,10 +71,11 @@ class Waiting:
         """What a client without elicitation is told: a normal result that says how to go on.
         ``console`` is where people decide; without one they do at a terminal."""
         who = "the person you work for" if self.level == 1 else "another person"
+        decide = "decides"
         if self.level == 3:
-            who = "two other people"
+            who, decide = "two other people", "decide"
         decide_at = f"{console}/requests/{self.approval_id}" if console else ""
-        how = decide_at or f"shop approve {self.approval_id}"
+        how = decide_at or f"shop approve {self.approval_id} --as YOU"
         where = f"at {decide_at}" if decide_at else f"with `{how}` in a terminal"
         told: dict[str, Any] = {
             "status": "approval_required",
@@ -86,8 +87,8 @@ class Waiting:
             "preview": self.preview,
             "how": how,
             "next": (
-                f"Nothing was changed. Show the preview to your person. {who.capitalize()} decides "
-                f"{where}; you cannot. Then repeat this same call with approval_id added."
+                f"Nothing was changed. Show the preview to your person. {who.capitalize()} "
+                f"{decide} {where}; you cannot. Then repeat this same call with approval_id added."
             ),
         }
         return told | ({"decide_at": decide_at} if decide_at else {})

@@ -7,6 +7,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from rich.console import Console
 from rich.markup import escape
 from rich.panel import Panel
+from sqlalchemy.orm import Session
 
 from clients.commands.common import (
     Json,
@@ -23,13 +24,15 @@ from common.call import Call, quoted
 from common.clock import stamp, utc_now
 from common.errors import ShopError
 from common.shop import Shop
-from common.tables.spine import ApprovalRequest
+from common.tables.spine import ApprovalDecision, ApprovalRequest
 
 Id = Annotated[str, typer.Argument(help="The approval's id (apr_…).")]
 Who = Annotated[
     str, typer.Option("--as", help="Your subject as enrolled, such as an e-mail address.")
 ]
 Why = Annotated[str, typer.Option("--note", help="Why; kept with the decision.")]
+
+_SAID = {"approve": "approved", "reject": "rejected"}
 
 
 def add_to(app: typer.Typer) -> None:
@@ -42,27 +45,30 @@ def add_to(app: typer.Typer) -> None:
 def list_open(as_json: Json = False) -> None:
     """List what waits for a person, oldest first."""
 
-    async def work(shop: Shop) -> list[ApprovalRequest]:
-        return await shop.database.run(
-            "*", lambda s: requests.pending(s, utc_now(), None, 100)[0], write=False
-        )
+    async def work(shop: Shop) -> list[tuple[ApprovalRequest, list[ApprovalDecision]]]:
+        def read(session: Session) -> list[tuple[ApprovalRequest, list[ApprovalDecision]]]:
+            waiting, _ = requests.pending(session, utc_now(), None, 100)
+            return [(request, decisions.of(session, request.id)) for request in waiting]
+
+        return await shop.database.run("*", read, write=False)
 
     found = with_shop(work)
     if as_json:
-        say_json([_shown(request) for request in found])
+        say_json([_shown(request, made) for request, made in found])
         return
     if not found:
         typer.echo("Nothing waits for a decision.")
         return
     table(
         "Waiting for a decision",
-        ["id", "what", "level", "asked by", "until"],
+        ["id", "what", "level", "asked by", "so far", "until"],
         [
             [
                 request.id, quoted(str(request.preview.get("title", request.tool))),
-                f"L{request.level}", request.requester, stamp(request.expires_at),
+                f"L{request.level}", request.requester, _so_far(request, made),
+                stamp(request.expires_at),
             ]
-            for request in found
+            for request, made in found
         ],
     )  # fmt: skip
 
@@ -92,7 +98,11 @@ def _decide(
 ) -> None:
     async def work(shop: Shop) -> str:
         read = shop.database.run
-        request = await read("*", lambda s: requests.get(s, approval_id), write=False)
+        request, made = await read(
+            "*",
+            lambda s: (requests.get(s, approval_id), decisions.of(s, approval_id)),
+            write=False,
+        )
         name = subject or shop.settings.operator
         actor = person(name)
 
@@ -100,11 +110,12 @@ def _decide(
             call.effect("view", "approval_request", approval_id)
 
         await recorded(shop, actor, "approval_view", viewed)
-        _show(request)
+        _show(request, made)
         approver = await read("*", lambda s: approvers.find(s, name), write=False)
         wanted = showing.to_type(request) or decision
         if not yes and not showing.typed_right(wanted, typer.prompt(f"Type {wanted} to go on")):
-            return "Nothing was decided."
+            typer.echo(f"Nothing was decided: {wanted} was expected, as it is shown.", err=True)
+            raise typer.Exit(1)
 
         def decided(call: Call, key: Ed25519PrivateKey) -> str:
             moved = decisions.decide(
@@ -122,12 +133,14 @@ def _decide(
             raise
         if state == "pending":
             return "Recorded. One more person has to approve."
+        if state == "rejected":
+            return "Rejected, for good. Nothing will be done."
         return f"{state.capitalize()}. The agent may go on when it repeats the call."
 
     typer.echo(with_shop(work))
 
 
-def _show(request: ApprovalRequest) -> None:
+def _show(request: ApprovalRequest, made: list[ApprovalDecision]) -> None:
     seen = showing.shown(request)
     lines = [escape(line) for line in (seen.title, *seen.lines)]
     lines += [escape(f"{f.what}: {f.before} → {f.after}") for f in seen.figures]
@@ -142,18 +155,34 @@ def _show(request: ApprovalRequest) -> None:
         f"{request.digest[:8]}",
         f"asked by {_safe(request.requester)} · until {stamp(request.expires_at)}",
         f"why: {_safe(request.reason)}",
+        f"so far: {_safe(_so_far(request, made))}",
     ]
     Console().print(Panel("\n".join(lines), title=request.id, title_align="left"))
+
+
+def _so_far(request: ApprovalRequest, made: list[ApprovalDecision]) -> str:
+    """What became of it: its state, and who has said what."""
+    said = [f"{_SAID[each.decision]} by {each.approver}" for each in made]
+    if request.state == "pending":
+        given = sum(each.decision == "approve" for each in made)
+        said.insert(0, f"{given} of {request.needed} approvals")
+    else:
+        said.insert(0, request.state)
+    return " · ".join(said)
 
 
 def _safe(value: Any) -> str:
     return escape(showing.visible(str(value)))
 
 
-def _shown(request: ApprovalRequest) -> dict[str, Any]:
+def _shown(request: ApprovalRequest, made: list[ApprovalDecision]) -> dict[str, Any]:
     return {
         "approval_id": request.id, "server": request.server, "tool": request.tool,
         "level": request.level, "state": request.state, "digest": request.digest,
         "preview": request.preview, "reason": request.reason, "requester": request.requester,
         "created_at": stamp(request.created_at), "expires_at": stamp(request.expires_at),
+        "approvals_needed": request.needed,
+        "decisions": [
+            {"by": each.approver, "decision": each.decision, "at": stamp(each.at)} for each in made
+        ],
     }  # fmt: skip

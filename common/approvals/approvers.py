@@ -125,7 +125,8 @@ def find(session: Session, subject: str) -> Approver:
     found = session.scalar(select(Approver).where(Approver.subject == subject))
     if found is None:
         raise NotFound(
-            "Nobody of that name is enrolled as an approver.", next="See: shop approver list"
+            f"{subject[:80]} is not enrolled as an approver.",
+            next="Say with --as who you are, as enrolled. See: shop approver list",
         )
     return found
 

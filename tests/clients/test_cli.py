@@ -147,7 +147,8 @@ def test_a_colleague_says_no(home: Path) -> None:
     screen = at_terminal(
         home, CAROL, ["reject", id, "--note", "not today"], [("Passphrase of", PASSPHRASE)]
     )
-    assert "Rejected." in screen
+    assert "Rejected, for good. Nothing will be done." in screen
+    assert "may go on" not in screen
     with pytest.raises(ApprovalInvalid) as caught:
         used(home, 101, id)
     assert caught.value.details["reason"] == "rejected"
@@ -158,10 +159,12 @@ def test_without_the_passphrase_without_the_word_without_the_right(home: Path) -
     with pytest.raises(TerminalFailed, match="not_authenticated"):
         at_terminal(home, CAROL, ["approve", id, "--yes"], [(f"Passphrase of {CAROL}", WRONG)])
     assert told(home)[-1] == ("approval_approve", "refused", CAROL)
-    screen = at_terminal(home, CAROL, ["approve", id], [("Type 102 to go on", "120")])
-    assert "Nothing was decided." in screen
+    with pytest.raises(TerminalFailed, match="Nothing was decided: 102 was expected"):
+        at_terminal(home, CAROL, ["approve", id], [("Type 102 to go on", "120")])
     unknown = quick(home, "approve", id, "--as", "mallory@example.com", "--yes").exception
     assert isinstance(unknown, NotFound)
+    assert "mallory@example.com" in unknown.message
+    assert "--as" in unknown.next
     assert state_of(home, id) == "pending"
 
 
@@ -178,6 +181,31 @@ def test_nobody_decides_their_own_and_a_second_approver_is_vouched_for(home: Pat
         home, CAROL, ["approver", "revoke", DAVE, "--by", CAROL], [("Passphrase of", PASSPHRASE)]
     )
     assert f"{DAVE} may no longer decide." in screen
+
+
+def test_what_others_said_is_shown(home: Path) -> None:
+    """One of two has approved; then somebody rejects."""
+    id = asked(home, 106)
+    with closing(sqlite3.connect(home / "shop.db")) as connection:
+        connection.execute("UPDATE approval_request SET level = 3, needed = 2 WHERE id = ?", (id,))
+        connection.commit()
+    typed = [("Type 106 to go on", "106"), (f"Passphrase of {CAROL}", PASSPHRASE)]
+    screen = at_terminal(home, CAROL, ["approve", id], typed)
+    assert "so far: 0 of 2 approvals" in screen
+    assert "One more person has to approve" in screen
+    listed = quick(home, "approvals").stdout
+    assert f"1 of 2 approvals · approved by {CAROL}" in " ".join(listed.split())
+    (said,) = [
+        each
+        for each in json.loads(quick(home, "approvals", "--json").stdout)
+        if each["approval_id"] == id
+    ]
+    assert said["approvals_needed"] == 2
+    assert [(d["by"], d["decision"]) for d in said["decisions"]] == [(CAROL, "approve")]
+    gone = asked(home, 107)
+    at_terminal(home, CAROL, ["reject", gone], [("Passphrase of", PASSPHRASE)])
+    again = quick(home, "approve", gone, "--as", CAROL, "--yes").stdout
+    assert f"so far: rejected · rejected by {CAROL}" in again
 
 
 @pytest.mark.parametrize("decision", ["approve", "reject"])
@@ -211,7 +239,9 @@ def test_what_a_terminal_shows_cannot_be_dressed_up(home: Path) -> None:
             (dressed, dressed, id),
         )
         connection.commit()
-    screen = at_terminal(home, CAROL, ["approve", id], [("Type 105 to go on", "no")])
+    with pytest.raises(TerminalFailed) as undecided:
+        at_terminal(home, CAROL, ["approve", id], [("Type 105 to go on", "no")])
+    screen = str(undecided.value)
     assert "\x1b[2J" not in screen
     assert "\x1b]0;" not in screen
     assert "[bold red]x[/]" in screen

@@ -9,6 +9,7 @@ from mcp import Client, MCPError
 from mcp.types import ElicitResult, InputRequiredResult
 from sqlalchemy import select
 
+from common.incoming import Waiting
 from common.scopes import Scope
 from common.shop import Shop
 from common.tables.spine import ApprovalRequest
@@ -138,10 +139,17 @@ async def test_resources_prompts_and_completions(client: Client) -> None:
     assert none.completion.values == []
 
 
+def test_two_people_decide() -> None:
+    told = Waiting("apr_1", 3, "0" * 64, "soon", "why").structured()
+    assert "Two other people decide with `shop approve apr_1 --as YOU`" in told["next"]
+    told = Waiting("apr_1", 2, "0" * 64, "soon", "why").structured()
+    assert "Another person decides with" in told["next"]
+
+
 async def test_a_client_that_cannot_ask_is_told_how_to_go_on(shop: Shop, client: Client) -> None:
     answer = await call(client, "take", quantity=10)
     assert (answer["status"], answer["level"]) == ("approval_required", 1)
-    assert answer["how"] == f"shop approve {answer['approval_id']}"
+    assert answer["how"] == f"shop approve {answer['approval_id']} --as YOU"
     standing = await done(client, "approval_status", id=answer["approval_id"])
     assert standing["state"] == "pending"
     withdrawn = await done(client, "approval_cancel", id=answer["approval_id"])

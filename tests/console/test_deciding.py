@@ -358,7 +358,7 @@ async def test_over_stdio_they_decide_at_a_terminal(web: Web) -> None:
     async with connected(web.shop, tools, who=local) as client:
         asked = await call(client, "refund_payment", **refund(payment, LARGE))
         assert "decide_at" not in asked
-        assert asked["how"] == f"shop approve {asked['approval_id']}"
+        assert asked["how"] == f"shop approve {asked['approval_id']} --as YOU"
         await refused(
             client, "refund_payment", "approval_invalid",
             **refund(payment, LARGE), approval_id=asked["approval_id"],
