@@ -79,7 +79,7 @@ def list_all(as_json: Json = False) -> None:
         typer.echo("Nobody is enrolled: approvals above level 1 are refused until someone is.")
     else:
         rows = [[a.subject, a.name, a.enrolled_by, stamp(a.enrolled_at)] for a in found]
-        table("Approvers", ["subject", "name", "enrolled by", "since"], rows)
+        table("Approvers", ["subject", "name", "enrolled by", "since"], rows, whole=["subject"])
 
 
 def revoke(subject: Subject, by: By) -> None:

@@ -2,12 +2,14 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine
-from typing import Annotated, Any, TypeVar
+from collections.abc import Callable, Collection, Coroutine
+from typing import Annotated, Any, Final, TypeVar
 
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 
 from common.approvals.showing import visible
@@ -20,6 +22,10 @@ from common.shop import Shop, opened, release
 
 T = TypeVar("T")
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+
+NARROW: Final = 4  # what any other column can be folded to
+BORDER: Final = 3
+WIDEST: Final = 100_000
 
 
 def with_shop(work: Callable[[Shop], Coroutine[Any, Any, T]]) -> T:
@@ -56,11 +62,23 @@ def say_json(value: Any) -> None:
     typer.echo(json.dumps(value, ensure_ascii=False, indent=2, default=str))
 
 
-def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
-    """A table for people."""
+def table(
+    title: str, columns: list[str], rows: list[list[str]], *, whole: Collection[str] = ("id",)
+) -> None:
+    """A table for people. What is copied from it (the columns ``whole``) stands on one line however
+    narrow the terminal is; in a pipe everything does."""
+    shown = [[visible(cell) for cell in row] for row in rows]
     drawn = Table(title=title, title_justify="left", header_style="bold")
-    for column in columns:
-        drawn.add_column(column, overflow="fold")
-    for row in rows:
-        drawn.add_row(*(escape(visible(cell)) for cell in row))
-    Console().print(drawn)
+    least = 1
+    for place, column in enumerate(columns):
+        kept = column in whole
+        width = max((cell_len(row[place]) for row in shown), default=0) if kept else NARROW
+        width = max(width, cell_len(column)) if kept else width
+        drawn.add_column(column, overflow="fold", no_wrap=kept, min_width=width if kept else None)
+        least += width + BORDER
+    for row in shown:
+        drawn.add_row(*(escape(cell) for cell in row))
+    console = Console()
+    if not console.is_terminal:
+        least = Measurement.get(console, console.options.update(width=WIDEST), drawn).maximum
+    Console(width=max(console.width, least)).print(drawn)

@@ -91,7 +91,7 @@ def list_all(as_json: Json = False) -> None:
             [row.kind, row.value, row.issuer, stamp(row.until), row.denied_by, row.reason]
             for row in found
         ]
-        table("Denied", ["kind", "what", "issuer", "until", "by", "reason"], rows)
+        table("Denied", ["kind", "what", "issuer", "until", "by", "reason"], rows, whole=["what"])
 
 
 def _deny(kind: str, value: str, issuer: str, reason: str) -> None:

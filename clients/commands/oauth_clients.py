@@ -173,4 +173,4 @@ def list_keys(as_json: Json = False) -> None:
         say_json(found)
         return
     rows = [[str(value or "") for value in key.values()] for key in found]
-    table("Signing keys", ["kid", "algorithm", "since", "published until"], rows)
+    table("Signing keys", ["kid", "algorithm", "since", "published until"], rows, whole=["kid"])

@@ -102,7 +102,12 @@ def _show(payout: dict[str, Any], currency: str) -> None:
         ]
         for row in exceptions
     ]  # fmt: skip
-    table("Differences", ["line", "kind", "reference", "amount", "what", "we have"], rows)
+    table(
+        "Differences",
+        ["line", "kind", "reference", "amount", "what", "we have"],
+        rows,
+        whole=["reference"],
+    )
     if payout["exception_count"] > len(exceptions):
         typer.echo(f"… the first {len(exceptions)}; list_payouts with its payout_id has the rest.")
     typer.echo("Once somebody has looked at them: accept_payout_exceptions, with a second person.")

@@ -92,7 +92,12 @@ def list_all(as_json: Json = False) -> None:
             ]
             for user in found
         ]  # fmt: skip
-        table("Users", ["subject", "name", "one-time codes", "disabled", "scopes"], rows)
+        table(
+            "Users",
+            ["subject", "name", "one-time codes", "disabled", "scopes"],
+            rows,
+            whole=["subject"],
+        )
 
 
 def passwd(subject: Subject) -> None:
