@@ -92,7 +92,8 @@ def instructions(settings: Settings, people: int, approvers: int) -> str:
         ]
     lines += ["", f"Who decides signs in at {http.public_url}/console.", ""]
     lines += [
-        "Paste into your host (also: shop config cursor --url, shop config vscode --url):",
+        "Paste into your host. For Cursor and VS Code:",
+        *(f"  {SHOP} config {host} --url {http.public_url}" for host in (Host.CURSOR, Host.VSCODE)),
         shown(remote_entries(Host.CLAUDE, list(DOMAINS), http.public_url)),
         client_said(),
         "",

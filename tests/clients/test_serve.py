@@ -25,6 +25,8 @@ def test_the_first_steps_are_said(tmp_path: Path) -> None:
     for domain in DOMAINS:
         assert f"http://127.0.0.1:8300/{domain}/mcp" in said
     assert "/console" in said
+    assert ".venv/bin/shop config cursor --url http://127.0.0.1:8300" in said
+    assert ".venv/bin/shop config vscode --url http://127.0.0.1:8300" in said
     assert "user add" in said
     assert "approver enroll" in said
     later = instructions(settings, people=2, approvers=1)
