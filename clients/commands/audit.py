@@ -22,15 +22,21 @@ from common.approvals import approvers
 from common.audit import restarting, verify
 from common.clock import stamp, utc_now
 from common.errors import NotFound, ShopError
-from common.keys import KeyUnusable, read_public_key
+from common.keys import read_public_key
 from common.shop import Shop
 from common.tables.spine import AuditRecord
 
 Anchors = Annotated[
-    Path | None, typer.Option("--anchors", help="Anchor file; the shop's own unless said.")
+    Path | None,
+    typer.Option(
+        "--anchors", exists=True, dir_okay=False, help="Anchor file; the shop's own unless said."
+    ),
 ]
 Key = Annotated[
-    Path | None, typer.Option("--pubkey", help="Public key of the anchors; the shop's own.")
+    Path | None,
+    typer.Option(
+        "--pubkey", exists=True, dir_okay=False, help="Public key of the anchors; the shop's own."
+    ),
 ]
 
 
@@ -52,11 +58,8 @@ def check(anchor_file: Anchors = None, pubkey: Key = None, as_json: Json = False
 
     async def work(shop: Shop) -> verify.Report:
         file = anchor_file or shop.settings.anchor_file
-        path = pubkey or shop.settings.key_dir / "anchor.pub"
-        try:
-            public = read_public_key(path)
-        except KeyUnusable:
-            public = None
+        own = shop.settings.key_dir / "anchor.pub"
+        public = read_public_key(pubkey or own) if pubkey or own.exists() else None
 
         def read(session: Session) -> verify.Report:
             return verify.verify(session, file, public)
@@ -73,8 +76,9 @@ def check(anchor_file: Anchors = None, pubkey: Key = None, as_json: Json = False
 
 def _told(report: verify.Report) -> str:
     counts = (
-        f"{report.checked} records in {report.chains} chains, {report.anchors} anchors, "
-        f"{report.unanchored} records since the last one"
+        f"{_many(report.checked, 'record')} in {_many(report.chains, 'chain')}, "
+        f"{_many(report.anchors, 'anchor')}, "
+        f"{_many(report.unanchored, 'record')} since the last one"
     )
     if report.first_bad is not None:
         bad = report.first_bad
@@ -84,6 +88,10 @@ def _told(report: verify.Report) -> str:
         return f"NOT CHECKED: {report.unchecked} ({counts})"
     anew = f" The anchors were begun anew: {report.begun_anew}." if report.begun_anew else ""
     return f"Sound: {counts}.{anew}"
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def anchor() -> None:

@@ -14,9 +14,12 @@ from rich.table import Table
 
 from common.approvals.showing import visible
 from common.audit import outside
+from common.audit.anchors import AnchorsBroken, last
+from common.audit.chain import heads
 from common.call import Actor, Call
 from common.clock import utc_now
 from common.errors import ShopError
+from common.keys import KeyUnusable
 from common.settings import Settings
 from common.shop import Shop, opened, release
 
@@ -29,13 +32,34 @@ WIDEST: Final = 100_000
 
 
 def with_shop(work: Callable[[Shop], Coroutine[Any, Any, T]]) -> T:
-    """Open the shop the environment names, do the work, close it."""
+    """Open the shop the environment names, do the work, close it. What was put on record is
+    anchored: at a terminal there may be no server that would do it."""
 
     async def run() -> T:
         async with opened(Settings.load(), duties=False) as shop:
-            return await work(shop)
+            before = await _records(shop)
+            done = await work(shop)
+            records = await _records(shop)
+            if shop.settings.duties and records > before:
+                await _anchored(shop, records)
+            return done
 
     return asyncio.run(run())
+
+
+async def _records(shop: Shop) -> int:
+    found = await shop.database.run("*", heads, write=False)
+    return sum(head.seq for head in found)
+
+
+async def _anchored(shop: Shop, records: int) -> None:
+    file = shop.settings.anchor_file
+    try:
+        newest = last(file) if file.exists() else None
+        if newest is None or newest.count != records:
+            await shop.housekeeping.anchor(force=True)
+    except (AnchorsBroken, KeyUnusable, OSError) as error:  # the work is done all the same
+        typer.echo(f"Not anchored: {error}", err=True)
 
 
 async def recorded(

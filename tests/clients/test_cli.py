@@ -284,6 +284,11 @@ def test_audit_verify_says_sound_broken_or_unchecked(audited: Path) -> None:
     assert unchecked.stdout.startswith("NOT CHECKED: there is no public key")
     anchored = quick(audited, "audit", "anchor")
     assert (anchored.exit_code, anchored.stdout) == (0, "Anchored.\n"), anchored
+    said = run(audited, "audit", "verify").stdout
+    assert said == "Sound: 3 records in 1 chain, 1 anchor, 0 records since the last one.\n"
+    gone = run(audited, "audit", "verify", "--pubkey", str(audited / "nope"))
+    assert gone.returncode == 2
+    assert f"{audited / 'nope'}" in "".join(gone.stderr.split("│")).replace("\n", "")
     sound = run(audited, "audit", "verify", "--json")
     assert sound.returncode == 0, sound
     said = json.loads(sound.stdout)
@@ -292,6 +297,32 @@ def test_audit_verify_says_sound_broken_or_unchecked(audited: Path) -> None:
     broken = run(audited, "audit", "verify")
     assert broken.returncode == 1, broken
     assert re.match(r"BROKEN: \w+ at chain 0 seq 2 aud_\w+: ", broken.stdout), broken.stdout
+
+
+def test_what_a_terminal_does_is_anchored(tmp_path: Path) -> None:
+    """The first steps of the README: no server ran, and the log is sound all the same."""
+    assert run(tmp_path, "seed", "--days", "1").returncode == 0
+    sound = run(tmp_path, "audit", "verify")
+    assert (sound.returncode, "1 record in 1 chain, 1 anchor, 0 records" in sound.stdout) == (
+        0,
+        True,
+    )
+    at_terminal(tmp_path, CAROL, ["approver", "enroll", CAROL], NEW)
+    sound = run(tmp_path, "audit", "verify")
+    assert sound.returncode == 0, sound
+    assert "2 records in 1 chain, 2 anchors, 0 records since" in sound.stdout
+
+
+def test_where_others_anchor_a_terminal_does_not(tmp_path: Path) -> None:
+    assert run(tmp_path, "seed", "--days", "1", env={"SHOP_DUTIES": "0"}).returncode == 0
+    assert not (tmp_path / "anchors.jsonl").exists()
+
+
+def test_a_broken_anchor_file_is_said_and_the_work_is_done(tmp_path: Path) -> None:
+    (tmp_path / "anchors.jsonl").write_text("torn\n")
+    done = run(tmp_path, "seed", "--days", "1")
+    assert done.returncode == 0, done
+    assert "Not anchored: line 0" in done.stderr
 
 
 def tamper(home: Path) -> None:
