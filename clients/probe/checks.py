@@ -32,6 +32,8 @@ class Check:
     name: str
     ok: bool
     detail: str
+    checked: bool = True
+    """False where the caller may not do what it takes: then ``detail`` says why."""
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -39,6 +41,10 @@ class Check:
 
 class Failed(Exception):
     """A check does not hold."""
+
+
+class NotChecked(Exception):
+    """The caller may not do what the check takes."""
 
 
 def expect(condition: object, why: str) -> None:
@@ -107,8 +113,8 @@ async def prompts(target: Target, client: Client) -> str:
 
 async def reads(target: Target, client: Client) -> str:
     """Every reading tool that needs nothing answers with structured content and text."""
-    called = 0
-    for tool in (await client.list_tools()).tools:
+    called, listed = 0, (await client.list_tools()).tools
+    for tool in listed:
         if not (tool.annotations and tool.annotations.read_only_hint):
             continue
         if tool.input_schema.get("required") or not target.may(tool):
@@ -120,6 +126,8 @@ async def reads(target: Target, client: Client) -> str:
         expect(isinstance(result.structured_content, dict), f"{tool.name}: not structured")
         expect(result.content and result.content[0].text, f"{tool.name}: no text")
         called += 1
+    if not called and not any(target.may(tool) for tool in listed):
+        raise NotChecked("the caller may call nothing here")
     expect(called, "nothing to read")
     return f"{called} tools read"
 

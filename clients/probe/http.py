@@ -5,7 +5,7 @@ import json
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -17,8 +17,10 @@ from joserfc.jwk import ECKey, OKPKey, RSAKey
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
-from clients.probe.checks import Failed, expect
+from clients.probe.checks import Failed, NotChecked, expect
+from common.http.guests import OPEN
 from common.scopes import Scope, granted, of_domain
+from common.shoppers import GUEST_SCOPES
 
 PATIENCE_S: Final = 30
 NEW: Final = "2026-07-28"
@@ -119,6 +121,8 @@ class Remote:
             pair = f"{quote(self.credentials.client_id)}:{quote(self.credentials.secret)}"
             headers = {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
         answer = await self.http.post(server["token_endpoint"], data=form, headers=headers)
+        if answer.status_code == 400 and '"invalid_scope"' in answer.text:
+            raise NotChecked(f"the client holds none of: {scopes}")
         expect(answer.status_code == 200, f"no token: {answer.status_code} {answer.text[:200]}")
         given: dict[str, Any] = answer.json()
         return given
@@ -138,8 +142,20 @@ async def metadata(remote: Remote) -> str:
 
 
 async def unauthorized(remote: Remote) -> str:
-    """Nobody is let in without credentials, and is told where to get some."""
+    """Nobody is let in without credentials, and is told where to get some; where guests are let in,
+    nobody beyond what a guest may do."""
     answer = await remote.post("tools/list", {})
+    if remote.domain in OPEN:
+        expect(answer.status_code == 200, f"answers a guest with {answer.status_code}")
+        closed = [
+            tool["name"]
+            for tool in answer.json()["result"]["tools"]
+            if tool["_meta"]["shop/scope"] not in GUEST_SCOPES
+        ]
+        for name in closed:
+            said = _challenge(await remote.post("tools/call", {}, name=name, arguments={}), 401)
+            expect(f'resource_metadata="{remote.metadata_url}"' in said, said)
+        return f"guests are let in; {len(closed)} tools ask them to sign in"
     said = _challenge(answer, 401)
     expect(f'resource_metadata="{remote.metadata_url}"' in said, said)
     expect(f'scope="{remote.domain}:read"' in said, said)
@@ -164,11 +180,19 @@ async def wrong_audience(remote: Remote) -> str:
     """A token for another server opens nothing."""
     if remote.credentials.api_key:
         return "an API key is for every server"
-    other = "orders" if remote.domain != "orders" else "inventory"
-    given = await remote.ask(f"{other}:read", domain=other)
+    given = await _for_another(remote)
     answer = await remote.post("tools/list", remote.authorization(given["access_token"]))
     expect('error="invalid_token"' in _challenge(answer, 401), answer.text)
     return "401"
+
+
+async def _for_another(remote: Remote) -> dict[str, Any]:
+    """A token for any other server the client may use. Raises NotChecked."""
+    for other in dict.fromkeys(scope.partition(":")[0] for scope in Scope):
+        if other != remote.domain and f"{other}:read" in set(Scope):
+            with suppress(NotChecked):
+                return await remote.ask(f"{other}:read", domain=other)
+    raise NotChecked("the client has scopes of this server alone")
 
 
 async def bad_tokens(remote: Remote) -> str:

@@ -18,12 +18,16 @@ from common.settings import HttpSettings
 from common.shoppers import GUEST_ISSUER, GUEST_SCOPES
 
 CLIENT: Final = "guest"
+OPEN: Final = frozenset({"storefront"})
+"""Servers that guests may call."""
 
 
 def guests(http: HttpSettings) -> dict[str, Callable[[Headers, str], Caller]]:
     """By server: who calls it without credentials."""
-    audience = http.audience("storefront")
+    return {domain: _guest_of(http.audience(domain)) for domain in OPEN}
 
+
+def _guest_of(audience: str) -> Callable[[Headers, str], Caller]:
     def guest(headers: Headers, address: str) -> Caller:
         session = next((value for name, value in headers if name == b"mcp-session-id"), None)
         if session is None:
@@ -35,4 +39,4 @@ def guests(http: HttpSettings) -> dict[str, Callable[[Headers, str], Caller]]:
         )  # fmt: skip
         return Caller(actor, "guest", audience)
 
-    return {"storefront": guest}
+    return guest

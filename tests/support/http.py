@@ -147,11 +147,11 @@ async def uvicorn_serving(app: HttpApp, http: HttpSettings) -> AsyncIterator[Non
 
 
 @asynccontextmanager
-async def remote(shop: Shop, toolsets: Sequence[Toolset]) -> AsyncIterator[str]:
+async def remote(shop: Shop, toolsets: Sequence[Toolset], **more: Any) -> AsyncIterator[str]:
     """As it is deployed: tokens and keys really checked, every page there is."""
     checking = authenticator(shop, check_key=key_check(shop), check_password=password_check(shop))
     try:
-        async with uvicorn_serving(http_app(shop, toolsets, checking), shop.settings.http):
+        async with uvicorn_serving(http_app(shop, toolsets, checking, **more), shop.settings.http):
             yield shop.settings.http.public_url
     finally:
         await checking.close()
