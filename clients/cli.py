@@ -5,6 +5,7 @@ Exit codes: 0 done · 1 refused or found broken · 2 could not be done or checke
 
 import atexit
 import gc
+import os
 import sys
 
 import typer
@@ -56,8 +57,17 @@ def main() -> None:
         print(error, file=sys.stderr)
         raise SystemExit(2) from None
     except (OSError, ValueError, KeyUnusable, SchemaError, DBAPIError) as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        print(_said(error), file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def _said(error: Exception) -> str:
+    """For an operator: what is wrong with which file, and no word of Python."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}"
+    if isinstance(error, DBAPIError):
+        return f"The database answers: {error.orig}"
+    return str(error)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,10 @@ def create(
     scopes: Annotated[
         str, typer.Option(help="By spaces. Default: reading, and filling a cart.")
     ] = "",
-    days: Annotated[int | None, typer.Option(help="For how many days; default: no end.")] = None,
+    days: Annotated[
+        int | None,
+        typer.Option(min=1, max=api_keys.LONGEST_DAYS, help="For how many days; default: no end."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Make a key for a user. It is shown this once."""

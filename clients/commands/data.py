@@ -43,7 +43,11 @@ def import_(
     Exit code 0: everything was taken in. 1: rows were refused, the others are in.
     """
     wanted = _format(form)
-    parsed = wanted.read(path)
+    try:
+        parsed = wanted.read(path)
+    except ValueError as error:  # no JSON, no text, not these columns
+        named = "" if path.name in str(error) else f"{path}: "
+        raise ValueError(f"{named}{error}") from None
 
     async def work(shop: Shop) -> Report:
         who = person(Settings.load().operator)

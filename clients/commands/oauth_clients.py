@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -39,7 +39,12 @@ def add(
     ] = "",
     public: Annotated[bool, typer.Option(help="It cannot keep a secret; PKCE alone.")] = False,
     jwks: Annotated[
-        Path | None, typer.Option(help="Its public keys (JWKS file): private_key_jwt, no secret.")
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="Its public keys (JWKS file): private_key_jwt, no secret.",
+        ),
     ] = None,
     introspects: Annotated[
         bool, typer.Option(help="A resource server: it may ask about any token.")
@@ -50,7 +55,7 @@ def add(
 
     The secret is shown this once.
     """
-    given = json.loads(jwks.read_text()) if jwks else None
+    given = _keys_in(jwks) if jwks else None
 
     async def work(shop: Shop) -> tuple[AuthClient, str]:
         def added(call: Call) -> tuple[AuthClient, str]:
@@ -71,6 +76,13 @@ def add(
     typer.echo(f"client_id      {client.id}")
     if secret:
         typer.echo(f"client_secret  {secret}   (it is not shown again)")
+
+
+def _keys_in(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text())
+    except ValueError as error:
+        raise ValueError(f"{file} is not JSON: {error}") from None
 
 
 def list_all(as_json: Json = False) -> None:

@@ -1,6 +1,7 @@
 """shop reconcile: a provider's payout file against the books."""
 
 import hashlib
+import re
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -57,7 +58,10 @@ def reconcile(
     key = hashlib.sha256(repr(sorted(arguments.items())).encode()).hexdigest()
     arguments |= {"idempotency_key": f"file-{key[:40]}"}
     arguments |= {"approval_id": approval_id} if approval_id else {}
-    answer = with_shop(lambda shop: _through_the_guard(shop, arguments, ask=not yes))
+    try:
+        answer = with_shop(lambda shop: _through_the_guard(shop, arguments, ask=not yes))
+    except InvalidParameters as error:
+        raise _in_options(error, amount, currency) from None
     if as_json:
         say_json(answer.structured if isinstance(answer, Done) else answer.structured())
     elif isinstance(answer, Done):
@@ -66,6 +70,16 @@ def reconcile(
         typer.echo(answer.structured()["next"])
     if isinstance(answer, Waiting) or answer.structured["exceptions"]:
         raise typer.Exit(1)
+
+
+def _in_options(error: InvalidParameters, amount: str, currency: str) -> InvalidParameters:
+    """What is wrong with the amount, as it was typed and not as the tool takes it."""
+    problems = error.details.get("problems", [])
+    if [problem.get("field") for problem in problems] != ["amount_minor"]:
+        return error
+    found = re.match(r"(-?[0-9]+)(.*)", str(problems[0]["requirement"]), re.DOTALL)
+    needed = f"{decimal_text(int(found[1]), currency)}{found[2]}" if found else "another amount"
+    return InvalidParameters.field("--amount", amount, needed)
 
 
 async def _through_the_guard(shop: Shop, arguments: dict[str, Any], *, ask: bool) -> Done | Waiting:

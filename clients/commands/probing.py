@@ -1,16 +1,24 @@
 """shop probe: is every server what it should be?"""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from clients.commands.common import Json
 
-SecretFile = Annotated[Path | None, typer.Option(help="The client's secret.")]
-KeyFile = Annotated[Path | None, typer.Option(help="Its private key in PEM (private_key_jwt).")]
-ApiKeyFile = Annotated[Path | None, typer.Option(help="An API key, in place of a client.")]
-ExpiredFile = Annotated[Path | None, typer.Option(help="A token that has expired, to try.")]
+
+def _file(help: str) -> Any:
+    return typer.Option(exists=True, dir_okay=False, help=help)
+
+
+SecretFile = Annotated[Path | None, _file("The client's secret.")]
+KeyFile = Annotated[
+    Path | None,
+    _file("Its private key in PEM (private_key_jwt)."),
+]
+ApiKeyFile = Annotated[Path | None, _file("An API key, in place of a client.")]
+ExpiredFile = Annotated[Path | None, _file("A token that has expired, to try.")]
 
 
 def add_to(app: typer.Typer) -> None:

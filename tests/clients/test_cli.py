@@ -26,7 +26,7 @@ from common.settings import inherited
 from common.shop import Shop
 from common.tables.spine import ApprovalRequest, AuditRecord
 from tests.support import toy
-from tests.support.shop import a_shop, actor, do, look
+from tests.support.shop import a_shop, actor, begin, do, look
 
 ROOT = Path(__file__).resolve().parents[2]
 CAROL, DAVE = "carol@example.com", "dave@example.com"
@@ -375,6 +375,29 @@ def test_a_shop_that_cannot_be_opened_is_said_without_a_traceback(tmp_path: Path
     assert failed.returncode == 2, failed
     assert "9999_from_the_future" in failed.stderr
     assert "Traceback" not in failed.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["import", "northwind", "{folder}"], "{folder} has no categories.csv\n"),
+        (["import", "shopify-orders", "{folder}"], "{folder}: Is a directory\n"),
+        (["import", "tau2", "{folder}/broken.json"], "{folder}/broken.json: Expecting "),
+        (["export", "tau2", "{folder}/no/such"], "{folder}/no/such: No such file or directory\n"),
+        (["probe", "--url", "http://127.0.0.1:1"], "name one way to sign in"),
+    ],
+    ids=lambda value: " ".join(value[:2]) if isinstance(value, list) else "",
+)
+def test_what_a_file_is_not_is_said_without_python(
+    tmp_path: Path, command: list[str], said: str
+) -> None:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    (folder / "broken.json").write_text("{{")
+    begin(tmp_path)
+    ended = run(tmp_path, *(word.format(folder=folder) for word in command))
+    assert ended.returncode == 2, ended
+    assert ended.stderr.startswith(said.format(folder=folder)), ended.stderr
 
 
 def commands(application: Typer) -> Iterator[list[str]]:

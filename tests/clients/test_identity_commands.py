@@ -106,6 +106,22 @@ def test_clients(run: Run, tmp_path: Path) -> None:
     assert len(run("client", "registration-token").output.strip()) > 40
 
 
+def test_what_is_wrong_is_said_for_a_terminal(run: Run, tmp_path: Path) -> None:
+    run("user", "add", "ana@example.com")
+    ended = run("api-key", "create", "laptop", "--for", "ana@example.com", "--days", "-1")
+    assert ended.exit_code == 2
+    assert "--days" in ended.output
+    gone = run("api-key", "revoke", "nope").exception
+    assert isinstance(gone, ShopError)
+    assert "shop api-key list" in gone.next
+    bare = run("client", "add", "nothing").exception
+    assert isinstance(bare, ShopError)
+    assert "--scopes for a machine" in bare.next
+    file = tmp_path / "jwks.json"
+    file.write_text("{")
+    assert f"{file} is not JSON" in str(run("client", "add", "r", "--jwks", str(file)).exception)
+
+
 def test_signing_keys(run: Run) -> None:
     assert run("auth", "rotate-keys").exit_code == 0
     assert run("auth", "rotate-keys", "--algorithm", "RS256").exit_code == 0

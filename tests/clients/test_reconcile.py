@@ -122,6 +122,15 @@ def test_what_agrees_is_told_in_a_line(where: dict[str, str], tmp_path: Path) ->
     assert "2 lines agree, 0 do not." in ended.stdout
 
 
+def test_another_amount_is_said_as_it_is_typed(where: dict[str, str], tmp_path: Path) -> None:
+    inside(where, lambda shop: do(shop, "*", sold))
+    file = tmp_path / "payout.csv"
+    file.write_text("kind,source,amount\nsale,pay-1,100.00\ncapture,pay-2,100\n")
+    ended = shop_reconcile(where, file, "--reference", "po-1", "--yes")
+    assert isinstance(ended.exception, InvalidParameters)
+    assert ended.exception.message == "--amount: 200.00, the lines less their fees"
+
+
 def refused(tmp_path: Path, text: str | bytes, currency: str = "EUR") -> list[tuple[int, str]]:
     file = tmp_path / "bad.csv"
     file.write_bytes(text if isinstance(text, bytes) else text.encode())

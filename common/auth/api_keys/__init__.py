@@ -35,6 +35,7 @@ SHOPPER_SCOPES: Final = tuple(
     s for s in USUAL_SCOPES if s.endswith(":read") or s == Scope.STOREFRONT_WRITE
 )
 """What a key holds when nothing is said: it reads, and fills a cart."""
+_LIST: Final = "List the keys there are: GET /api-keys, or shop api-key list at a terminal."
 _FORM: Final = re.compile(r"mcp_[0-9a-f]{64}")
 
 
@@ -161,7 +162,7 @@ def _held_now(session: Session, http: HttpSettings, key: ApiKey) -> list[str] | 
 def _get(session: Session, owner: Owner | None, id: str) -> ApiKey:
     key = session.get(ApiKey, id, with_for_update=True)
     if key is None or (owner is not None and (key.issuer, key.subject) != _pair(owner)):
-        raise NotFound(f"There is no key {id[:80]}.", next="List your keys with GET /api-keys.")
+        raise NotFound(f"There is no key {id[:80]}.", next=_LIST)
     return key
 
 

@@ -50,7 +50,7 @@ def add_client(
     if not grants and not introspects:
         raise InvalidParameters(
             "A client needs redirect URIs, or scopes of its own.",
-            next="Name --redirect for a program people sign in with, --scope for a machine.",
+            next="Name --redirect for a program people sign in with, --scopes for a machine.",
         )
     try:
         for uri in redirect_uris:
