@@ -25,6 +25,7 @@ from clients.commands import (
     probing,
     users,
 )
+from clients.commands.common import NoShop
 from common.errors import ShopError
 from common.keys import KeyUnusable
 from common.setting_values import SettingError
@@ -53,7 +54,7 @@ def main() -> None:
     except ShopError as error:
         print(f"{error.code}: {error.message}\n{error.next}", file=sys.stderr)
         raise SystemExit(1) from None
-    except SettingError as error:
+    except (SettingError, NoShop) as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from None
     except (OSError, ValueError, KeyUnusable, SchemaError, DBAPIError) as error:

@@ -50,7 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with suppress(KeyboardInterrupt), figures_shared(settings.http.workers):
         from common.http.serving import serve
 
-        return serve(settings, toolsets)
+        try:
+            return serve(settings, toolsets)
+        except UnsafeToStart as error:
+            print(f"Not started:\n{error}", file=sys.stderr)
+            return 2
     return 0
 
 

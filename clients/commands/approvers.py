@@ -61,7 +61,7 @@ def enroll(subject: Subject, name: Annotated[str, typer.Option()] = "", by: By =
     async def on_record(shop: Shop) -> Approver:
         return await _refusals_recorded(shop, by or subject, "approver_enroll", work)
 
-    typer.echo(f"{with_shop(on_record).subject} may now decide approvals.")
+    typer.echo(f"{with_shop(on_record, makes=True).subject} may now decide approvals.")
 
 
 def list_all(as_json: Json = False) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable, Collection, Coroutine
+from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
 import typer
@@ -11,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
+from sqlalchemy import make_url
 
 from common.approvals.showing import visible
 from common.audit import outside
@@ -31,12 +33,26 @@ BORDER: Final = 3
 WIDEST: Final = 100_000
 
 
-def with_shop(work: Callable[[Shop], Coroutine[Any, Any, T]]) -> T:
-    """Open the shop the environment names, do the work, close it. What was put on record is
-    anchored: at a terminal there may be no server that would do it."""
+class NoShop(Exception):
+    """There is nothing where the settings say the shop is."""
+
+
+def with_shop(work: Callable[[Shop], Coroutine[Any, Any, T]], *, makes: bool = False) -> T:
+    """Open the shop the environment names, do the work, close it. Only a command that ``makes``
+    something new begins a shop where there is none: raises NoShop for the others.
+
+    What was put on record is anchored: at a terminal there may be no server that would do it."""
+
+    settings = Settings.load()
+    file = sqlite_file(settings.database_url)
+    if not makes and file is not None and not file.exists():
+        raise NoShop(
+            f"There is no shop here: {file} is not there. See SHOP_HOME; a new shop begins with: "
+            "shop seed, shop import, shop user add"
+        )
 
     async def run() -> T:
-        async with opened(Settings.load(), duties=False) as shop:
+        async with opened(settings, duties=False) as shop:
             before = await _records(shop)
             done = await work(shop)
             records = await _records(shop)
@@ -45,6 +61,12 @@ def with_shop(work: Callable[[Shop], Coroutine[Any, Any, T]]) -> T:
             return done
 
     return asyncio.run(run())
+
+
+def sqlite_file(url: str) -> Path | None:
+    """The file of an embedded database."""
+    found = make_url(url)
+    return Path(found.database or "") if found.get_backend_name() == "sqlite" else None
 
 
 async def _records(shop: Shop) -> int:

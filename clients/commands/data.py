@@ -54,7 +54,7 @@ def import_(
         with _progress(wanted, wanted.size(parsed)) as tick:
             return await load(shop, wanted, path, by=who, dry_run=dry_run, parsed=parsed, tick=tick)
 
-    report = with_shop(work)
+    report = with_shop(work, makes=True)
     if as_json:
         say_json(report.as_dict())
     else:
@@ -91,7 +91,7 @@ def seed(
     as_json: Json = False,
 ) -> None:
     """Fill an empty shop with the demo shop: made-up warehouses, products, customers, orders."""
-    made = with_shop(lambda shop: seeding.seed_demo(shop, days=days))
+    made = with_shop(lambda shop: seeding.seed_demo(shop, days=days), makes=True)
     if as_json:
         say_json(made)
     else:

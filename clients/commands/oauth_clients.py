@@ -69,7 +69,7 @@ def add(
 
         return await recorded(shop, person(shop.settings.operator), "client_add", added)
 
-    client, secret = with_shop(work)
+    client, secret = with_shop(work, makes=True)
     if as_json:
         say_json({"client_id": client.id, "client_secret": secret or None})
         return
@@ -146,7 +146,7 @@ def registration_token(
 
         return await recorded(shop, person(shop.settings.operator), "client_invite", made)
 
-    typer.echo(with_shop(work))
+    typer.echo(with_shop(work, makes=True))
 
 
 def rotate_keys(
@@ -164,7 +164,7 @@ def rotate_keys(
 
         return await recorded(shop, person(shop.settings.operator), "auth_rotate_keys", rotated)
 
-    typer.echo(f"Signing with {with_shop(work)}.")
+    typer.echo(f"Signing with {with_shop(work, makes=True)}.")
 
 
 def list_keys(as_json: Json = False) -> None:

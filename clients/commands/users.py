@@ -62,7 +62,7 @@ def add(
 
         return await recorded(shop, person(shop.settings.operator), "user_add", added)
 
-    typer.echo(f"{with_shop(work).subject} may sign in.")
+    typer.echo(f"{with_shop(work, makes=True).subject} may sign in.")
 
 
 def list_all(as_json: Json = False) -> None:

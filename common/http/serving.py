@@ -20,7 +20,7 @@ from common.auth.authenticator import authenticator
 from common.http.app import HttpApp, http_app
 from common.http.bounds import BoundedHttp
 from common.http.guests import guests
-from common.http.startup import check
+from common.http.startup import UnsafeToStart, check
 from common.http.workers import Workers
 from common.settings import HttpSettings, Settings
 from common.shop import opened
@@ -118,10 +118,18 @@ def configured(factory: Callable[[], Any], http: HttpSettings) -> uvicorn.Config
 
 
 def listening(http: HttpSettings) -> socket.socket:
-    """The listening socket, named as TCP so that small answers are not held back."""
+    """The listening socket, named as TCP so that small answers are not held back. Raises
+    UnsafeToStart where the address or the port cannot be had."""
     family = socket.AF_INET6 if ":" in http.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind((http.host, http.port))
+    try:
+        listener.bind((http.host, http.port))
+    except OSError as error:
+        listener.close()
+        raise UnsafeToStart(
+            f"{http.host}, port {http.port}, cannot be listened on ({error.strerror}): stop what "
+            "does, or set SHOP_HTTP_PORT or SHOP_HTTP_HOST."
+        ) from None
     listener.set_inheritable(True)
     return listener

@@ -400,6 +400,19 @@ def test_what_a_file_is_not_is_said_without_python(
     assert ended.stderr.startswith(said.format(folder=folder)), ended.stderr
 
 
+@pytest.mark.parametrize(
+    "command",
+    [["approvals"], ["approve", "apr_1"], ["audit", "verify"], ["user", "list"],
+     ["export", "tau2", "-"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_a_mistyped_home_is_no_shop(tmp_path: Path, command: list[str]) -> None:
+    ended = run(tmp_path / "typo", *command)
+    assert ended.returncode == 2, ended
+    assert f"There is no shop here: {tmp_path / 'typo' / 'shop.db'}" in ended.stderr
+    assert not (tmp_path / "typo").exists()
+
+
 def commands(application: Typer) -> Iterator[list[str]]:
     """Every command and group by its words."""
 

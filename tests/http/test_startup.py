@@ -1,5 +1,6 @@
 """What it takes to be reachable by others, and that each lack is named with its remedy."""
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -41,6 +42,21 @@ def test_behind_a_proxy_with_everything_said() -> None:
 def test_each_lack_is_named(changes: dict[str, str], names: str) -> None:
     with pytest.raises(UnsafeToStart, match=names.replace(".", r"\.")):
         check(HttpSettings.load(RIGHT | changes))
+
+
+def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = str(other.getsockname()[1])
+        done = subprocess.run(
+            [sys.executable, "-m", "servers", "inventory", "--http"], cwd=ROOT, text=True,
+            env=inherited(SHOP_HOME=str(tmp_path / "home"), SHOP_HTTP_PORT=port),
+            capture_output=True, timeout=170, check=False,
+        )  # fmt: skip
+    assert done.returncode == 2
+    assert f"port {port}, cannot be listened on" in done.stderr
+    assert "SHOP_HTTP_PORT" in done.stderr
 
 
 def test_the_command_says_why_and_opens_nothing(tmp_path: Path) -> None:
