@@ -5,6 +5,7 @@ payments (orders stay unpaid) and deliveries (what left is taken as delivered th
 """
 
 from collections import defaultdict
+from contextlib import suppress
 from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
@@ -65,14 +66,23 @@ def write(load: Load, content: Content) -> None:
     for name in FILES:
         note_unread(load, f"{name}.csv", content[name], _READ[name])
     categories: dict[str, str] = {}
+    for row in content["categories"]:
+        with suppress(Refused):  # said below
+            categories[row["categoryid"]] = _category(row)
+    _partners(load, content)
+    used = _products(load, content["products"], categories)
 
     def category(id: str, row: Row) -> None:
-        categories[id] = text(whole(row)["categoryname"], "categoryName")
+        _category(row)
+        if id not in used:
+            raise Refused("no product that was taken in is of this category")
 
     load.each("category", [(row["categoryid"], row) for row in content["categories"]], category)
-    _partners(load, content)
-    _products(load, content["products"], categories)
     _orders(load, content)
+
+
+def _category(row: Row) -> str:
+    return text(whole(row)["categoryname"], "categoryName")
 
 
 def _partners(load: Load, content: Content) -> None:
@@ -117,7 +127,9 @@ def _partners(load: Load, content: Content) -> None:
         load.insert(kind, made)
 
 
-def _products(load: Load, found: list[Row], categories: dict[str, str]) -> None:
+def _products(load: Load, found: list[Row], categories: dict[str, str]) -> set[str]:
+    """The categories of those that were taken in."""
+    used: set[str] = set()
     warehouse = load.warehouse()
     made: dict[Any, list[dict[str, Any]]] = defaultdict(list)
     stock: list[tuple[str, str, int]] = []
@@ -162,6 +174,7 @@ def _products(load: Load, found: list[Row], categories: dict[str, str]) -> None:
                 "ending": ended,
             }
         )  # fmt: skip
+        used.add(row["categoryid"])
         stock.append((id, warehouse, numbers["unitsinstock"]))
         if numbers["unitsonorder"]:
             ordered[row["supplierid"]].append((id, numbers["unitsonorder"], price))
@@ -175,6 +188,7 @@ def _products(load: Load, found: list[Row], categories: dict[str, str]) -> None:
         "Purchase prices and lead times are not in the files: the list price and seven days stand"
         " in for them."
     )
+    return used
 
 
 def _on_order(
@@ -223,9 +237,11 @@ def _orders(load: Load, content: Content) -> None:
 
     load.each("order", [(row["orderid"], row) for row in content["orders"]], take)
 
+    taken = {order["id"] for order in made[Order]}
+
     def detail(_: str, row: Row) -> None:
-        if row["orderid"] not in load.ids(Order):
-            raise Refused(f"its order {row['orderid']} is not there")
+        if row["orderid"] not in taken:
+            raise Refused(f"its order {row['orderid']} was not taken in")
 
     every = [(f"{r['orderid']}/{r['productid']}", r) for r in content["order_details"]]
     load.each("order line", every, detail)

@@ -140,6 +140,17 @@ async def test_a_row_that_does_not_fit_is_named(tmp_path: Path, file: str) -> No
     assert lines_in == 2_155 - len(refused_lines)
 
 
+async def test_a_second_time_nothing_is_written(tmp_path: Path) -> None:
+    folder = data("northwind")
+    async with a_shop(tmp_path) as shop:
+        first = await take_in(shop, "northwind", folder)
+        again = await take_in(shop, "northwind", folder)
+    assert again.read == first.read
+    assert set(again.written.values()) == {0}
+    assert len(again.refused) == sum(again.read.values()), "every row with its reason"
+    assert {kind for kind in first.written if not first.written[kind]} == set()
+
+
 async def test_a_missing_file_is_said(tmp_path: Path) -> None:
     (tmp_path / "orders.csv").write_text("orderID\n1\n")
     async with a_shop(tmp_path / "home") as shop:
