@@ -9,7 +9,7 @@ from common.call import Call, quoted
 from common.errors import InvalidParameters, NotFound, RuleViolation
 from common.money import Money, allocate
 from common.rules import paid, placing, reserving
-from common.rules.timeline import happened
+from common.rules.timeline import count, happened
 from common.tables.inventory import Product, Variant
 from common.tables.orders import Order, OrderAdjustment, OrderLine
 from servers.orders import changing, service
@@ -58,7 +58,7 @@ def amend(call: Call, order_id: str, changes: Sequence[Change], method_id: str) 
         allow_unlinked=method.kind in ("gift_card", "store_credit"),
     )  # fmt: skip
     order.amended_at = call.now
-    happened(call, order.id, "amended", f"{len(changes)} lines", reference=method.id)
+    happened(call, order.id, "amended", count(len(changes), "line"), reference=method.id)
     return service.whole(call, order.id)
 
 

@@ -12,8 +12,8 @@ from common.call import Call, quoted
 from common.errors import InsufficientFunds, InvalidParameters, NotFound, RuleViolation
 from common.money import Money
 from common.paging import page
-from common.rules import paid, placing, reserving
-from common.rules.timeline import happened
+from common.rules import meant, paid, placing, reserving
+from common.rules.timeline import count, happened
 from common.storage.database import lock
 from common.tables.inventory import Product, Reservation, Variant
 from common.tables.orders import Order
@@ -64,6 +64,7 @@ def listed(
     limit: int,
 ) -> tuple[list[Return], str | None]:  # fmt: skip
     """Returns, the oldest first: what waits longest comes first."""
+    meant.filters(call, (Order, order_id))
     query = select(Return)
     if state:
         query = query.where(Return.state == state)
@@ -89,7 +90,7 @@ def request_return(
     refund, fee = _less_shipping(verdicts, asked, refund, order.currency)
     call.stake()
     call.show(
-        f"Return of {len(verdicts)} lines of order {order.id}",
+        f"Return of {count(len(verdicts), 'line')} of order {order.id}",
         *(f"{v.quantity} × {quoted(v.line.name)}: {v.rule}" for v in verdicts),
         f"refund once received: {Money(refund, order.currency)}",
     )
