@@ -26,7 +26,7 @@ from common.settings import inherited
 from common.shop import Shop
 from common.tables.spine import ApprovalRequest, AuditRecord
 from tests.support import toy
-from tests.support.shop import a_shop, actor, begin, do, look
+from tests.support.shop import a_shop, actor, do, look
 
 ROOT = Path(__file__).resolve().parents[2]
 CAROL, DAVE = "carol@example.com", "dave@example.com"
@@ -318,13 +318,6 @@ def test_where_others_anchor_a_terminal_does_not(tmp_path: Path) -> None:
     assert not (tmp_path / "anchors.jsonl").exists()
 
 
-def test_a_broken_anchor_file_is_said_and_the_work_is_done(tmp_path: Path) -> None:
-    (tmp_path / "anchors.jsonl").write_text("torn\n")
-    done = run(tmp_path, "seed", "--days", "1")
-    assert done.returncode == 0, done
-    assert "Not anchored: line 0" in done.stderr
-
-
 def tamper(home: Path) -> None:
     """Whoever owns the file takes the triggers away, then changes a quantity."""
     with closing(sqlite3.connect(home / "shop.db")) as connection:
@@ -375,42 +368,6 @@ def test_a_shop_that_cannot_be_opened_is_said_without_a_traceback(tmp_path: Path
     assert failed.returncode == 2, failed
     assert "9999_from_the_future" in failed.stderr
     assert "Traceback" not in failed.stderr
-
-
-@pytest.mark.parametrize(
-    ("command", "said"),
-    [
-        (["import", "northwind", "{folder}"], "{folder} has no categories.csv\n"),
-        (["import", "shopify-orders", "{folder}"], "{folder}: Is a directory\n"),
-        (["import", "tau2", "{folder}/broken.json"], "{folder}/broken.json: Expecting "),
-        (["export", "tau2", "{folder}/no/such"], "{folder}/no/such: No such file or directory\n"),
-        (["probe", "--url", "http://127.0.0.1:1"], "name one way to sign in"),
-    ],
-    ids=lambda value: " ".join(value[:2]) if isinstance(value, list) else "",
-)
-def test_what_a_file_is_not_is_said_without_python(
-    tmp_path: Path, command: list[str], said: str
-) -> None:
-    folder = tmp_path / "files"
-    folder.mkdir()
-    (folder / "broken.json").write_text("{{")
-    begin(tmp_path)
-    ended = run(tmp_path, *(word.format(folder=folder) for word in command))
-    assert ended.returncode == 2, ended
-    assert ended.stderr.startswith(said.format(folder=folder)), ended.stderr
-
-
-@pytest.mark.parametrize(
-    "command",
-    [["approvals"], ["approve", "apr_1"], ["audit", "verify"], ["user", "list"],
-     ["export", "tau2", "-"]],
-    ids=" ".join,
-)  # fmt: skip
-def test_a_mistyped_home_is_no_shop(tmp_path: Path, command: list[str]) -> None:
-    ended = run(tmp_path / "typo", *command)
-    assert ended.returncode == 2, ended
-    assert f"There is no shop here: {tmp_path / 'typo' / 'shop.db'}" in ended.stderr
-    assert not (tmp_path / "typo").exists()
 
 
 def commands(application: Typer) -> Iterator[list[str]]:
