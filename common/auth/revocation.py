@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 LONGEST_LIFE: Final = timedelta(hours=24)
 LEEWAY: Final = timedelta(seconds=30)
+OUTLIVED: Final = timedelta(minutes=15)
+"""By a session that was begun with a token."""
 RENEWED_AFTER_S: Final = 1.0
 SEEN_AFTER_S: Final = 2.0
 LONGEST_WAIT_S: Final = 15.0
@@ -62,8 +64,8 @@ def deny_token(
     session: Session, now: datetime, issuer: str, jti: str, *, reason: str, by: str,
     expires_at: datetime | None = None,
 ) -> AuthDenial:  # fmt: skip
-    """Refuse one token from now on, by its ``jti``."""
-    until = (expires_at or now + LONGEST_LIFE) + 2 * LEEWAY
+    """Refuse one token from now on, by its ``jti``, and what was begun with it."""
+    until = (expires_at or now + LONGEST_LIFE) + 2 * LEEWAY + OUTLIVED
     return _deny(session, now, ("token", issuer, jti), now, until, reason, by)
 
 
@@ -71,18 +73,20 @@ def deny_subject(
     session: Session, now: datetime, issuer: str, subject: str, *, reason: str, by: str,
     before: datetime | None = None,
 ) -> AuthDenial:  # fmt: skip
-    """Refuse every token of a subject issued until now (or until ``before``)."""
-    until = now + LONGEST_LIFE + 2 * LEEWAY
-    return _deny(session, now, ("subject", issuer, subject), before or now, until, reason, by)
+    """Refuse every token of a subject issued until now, by a clock that may be ahead of ours (or
+    until ``before``)."""
+    until, before = now + LONGEST_LIFE + 2 * LEEWAY, before or now + LEEWAY
+    return _deny(session, now, ("subject", issuer, subject), before, until, reason, by)
 
 
 def deny_client(
     session: Session, now: datetime, issuer: str, client: str, *, reason: str, by: str,
     before: datetime | None = None,
 ) -> AuthDenial:  # fmt: skip
-    """Refuse every token of a client issued until now (or until ``before``)."""
-    until = now + LONGEST_LIFE + 2 * LEEWAY
-    return _deny(session, now, ("client", issuer, client), before or now, until, reason, by)
+    """Refuse every token of a client issued until now, by a clock that may be ahead of ours (or
+    until ``before``)."""
+    until, before = now + LONGEST_LIFE + 2 * LEEWAY, before or now + LEEWAY
+    return _deny(session, now, ("client", issuer, client), before, until, reason, by)
 
 
 def denied(session: Session, now: datetime, token: Named) -> bool:

@@ -1,17 +1,24 @@
 """Signing in at the authorization server, staying signed in, and going."""
 
 import re
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import httpx2
 import pytest
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
+from common.auth import revocation
 from common.auth.server import users
-from common.http.console import issuer
+from common.http.console import issuer, login
 from common.http.console import web as frame
-from tests.console.world import KIM, Web, a_web
+from common.tables.console import ConsoleSession
+from tests.console.world import KIM, PASSPHRASE, Person, Web, a_web
 from tests.payments.seed import world
 from tests.support.auth_server import PASSWORD, sign_in
 from tests.support.shop import do, settings_in
@@ -144,6 +151,70 @@ async def test_a_revoked_token_ends_the_session(web: Web) -> None:
     assert (await kim.get()).status_code == 302
 
 
+async def _disabled(web: Web) -> None:
+    def work(session: Session) -> None:
+        users.disable(session, web.shop.settings, users.get(session, KIM), web.clock())
+
+    await web.shop.database.run("*", work)
+
+
+async def _back_again(web: Web) -> None:
+    await _disabled(web)
+    await web.shop.database.run("*", lambda s: users.enable(users.get(s, KIM)))
+
+
+async def _deciding_no_longer(web: Web) -> None:
+    await web.shop.database.run(
+        "*", lambda s: users.set_scopes(users.get(s, KIM), ["inventory:read"], web.clock())
+    )
+
+
+async def _token_denied(web: Web) -> None:
+    row = await web.look(lambda s: s.scalars(select(ConsoleSession)).one())
+    await web.shop.database.run(
+        "*",
+        lambda s: revocation.deny_token(
+            s, web.clock(), web.url, row.caller["credential"], reason="test", by="test",
+            expires_at=datetime.fromtimestamp(row.caller["expires_at"], tz=UTC),
+        ),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("later", [2, 6, 14])
+@pytest.mark.parametrize("how", [_disabled, _back_again, _deciding_no_longer, _token_denied])
+async def test_who_was_sent_away_decides_nothing_more(
+    web: Web, how: Callable[[Web], Awaitable[None]], later: int
+) -> None:
+    """While their token lives, which is five minutes, and when it has died by itself."""
+    await user(web)
+    id = await web.asked()
+    browser = web.browser()
+    sent = await browser.get(f"/console/login?back=/console/requests/{id}")
+    back = await sign_in(browser, await browser.get(sent.headers["location"]), KIM)
+    while "/console/callback" not in back.headers["location"]:
+        back = await browser.get(back.headers["location"])
+    await browser.get(back.headers["location"])
+    kim = Person(web, browser, "")
+    form = {"csrf": await kim.csrf(), "decision": "approve", "passphrase": PASSPHRASE}
+    web.clock.forward(minutes=1)
+    await how(web)
+    web.clock.forward(minutes=later - 1)
+    answer = await browser.post(f"/console/requests/{id}/decide", data=form)
+    assert answer.status_code == 401
+    assert await web.state(id) == "pending"
+    assert (await kim.get()).status_code == 302
+
+
+async def test_addresses_of_one_subscriber_begin_as_often_as_one(web: Web) -> None:
+    answers = []
+    for n in range(login.A_MINUTE + 1):
+        come = httpx2.ASGITransport(app=web.app, client=(f"2001:db8::{n + 1:x}", 5_000))
+        async with httpx2.AsyncClient(base_url=web.url, transport=come) as browser:
+            answers.append((await browser.get("/console/login")).status_code)
+    assert answers[-1] == 429
+    assert 429 not in answers[:-1]
+
+
 @pytest.mark.parametrize("cookie", ["", "x", "a" * 43, "ä" * 43, "a" * 5_000])
 async def test_made_up_cookies(web: Web, cookie: str) -> None:
     browser = web.browser()
@@ -153,10 +224,6 @@ async def test_made_up_cookies(web: Web, cookie: str) -> None:
 
 
 async def test_the_database_alone_opens_nothing(web: Web) -> None:
-    from sqlalchemy import select
-
-    from common.tables.console import ConsoleSession
-
     kim = await web.person()
     row = await web.look(lambda s: s.scalars(select(ConsoleSession)).one())
     assert kim.token not in row.token

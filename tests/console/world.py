@@ -4,6 +4,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from sqlalchemy.orm import Session
 from common.approvals import approvers
 from common.auth import Caller, Headers
 from common.auth.authenticator import authenticator
+from common.auth.server import users
 from common.call import Actor, Call
 from common.clock import utc_now
 from common.http.app import HttpApp, http_app
@@ -77,6 +79,7 @@ class Web:
 
     async def person(self, subject: str = KIM, **more: Any) -> "Person":
         """Somebody signed in; ``signed_in_ago``, ``client``, ``machine``, ``scopes`` to differ."""
+        await self.shop.database.run("*", lambda s: _known(s, subject, self.clock()))
         token = f"token-{len(self.callers.callers)}"
         self.callers.callers[token] = caller = self.caller(subject, **more)
         desk = Desk(self.shop, self.callers)
@@ -135,6 +138,11 @@ class Web:
         query = select(AuditRecord).order_by(AuditRecord.seq)
         found = await self.look(lambda s: [row.record for row in s.scalars(query)])
         return [each for each in found if not tool or each["tool"] == tool]
+
+
+def _known(session: Session, subject: str, now: datetime) -> None:
+    if users.find(session, subject) is None:
+        users.add(session, subject, subject, users.NOBODY, [SCOPE], now)
 
 
 @dataclass

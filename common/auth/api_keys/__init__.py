@@ -17,15 +17,14 @@ from sqlalchemy import ColumnElement, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from common.auth.server.resources import narrowed
-from common.auth.server.users import USUAL_SCOPES, checked_scopes
-from common.auth.server.users import find as find_user
+from common.auth.server.users import USUAL_SCOPES, checked_scopes, held
 from common.call import Actor
 from common.errors import InvalidParameters, NotFound, RuleViolation
 from common.ids import new_id
 from common.paging import page
 from common.scopes import Scope, granted
 from common.settings import HttpSettings
-from common.tables.auth_server import ApiKey, AuthUser
+from common.tables.auth_server import ApiKey
 
 PREFIX: Final = "mcp_"
 MOST_KEYS: Final = 100
@@ -153,14 +152,11 @@ def _held_now(session: Session, http: HttpSettings, key: ApiKey) -> list[str] | 
     """What the owner may hold now; None for one who may do nothing any more."""
     if key.issuer != http.public_url:
         return key.scopes  # another server's user: the key itself is the limit
-    user: AuthUser | None = find_user(session, key.subject)
-    if user is None or user.disabled_at is not None:
-        return None
-    return user.scopes
+    return held(session, key.subject)
 
 
 def _get(session: Session, owner: Owner | None, id: str) -> ApiKey:
-    key = session.get(ApiKey, id, with_for_update=True)
+    key = session.get(ApiKey, id, with_for_update=True) if id.isprintable() else None
     if key is None or (owner is not None and (key.issuer, key.subject) != _pair(owner)):
         raise NotFound(f"There is no key {id[:80]}.", next=_LIST)
     return key

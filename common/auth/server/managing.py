@@ -90,8 +90,9 @@ def revoke_client(session: Session, settings: Settings, id: str, now: datetime) 
     client.revoked_at = now
     issuer = settings.http.public_url
     revocation.deny_client(
-        session, now, issuer, client.id, reason="client revoked", by=settings.operator
-    )
+        session, now, issuer, client.id, reason="client revoked", by=settings.operator,
+        before=now,
+    )  # fmt: skip
     living = select(AuthGrant).where(AuthGrant.client_id == id, AuthGrant.revoked_at.is_(None))
     for grant in session.scalars(living.limit(MOST_GRANTS)):
         families.revoke(session, settings, grant, now, "client_revoked")

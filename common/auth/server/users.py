@@ -88,6 +88,12 @@ def find(session: Session, subject: str) -> AuthUser | None:
     return session.scalar(select(AuthUser).where(AuthUser.subject == spelled(subject)))
 
 
+def held(session: Session, subject: str) -> list[str] | None:
+    """What somebody may hold now; None for one who may do nothing any more."""
+    user = find(session, subject)
+    return None if user is None or user.disabled_at is not None else user.scopes
+
+
 def get(session: Session, subject: str) -> AuthUser:
     """Raises NotFound."""
     user = find(session, subject)
@@ -116,7 +122,8 @@ def set_email(user: AuthUser, email: str, now: datetime) -> None:
 
 
 def set_scopes(user: AuthUser, scopes: Iterable[str], now: datetime) -> None:
-    """Takes effect with the next token: those alive keep what they hold for a few minutes."""
+    """Takes effect with the next token: those alive keep what they hold for a few minutes. The
+    console looks again each time."""
     user.scopes, user.changed_at = checked_scopes(scopes), now
 
 
@@ -135,8 +142,9 @@ def end_everything(session: Session, settings: Settings, user: AuthUser, now: da
     """Sign the user out everywhere, revoke what they allowed, deny every token still alive."""
     issuer = settings.http.public_url
     revocation.deny_subject(
-        session, now, issuer, user.subject, reason="user changed", by=settings.operator
-    )
+        session, now, issuer, user.subject, reason="user changed", by=settings.operator,
+        before=now,
+    )  # fmt: skip
     session.execute(delete(AuthSession).where(AuthSession.user_id == user.id))
     open_grants = (AuthGrant.user_id == user.id, AuthGrant.revoked_at.is_(None))
     session.execute(update(AuthGrant).where(*open_grants).values(revoked_at=now))

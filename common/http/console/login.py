@@ -27,6 +27,7 @@ from common.http.console.desk import (
     credentials,
     query_of,
 )
+from common.limits import network_of
 
 WITHIN: Final = timedelta(minutes=10)
 MOST_AT_ONCE: Final = 5
@@ -155,7 +156,7 @@ async def _recorded(desk: Desk, actor: Actor, tool: str) -> None:
 
 
 async def _count(desk: Desk, request: Request) -> None:
-    key = f"login:{request.client.host if request.client else ''}"
+    key = f"login:{network_of(request.client.host if request.client else '')}"
     await desk.shop.database.run(
         "*", lambda s: counting.take(s, key, A_MINUTE, timedelta(minutes=1), desk.now())
     )

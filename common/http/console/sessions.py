@@ -2,7 +2,8 @@
 
 The row's id is the secret's hash and the access token in it is sealed with a key made of the
 secret, so the database alone neither opens a session nor gives a token away. As long as the token
-lives it is verified again on every request: a revoked one ends the session.
+lives it is verified again on every request. Who was sent away since, or may decide no longer, is
+out at once, also when the token has died by itself: a session lasts longer than a token.
 """
 
 import hashlib
@@ -19,14 +20,22 @@ from sqlalchemy.orm import Session
 from starlette.requests import Request
 from starlette.responses import Response
 
-from common.auth import Caller, CredentialsMalformed, CredentialsRefused, IssuerUnavailable
+from common.auth import (
+    Caller,
+    CredentialsMalformed,
+    CredentialsRefused,
+    IssuerUnavailable,
+    revocation,
+)
+from common.auth.revocation import Named
+from common.auth.server.users import held
 from common.call import Actor
 from common.errors import RateLimited
 from common.http.console import counting
-from common.http.console.desk import Desk, Problem, Visitor, credentials
+from common.http.console.desk import SCOPE, Desk, Problem, Visitor, credentials
 from common.tables.console import ConsoleSession
 
-LASTS: Final = timedelta(minutes=15)
+LASTS: Final = revocation.OUTLIVED
 REQUESTS_A_MINUTE: Final = 240
 SECRET_LENGTH: Final = 43
 _SWEEP: Final = 200
@@ -63,7 +72,7 @@ async def visitor(desk: Desk, request: Request) -> Visitor | None:
     if not secret:
         return None
     now = desk.now()
-    row = await desk.shop.database.run("*", lambda s: _touched(s, _id(secret), now))
+    row = await desk.shop.database.run("*", lambda s: _touched(s, desk, _id(secret), now))
     if row is None:
         return None
     caller: Caller | None = _caller(row.caller, desk.audience)
@@ -114,9 +123,12 @@ async def _verified(desk: Desk, token: str) -> Caller | None:
         ) from None  # fmt: skip
 
 
-def _touched(session: Session, id: str, now: datetime) -> ConsoleSession | None:
+def _touched(session: Session, desk: Desk, id: str, now: datetime) -> ConsoleSession | None:
     row = session.get(ConsoleSession, id)
     if row is None or row.expires_at <= now:
+        return None
+    if _sent_away(session, desk, row, now):
+        session.delete(row)
         return None
     if now - row.minute >= timedelta(minutes=1):
         row.minute, row.hits = now, 0
@@ -124,6 +136,17 @@ def _touched(session: Session, id: str, now: datetime) -> ConsoleSession | None:
         raise RateLimited("Too many requests.", details={"retry_after_s": 60})
     row.hits += 1
     return row
+
+
+def _sent_away(session: Session, desk: Desk, row: ConsoleSession, now: datetime) -> bool:
+    actor, http = _caller(row.caller, desk.audience).actor, desk.shop.settings.http
+    # A worker that let somebody in may not have heard yet what was denied just before.
+    begun = row.opened_at.timestamp() - revocation.SEEN_AFTER_S
+    token = Named(actor.issuer, actor.credential, actor.subject, actor.client, begun)
+    if revocation.denied(session, now, token):
+        return True
+    ours = http.auth_server and actor.issuer == http.public_url
+    return ours and SCOPE not in (held(session, actor.subject) or ())
 
 
 def _id(secret: str) -> str:
