@@ -23,6 +23,9 @@ from common.settings import Settings
 TRACER: Final = trace.get_tracer("shop")
 LONGEST: Final = 4_000
 MOST_READ: Final = 100_000  # masking costs time for each character
+TALKATIVE: Final = (  # with a session's id, which is all that a guest has, and with answers
+    "mcp.server.streamable_http", "mcp.server.streamable_http_manager", "sse_starlette",
+)  # fmt: skip
 
 
 class _Nothing:
@@ -69,8 +72,16 @@ def configure(settings: Settings, service: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Lines() if settings.log_format == "json" else Plain())
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
+    hold_back()
     if settings.traces_url:
         _trace(settings.traces_url, service)
+
+
+def hold_back() -> None:
+    """Let those who write what they handle into the log say only what is wrong."""
+    level = max(logging.WARNING, logging.getLogger().level)
+    for name in TALKATIVE:
+        logging.getLogger(name).setLevel(level)
 
 
 class MissingExtra(RuntimeError):

@@ -15,7 +15,10 @@ PATIENCE_S: Final = 30
 MOST_DISCARDED: Final = 4 * MOST_BYTES
 DISCARDING_S: Final = 5
 DEEPEST: Final = 64
+MOST_BRACKETS: Final = 50_000
+LONGEST_NUMBER: Final = 400
 LONGEST_ID: Final = 256
+_LONG_NUMBER = re.compile(rf"[\[:,\s]-?[0-9]{{{LONGEST_NUMBER + 1}}}")
 _SURROGATE = re.compile(r"\\u[dD][89abAB]|\\u[dD][c-fC-F]")
 
 
@@ -82,10 +85,17 @@ def parse(body: bytes) -> dict[str, Any]:
     """One JSON-RPC message. Raises Refused with JSON-RPC's own codes.
 
     Refused are: other encodings than UTF-8 and byte order marks, a member twice, NaN and Infinity,
-    half of a surrogate pair, more than 64 levels, batches, and ids that are no id.
+    half of a surrogate pair, more than 64 levels, batches, and ids that are no id; and before all
+    that, what is short to send and long to read: brackets without end, numbers by the page.
     """
     try:
         text = body.decode("utf-8")
+        brackets = text.count("{") + text.count("[")
+        if brackets > MOST_BRACKETS or _LONG_NUMBER.search(text):
+            raise protocol(
+                400, INVALID_REQUEST, "too_much",
+                f"At most {MOST_BRACKETS} brackets, and {LONGEST_NUMBER} digits a number.",
+            )  # fmt: skip
         found = json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant)
         if _SURROGATE.search(text):
             json.dumps(found, ensure_ascii=False).encode("utf-8")
@@ -95,7 +105,7 @@ def parse(body: bytes) -> dict[str, Any]:
         raise protocol(400, INVALID_REQUEST, "batch", "One message a request, no batch.")
     if not isinstance(found, dict):
         raise protocol(400, INVALID_REQUEST, "not_a_message", "The body is no JSON-RPC message.")
-    if text.count("{") + text.count("[") > DEEPEST and _deeper(found):
+    if brackets > DEEPEST and _deeper(found):
         raise protocol(400, INVALID_REQUEST, "too_deep", f"At most {DEEPEST} levels.")
     _check(found)
     return found

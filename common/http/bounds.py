@@ -8,13 +8,15 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 HEAD_S: Final = 10.0
 BODY_S: Final = 60.0
+STUCK_S: Final = 60.0  # an answer is taken by a trickle or not at all
 MOST_HEAD_BYTES: Final = 32 * 1024
 MOST_HEADERS: Final = 100
 MOST_UNREAD_BYTES: Final = 16 * 1024 * 1024
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """408 for a head or a body that trickles in, 431 for a head that is too large."""
+    """408 for a head or a body that trickles in, 431 for a head that is too large. Whoever leaves
+    an answer lying is hung up on."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -24,6 +26,7 @@ class BoundedHttp(HttpToolsProtocol):
         self._head_bytes = 0
         self._refusal = 400
         self._unread = 0
+        self._stuck: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -32,9 +35,13 @@ class BoundedHttp(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._stage = ""
         self._watch()
+        self._unstick()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        cycle: Any = self.cycle
+        if not self._stage and (cycle is None or cycle.response_complete):
+            self._stage = "head"  # a blank line too: uvicorn no longer counts it as idle
         if self._stage != "body":
             self._head_bytes += len(data)
         super().data_received(data)
@@ -43,6 +50,14 @@ class BoundedHttp(HttpToolsProtocol):
         elif self._stage == "head" and self._head_bytes > 2 * MOST_HEAD_BYTES:
             self._refuse(431)
         self._watch()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stuck = self.loop.call_later(STUCK_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._unstick()
+        super().resume_writing()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -54,6 +69,8 @@ class BoundedHttp(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._grow(len(name) + len(value) + 4)
+        if self._stage == "body":
+            return  # a trailer is no field of the head (RFC 9110, 6.5.1)
         super().on_header(name, value.strip(b" \t"))  # the parser leaves blanks at the end
 
     def on_headers_complete(self) -> None:
@@ -90,6 +107,11 @@ class BoundedHttp(HttpToolsProtocol):
             self._refusal = 431
             raise ValueError("the head is too large")  # the parser stops, and 431 goes out
 
+    def _unstick(self) -> None:
+        if self._stuck is not None:
+            self._stuck.cancel()
+            self._stuck = None
+
     def _watch(self) -> None:
         if self._stage == self._timed:
             return
@@ -111,6 +133,8 @@ class BoundedHttp(HttpToolsProtocol):
     def _answering(self) -> bool:
         """Whether an answer is owed that this message is not about, or is half written."""
         cycle: Any = self.cycle
+        if self.pipeline:  # this message is among those that wait for the one under way
+            return True
         if cycle is None or cycle.response_complete:
             return False
         return bool(cycle.response_started) or self._stage != "body"

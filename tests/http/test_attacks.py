@@ -190,8 +190,8 @@ TABLE: dict[str, tuple[Build, int, Any]] = {
     "101 an argument twice": (
         with_body(json.dumps(message(name="peek", arguments={"x": 0})).replace(
             '"x": 0', '"x": 0, "x": 1')), 400, -32700),
-    "82 100,000 brackets": (with_body("[" * 100_000), 400, -32700),
-    "82 100,000 braces": (with_body('{"a":' * 100_000), 400, -32700),
+    "82 100,000 brackets": (with_body("[" * 100_000), 400, -32600),
+    "82 100,000 braces": (with_body('{"a":' * 100_000), 400, -32600),
     "83 900 levels": (with_body(nested(900)), 400, -32600),
     "83 60 levels": (with_body(nested(60)), 200, None),
     "84 batch": (with_body(f"[{GOOD},{GOOD}]"), 400, -32600),
@@ -206,7 +206,7 @@ TABLE: dict[str, tuple[Build, int, Any]] = {
     "86 id true": (with_id(True), 400, -32600),
     "86 id of 70 bits": (with_id(2**70), 400, -32600),
     "86 id of 5,000 digits": (
-        with_body(GOOD.replace('"id": 1', f'"id": {"9" * 5_000}')), 400, -32700),
+        with_body(GOOD.replace('"id": 1', f'"id": {"9" * 5_000}')), 400, -32600),
     "87 id of 100 kB": (with_id("a" * 100_000), 400, -32600),
     "88 another method in the header": (said(routed("tools/list")), 400, -32020),
     "88 another name in the header": (said(routed(name="take")), 400, -32020),

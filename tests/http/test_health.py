@@ -63,6 +63,19 @@ async def test_figures_count_calls_and_refusals(face: Face) -> None:
             assert refused.status_code == 403
 
 
+async def test_figures_are_not_for_a_name_that_was_made_to_lead_here(face: Face) -> None:
+    """A page in an operator's browser may own such a name (DNS rebinding); an address it cannot."""
+    names = {
+        "rebound.evil.example": 421, "localhost.evil.example": 421, "127.0.0.1.evil.example": 421,
+        "[": 421, "10.0.0.7:9000": 200, "[fd00::7]:9000": 200, "localhost:9000": 200,
+    }  # fmt: skip
+    async with face.browser() as browser:
+        for name, status in names.items():
+            answer = await browser.get("/metrics", headers={"Host": name})
+            assert answer.status_code == status, name
+        assert (await browser.get("/healthz", headers={"Host": "probe.example"})).is_success
+
+
 async def test_sessions_are_counted_while_they_are_open(face: Face) -> None:
     async def figure() -> str:
         async with face.browser() as browser:

@@ -16,8 +16,10 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from sqlalchemy import func, select
 
 from common import telemetry
+from common.http.guests import guests
 from common.tables.spine import ApprovalRequest
 from servers.orders.tools import tools
+from servers.storefront.tools import tools as storefront
 from tests.conftest import CopyOf
 from tests.inventory.conftest import FILL
 from tests.inventory.seed import CUPS, NORTH, a_desk
@@ -172,6 +174,29 @@ async def test_a_secret_in_a_reason_is_not_kept_for_those_who_decide(
             assert secret not in _dump(tmp_path / "shop.db"), name
         query = select(func.count()).select_from(ApprovalRequest)
         assert await desk.look(lambda session: session.scalar(query)) == len(CANARIES) - 1
+
+
+async def test_a_guests_session_is_not_logged(tmp_path: Path, lines: io.StringIO) -> None:
+    """Its id is all that a guest has to show."""
+    telemetry.hold_back()
+    http = on_port(settings_in(tmp_path)).http
+    async with (
+        a_shop(tmp_path, http=http) as shop,
+        a_face(shop, [storefront], guests=guests(http)) as face,
+        face.browser() as browser,
+    ):
+        client = {"name": "test", "version": "1"}
+        begin = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": client}
+        begun = await browser.post(
+            "/storefront/mcp",
+            json={"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": begin},
+            headers={"accept": "application/json, text/event-stream"},
+        )
+        session = begun.headers["mcp-session-id"]
+        at = {"mcp-session-id": session, "mcp-protocol-version": "2025-11-25"}
+        assert (await browser.delete("/storefront/mcp", headers=at)).is_success
+    assert lines.getvalue()
+    assert session not in lines.getvalue()
 
 
 def _everywhere(secret: str) -> list[tuple[str, dict[str, Any]]]:

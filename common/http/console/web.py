@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 from urllib.parse import parse_qs, quote
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
@@ -245,6 +245,8 @@ async def _answered(
         return problem_page(desk, problem, _visitor(request))
     except ShopError as error:
         return problem_page(desk, problem_of(error), _visitor(request))
+    except ClientDisconnect:
+        raise
     except Exception:
         log.exception("a page of the console crashed")
         return problem_page(
