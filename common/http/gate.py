@@ -5,17 +5,12 @@ know. A challenge names everything the operation needs at once, so that a client
 The guard behind it checks again.
 """
 
-import asyncio
 import logging
-import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from mcp.server.auth.middleware.auth_context import auth_context_var
-from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
-from mcp.server.auth.provider import AccessToken
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.shared.inbound import (
     ERROR_CODE_HTTP_STATUS,
@@ -32,7 +27,6 @@ from common.auth import (
     CredentialsRefused,
     Headers,
     IssuerUnavailable,
-    calling,
 )
 from common.errors import LATER
 from common.http import body, lists
@@ -46,6 +40,7 @@ from common.http.answers import (
     protocol,
 )
 from common.http.lists import Lists
+from common.http.passage import Lasting, Passage, user_of
 from common.http.required_scopes import Need, Needs
 from common.http.sessions import Sessions
 from common.scopes import granted
@@ -53,7 +48,6 @@ from common.scopes import granted
 log = logging.getLogger(__name__)
 
 METHODS: Final = frozenset({"POST", "GET", "DELETE"})
-LONGEST_STREAM_S: Final = 3_600
 MOST_STREAMS: Final = 64  # of one caller; there is one a session
 _ONCE: Final = frozenset({
     b"authorization", b"content-type", b"content-length", b"content-encoding", b"mcp-session-id",
@@ -105,6 +99,7 @@ class Gate:
         self.watch = watch
         self._base = (str(endpoint.needs.base),)
         self._lists = Lists()
+        self._lasting = Lasting(authenticator, endpoint.audience)
         self._streams: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -129,14 +124,14 @@ class Gate:
             if not self._streams[who]:
                 del self._streams[who]
 
-    def _check_room(self, passed: "_Passage | _Listing") -> None:
+    def _check_room(self, passed: "Passage | _Listing") -> None:
         """A stream holds a connection, of which there are so many for everybody."""
         if passed.endless and self._streams[passed.caller.actor.counted] >= MOST_STREAMS:
             raise plain(
                 429, "streams", f"{MOST_STREAMS} streams are open already.", retry_after="60"
             )
 
-    async def _pass(self, scope: Scope, receive: Receive) -> "_Passage | _Listing":
+    async def _pass(self, scope: Scope, receive: Receive) -> "Passage | _Listing":
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         named = _headers_once(headers)
         if b"access_token=" in scope["query_string"]:
@@ -162,7 +157,9 @@ class Gate:
         single = not old_era and not need.streams
         manager = self.endpoint.single if single else self.endpoint.streaming
         endless = need.target == "subscriptions/listen"
-        passage = _Passage(scope, _again(raw, receive), caller, manager, endless)
+        passage = Passage(
+            scope, _again(raw, receive), caller, manager, endless, self._lasting
+        )  # fmt: skip
         if single and need.target in lists.METHODS and "id" in message:
             return _Listing(passage, self._lists, message, named)
         return passage
@@ -170,7 +167,7 @@ class Gate:
     async def _session_request(
         self, scope: Scope, receive: Receive, named: dict[bytes, bytes], caller: Caller,
         old_era: bool,
-    ) -> "_Passage":  # fmt: skip
+    ) -> "Passage":  # fmt: skip
         """GET opens a session's stream, DELETE ends it. Without a session there is nothing."""
         if not old_era or b"mcp-session-id" not in named or not self.endpoint.sessions:
             raise plain(405, "method", "Use POST; only a session has a stream.", allow="POST")
@@ -179,7 +176,8 @@ class Gate:
         await self._authorize(caller, need)
         self._check_owner(named, caller)
         endless = scope["method"] == "GET"
-        return _Passage(scope, receive, caller, self.endpoint.streaming, endless)
+        manager = self.endpoint.streaming
+        return Passage(scope, receive, caller, manager, endless, self._lasting)
 
     def _check_session(
         self, message: dict[str, Any], named: dict[bytes, bytes], caller: Caller
@@ -199,7 +197,7 @@ class Gate:
         signed in is somebody else."""
         session = named[b"mcp-session-id"].decode("latin-1")
         sessions = self.endpoint.streaming
-        if isinstance(sessions, Sessions) and not sessions.owned(session, _user(caller)):
+        if isinstance(sessions, Sessions) and not sessions.owned(session, user_of(caller)):
             raise protocol(404, INVALID_REQUEST, "session", _NO_SESSION, id)
 
     # -- who, and whether they may ---------------------------------------------------------------
@@ -256,67 +254,11 @@ class Gate:
         )  # fmt: skip
 
 
-def _user(caller: Caller) -> AuthenticatedUser:
-    """What the SDK binds a session and a sealed request state to. The token itself stays here.
-    A guest is known by the session's id, which there is not when a session begins."""
-    actor = caller.actor
-    subject = "guest" if caller.method == "guest" else actor.subject
-    return AuthenticatedUser(
-        AccessToken(
-            token="", client_id=actor.client, scopes=[], subject=subject,
-            claims={"iss": actor.issuer},
-        )
-    )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class _Passage:
-    """A request that may go on. ``endless``: its stream ends at the latest with the token."""
-
-    scope: Scope
-    receive: Receive
-    caller: Caller
-    manager: StreamableHTTPSessionManager
-    endless: bool
-
-    async def __call__(self, send: Send) -> None:
-        user = _user(self.caller)
-        scope: Scope = {**self.scope, "user": user}
-        who, sdk = calling.set(self.caller), auth_context_var.set(user)
-        try:
-            if self.endless:
-                await self._until_expiry(scope, send)
-            else:
-                await self.manager.handle_request(scope, self.receive, send)
-        finally:
-            auth_context_var.reset(sdk)
-            calling.reset(who)
-
-    async def _until_expiry(self, scope: Scope, send: Send) -> None:
-        longest = float(LONGEST_STREAM_S)
-        if self.caller.expires_at:
-            longest = min(longest, max(0.0, self.caller.expires_at - time.time()))
-        started = complete = False
-
-        async def noted(message: Message) -> None:
-            nonlocal started, complete
-            started = True
-            complete = message["type"] == "http.response.body" and not message.get("more_body")
-            await send(message)
-
-        try:
-            async with asyncio.timeout(longest):
-                await self.manager.handle_request(scope, self.receive, noted)
-        except TimeoutError:
-            if started and not complete:
-                await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
 @dataclass(frozen=True)
 class _Listing:
     """A request for a list."""
 
-    passage: _Passage
+    passage: Passage
     lists: Lists
     message: dict[str, Any]
     named: dict[bytes, bytes]

@@ -1,5 +1,8 @@
 """Limits, guests, streams that end with their token, protocol errors in both eras."""
 
+import asyncio
+import json
+import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -10,10 +13,11 @@ from mcp import MCPError
 from common.auth import Caller, Headers, IssuerUnavailable
 from common.call import Actor
 from common.errors import Busy
+from common.http import passage
 from common.shop import Shop
 from tests.http.test_scopes import asking, bearer
 from tests.support import toy
-from tests.support.http import Face, a_face, on_port
+from tests.support.http import Face, a_face, on_port, remote
 from tests.support.shop import a_shop, settings_in
 
 ERAS = ("legacy", "auto")
@@ -99,6 +103,114 @@ async def test_a_stream_ends_with_its_token(face: Face) -> None:
         )
     assert answer.status_code == 200
     assert "notifications/subscriptions/acknowledged" in answer.text
+
+
+async def test_a_stream_ends_soon_after_its_token_was_taken_back(
+    face: Face, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every stream of it, and those of nobody else; all of them are asked about at once."""
+    monkeypatch.setattr(passage, "LOOKED_AT_S", 0.1)
+    gone, good = (face.token("inventory", "inventory:read", subject=who) for who in ("ana", "bo"))
+    asked: list[str] = []
+    known = face.callers.callers
+
+    class Counted(dict[str, Caller]):
+        def get(self, token: str, default: Any = None) -> Any:
+            asked.append(token)
+            return known.get(token, default)
+
+    face.callers.callers = Counted()
+    body, headers = asking("subscriptions/listen", notifications={"toolsListChanged": True})
+
+    async def listen(token: str) -> str:
+        async with face.browser() as browser:
+            answer = await browser.post(
+                "/inventory/mcp", json=body, headers=headers | bearer(token), timeout=60
+            )
+            return answer.text
+
+    streams = [asyncio.create_task(listen(token)) for token in (gone, gone, gone, good)]
+    await asyncio.sleep(1.5)
+    assert not any(each.done() for each in streams)
+    assert 5 <= asked.count(gone) - 3 <= 15, "once for all three"
+    del known[gone]
+    for ended in await asyncio.wait_for(asyncio.gather(*streams[:3]), 20):
+        assert "notifications/subscriptions/acknowledged" in ended
+    assert not streams[3].done()
+    del known[good]
+    await asyncio.wait_for(streams[3], 20)
+
+
+async def test_a_stream_outlasts_an_issuer_that_does_not_answer(
+    face: Face, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(passage, "LOOKED_AT_S", 0.1)
+    token = face.token("inventory", "inventory:read")
+    body, headers = asking("subscriptions/listen", notifications={"toolsListChanged": True})
+
+    async def unavailable(*_: object, **__: object) -> None:
+        raise IssuerUnavailable("https://issuer.example")
+
+    async with (
+        face.browser() as browser,
+        browser.stream(
+            "POST", "/inventory/mcp", json=body, headers=headers | bearer(token)
+        ) as answer,
+    ):
+        lines = answer.aiter_lines()
+        await anext(lines)
+        monkeypatch.setattr(face.callers, "authenticate", unavailable)
+
+        async def ended() -> None:
+            async for _ in lines:
+                pass
+
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(ended(), 1.5)
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        ",".join(["[" * 55 + "]" * 55] * 10_000), ",".join(["{}"] * 60_000),
+        ",".join(["9" * 4_300] * 500), ",".join(["-" + "9" * 401] * 2),
+    ],
+    ids=["nested", "objects", "long numbers", "a long number"],
+)  # fmt: skip
+async def test_what_is_short_to_send_and_long_to_read_is_not_read(face: Face, inside: str) -> None:
+    body, headers = asking("tools/call", name="peek", arguments={})
+    raw = json.dumps(body).replace('"arguments": {}', f'"arguments": {{"x": [{inside}]}}')
+    token = face.token("inventory", "inventory:read")
+    headers |= bearer(token) | {"content-type": "application/json"}
+    async with face.browser() as browser:
+        answer = await browser.post("/inventory/mcp", content=raw, headers=headers)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["code"] == -32600
+    assert "brackets" in answer.text
+
+
+async def test_hanging_up_is_no_crash(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Half a body, then nobody: at every door that reads one."""
+    http = on_port(settings_in(tmp_path)).http
+    form, data = "application/x-www-form-urlencoded", "application/json"
+    doors = {
+        "/auth/token": form, "/login": data, "/console/logout": form, "/auth/register": data,
+        "/inventory/mcp": data,
+    }  # fmt: skip
+    async with a_shop(tmp_path, http=http) as shop, remote(shop, [toy.tools]) as url:
+        host, _, port = url.removeprefix("http://").partition(":")
+        for path, kind in doors.items():
+            _, writer = await asyncio.open_connection(host, int(port))
+            writer.write(
+                f"POST {path} HTTP/1.1\r\nHost: {host}:{port}\r\nOrigin: {url}\r\n"
+                f"Authorization: Bearer x\r\nContent-Type: {kind}\r\nContent-Length: 100\r\n\r\n"
+                "abc".encode()
+            )
+            await writer.drain()
+            await asyncio.sleep(0.2)
+            writer.close()
+            await asyncio.sleep(0.2)
+    assert not [r.getMessage() for r in caplog.records if r.levelno >= logging.ERROR]
 
 
 @pytest.mark.parametrize("mode", ERAS)
