@@ -231,7 +231,7 @@ def cancel(session: Session, id: str, actor: Actor, now: datetime) -> Transition
 
 def get(session: Session, id: str) -> ApprovalRequest:
     """Any request, for those who decide. Raises ApprovalInvalid."""
-    found = session.get(ApprovalRequest, id, populate_existing=True)
+    found = session.get(ApprovalRequest, id, populate_existing=True) if id.isprintable() else None
     if found is None:
         raise refusal("unknown")
     return found

@@ -19,8 +19,18 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from common.auth.server import managing
-from tests.support.auth_server import REDIRECT, Flow, Served, a_code, auth_server, came_back
+from common.auth.server import families, managing, signing_in
+from common.errors import NotAuthenticated, RateLimited
+from tests.support.auth_server import (
+    PASSWORD,
+    REDIRECT,
+    Flow,
+    Served,
+    a_code,
+    auth_server,
+    came_back,
+    tokens,
+)
 from tests.support.serving import free_port, served
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -202,6 +212,43 @@ async def test_keys_in_two_places_are_refused(server: Served, elsewhere: Elsewhe
 
 def _part(value: dict[str, str]) -> str:
     return base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
+
+
+async def test_a_stolen_family_ends_with_all_its_tokens(server: Served) -> None:
+    """However many it has: more than are swept at once."""
+    browser = server.browser()
+
+    async def refreshed(found: dict[str, Any]) -> dict[str, Any]:
+        form = {"grant_type": "refresh_token", "client_id": "shop-native"}
+        form["refresh_token"] = found["refresh_token"]
+        answer: dict[str, Any] = (await browser.post("/auth/token", data=form)).json()
+        return answer
+
+    family = [await tokens(browser, Flow(server.audience()))]
+    for _ in range(families.BATCH + 10):
+        family.append(await refreshed(family[-1]))
+    assert (await refreshed(family[0]))["error"] == "invalid_grant"
+    assert not [each for each in family if await server.active(each["access_token"])]
+
+
+async def test_addresses_of_one_subscriber_are_one_address(tmp_path: Path) -> None:
+    """A /64 has more addresses than there are guesses."""
+    async with auth_server(tmp_path) as server:
+        await server.user()
+
+        async def looked_at(n: int) -> bool:
+            address = f"2001:db8::{n + 1:x}"
+            try:
+                await signing_in.check(server.shop, f"p{n}", "wrong", "", address, "browser")
+            except NotAuthenticated:
+                return True
+            except RateLimited:
+                return False
+            return True
+
+        assert sum([await looked_at(n) for n in range(70)]) == 60
+        right = ("ana@example.com", PASSWORD, "", "2001:db8:0:1::1", "browser")
+        assert await signing_in.check(server.shop, *right), "another subscriber"
 
 
 async def test_strangers_are_limited(tmp_path: Path) -> None:

@@ -50,11 +50,14 @@ async def form_of(request: Request) -> list[tuple[str, str]]:
 def pairs(encoded: str) -> list[tuple[str, str]]:
     """Query or form taken apart. Raises Unreadable."""
     try:
-        return parse_qsl(
+        found = parse_qsl(
             encoded, keep_blank_values=True, max_num_fields=MOST_FIELDS, errors="strict"
         )
     except ValueError:
         raise Unreadable(400, "The parameters cannot be read.") from None
+    if any(not key.isprintable() or "\0" in value for key, value in found):
+        raise Unreadable(400, "The parameters cannot be read.")
+    return found
 
 
 def asked(request: Request, settings: Settings, parameters: list[tuple[str, str]]) -> Asked:

@@ -63,7 +63,7 @@ class Documents:
             entry = (time.monotonic() + KEPT_SECONDS, client)
         except Refused as refused:
             entry = (time.monotonic() + REFUSED_SECONDS, refused.description)
-        except (TimeoutError, OSError, httpx2.HTTPError, httpx2.InvalidURL):
+        except (TimeoutError, OSError, UnicodeError, httpx2.HTTPError, httpx2.InvalidURL):
             why = "The client metadata document cannot be fetched."
             entry = (time.monotonic() + REFUSED_SECONDS, why)
         finally:

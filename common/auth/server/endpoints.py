@@ -284,7 +284,7 @@ def _client_id(parsed: Asked, authorization: str) -> str:
     scheme, _, rest = authorization.partition(" ")
     try:
         if scheme.lower() == "basic":
-            return unquote_plus(base64.b64decode(rest, validate=True).decode().partition(":")[0])
+            return _basic_name(rest)
         payload = parsed.form.get("client_assertion", "").split(".")[1:2]
         if payload:
             padded = payload[0] + "=" * (-len(payload[0]) % 4)
@@ -293,6 +293,18 @@ def _client_id(parsed: Asked, authorization: str) -> str:
     except (ValueError, binascii.Error, RecursionError):
         return ""
     return parsed.form.get("client_id", "")
+
+
+def _basic_name(encoded: str) -> str:
+    """Raises Unreadable."""
+    try:
+        pair = base64.b64decode(encoded, validate=True).decode()
+    except ValueError:
+        pair = "\0"
+    name = unquote_plus(pair.partition(":")[0])
+    if "\0" in name:
+        raise Unreadable(400, "The client's credentials cannot be read.")
+    return name
 
 
 def _sha256(text: str) -> str:

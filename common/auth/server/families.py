@@ -87,7 +87,7 @@ def revoke(session: Session, settings: Settings, grant: AuthGrant, now: datetime
     living = select(AuthToken).where(
         AuthToken.grant_id == grant.id, AuthToken.access_expires_at > now
     )
-    for token in session.scalars(living.limit(BATCH)):
+    for token in session.scalars(living):
         deny(session, settings, token.jti, token.access_expires_at, now)
     actor = Actor(settings.http.public_url, user.subject, grant.client_id[:200], frozenset())
     note(session, now, actor, "grant_revoke", effect("revoke", "auth_grant", grant.id, why=why))

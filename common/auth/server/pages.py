@@ -89,6 +89,8 @@ async def authorize(request: Request, shop: Shop, documents: Documents) -> Respo
             return wanted
         except OAuth2Error as error:
             return _refused(server, parsed, error)
+        except ValueError:  # authlib's, of a place that may stand in no answer
+            return page("problem.html", 400, message="The program sent a wrong request.")
 
     found = await shop.database.run("*", work)
     if isinstance(found, Response):
@@ -250,7 +252,7 @@ def _refused(server: Server, request: Asked, error: OAuth2Error) -> Response:
     if getattr(error, "redirect_uri", None):
         error.state = request.payload.state
         return sent(server.handle_error_response(request, error))
-    said = error.description or error.error or "The request is not in order."
+    said = error.error or "invalid_request"  # what it says more may be a stranger's own words
     return page("problem.html", 400, message=f"The program sent a wrong request: {said}")
 
 

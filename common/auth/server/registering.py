@@ -86,7 +86,7 @@ def checked_jwks(jwks: Any) -> dict[str, Any]:
     listed = jwks.get("keys") if isinstance(jwks, dict) else None
     if not isinstance(listed, list) or not 1 <= len(listed) <= MOST_KEYS:
         raise _bad(f"private_key_jwt needs jwks with 1 to {MOST_KEYS} keys.")
-    if any(not isinstance(k, dict) or k.get("kty") not in {"EC", "RSA"} for k in listed):
+    if any(not isinstance(k, dict) or k.get("kty") not in ("EC", "RSA") for k in listed):
         raise _bad("jwks must hold EC or RSA keys.")
     if any("d" in key or "k" in key for key in listed):
         raise _bad("jwks holds a private key. Make a new pair and send its public half.")

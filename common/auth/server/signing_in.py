@@ -15,6 +15,7 @@ from common.auth.records import effect, note
 from common.auth.server import attempts, users
 from common.call import Actor
 from common.errors import NotAuthenticated, RateLimited
+from common.limits import network_of
 from common.settings import HttpSettings
 from common.shop import Shop
 from common.storage.database import Rollback
@@ -46,7 +47,8 @@ async def check(
 
     Raises NotAuthenticated, RateLimited.
     """
-    now, name = shop.guard.clock(), users.spelled(subject)[:300]
+    now, name = shop.guard.clock(), users.spelled(subject)[:300].replace("\0", "\ufffd")
+    address = network_of(address)
     found = await shop.database.run("*", lambda s: _begun(s, shop, name, address, now, channel))
     if isinstance(found, RateLimited):
         raise found
