@@ -1,9 +1,9 @@
 """Answers a host while there is no real server yet.
 
 A host asks every server the same things first: ``initialize`` or ``server/discover``, and lists.
-What the real server said to them is kept, for as long as neither its code nor the SDK changes, and
-the next start says it at once: a thread reads the host's lines, answers those, and keeps the
-others for the real server. Nothing but the standard library is imported here.
+What the real server said to them is kept, for as long as neither our code nor any package changes,
+and the next start says it at once: a thread reads the host's lines, answers those that are beyond
+doubt, and keeps the others for the real server. Nothing but the standard library is imported here.
 
 The real server is loaded when the host asks anything else. A desktop host starts seven servers and
 calls two: the others stay a tenth of their size. One of them is loaded without being asked, so that
@@ -32,6 +32,7 @@ LEARNT: Final = frozenset({
     "initialize", "server/discover", "tools/list", "resources/list", "resources/templates/list",
     "prompts/list",
 })  # fmt: skip
+_OF_THE_PROTOCOL: Final = "io.modelcontextprotocol/"
 _ROOT: Final = Path(__file__).resolve().parent.parent
 
 Answers = dict[str, dict[str, str]]
@@ -43,7 +44,7 @@ class Front:
 
     def __init__(self, domain: str, folder: Path) -> None:
         self._file = folder / f"opening-{domain}.json"
-        self._stamp = _stamp(domain)
+        self._stamp = _stamp()
         self._answers: Answers = _kept(self._file, self._stamp)
         self._version = ""
         self._buffer = b""
@@ -90,11 +91,8 @@ class Front:
         """A line that the real server is given: is it a question whose answer is worth keeping?"""
         if len(self._asked) >= MOST_ASKED or len(line) > CHUNK:
             return
-        try:
-            message = json.loads(line)
-        except ValueError:
-            return
-        if isinstance(message, dict) and isinstance(message.get("id"), int | str):
+        message = _read(line.encode())
+        if isinstance(message, dict) and type(message.get("id")) in (int, str):
             version, method = self._question(message)
             if version and method not in self._answers.get(version, {}):
                 self._asked[json.dumps(message["id"])] = (version, method)
@@ -136,13 +134,11 @@ class Front:
 
     def _answer(self, line: bytes) -> bool:
         """Whether the host has its answer, and the real server need not see the line."""
-        try:
-            message = json.loads(line)
-        except ValueError:
-            message = None
+        message = _read(line)
         if isinstance(message, dict) and "id" not in message:
             return False  # a notification, which nobody waits for
-        if not isinstance(message, dict) or not isinstance(message["id"], int | str):
+        whole = isinstance(message, dict) and message.get("jsonrpc") == "2.0"
+        if not whole or type(message["id"]) not in (int, str):
             self._needed.set()
             return False
         version, method = self._question(message)
@@ -159,19 +155,31 @@ class Front:
     def _question(self, message: dict[str, Any]) -> tuple[str, str]:
         """The protocol version and the method of a question that is always answered the same;
         no version for any other."""
-        method, params = message.get("method"), message.get("params") or {}
+        method, params = message.get("method"), message.get("params", {})
         if method not in LEARNT or not isinstance(params, dict):
             return "", ""
-        meta = params.get("_meta")
-        named = (
-            meta.get("io.modelcontextprotocol/protocolVersion") if isinstance(meta, dict) else ""
-        )
         if method == "initialize":
-            self._version = str(params.get("protocolVersion", ""))
+            version = params.get("protocolVersion")
+            whole = _described(params.get("clientInfo"), params.get("capabilities"))
+            # A session is of an older version than the one without sessions.
+            fine = whole and isinstance(version, str) and version != NEW_ERA
+            self._version = str(version) if fine else ""
             return self._version, method
-        if set(params) - {"_meta"} or (named and named != NEW_ERA):
+        meta = params.get("_meta", {})
+        if set(params) - {"_meta"} or not isinstance(meta, dict):
             return "", ""
-        return (NEW_ERA if named else self._version), method
+        if type(meta.get("progressToken", 0)) not in (int, str):
+            return "", ""
+        said = {
+            name.removeprefix(_OF_THE_PROTOCOL): value
+            for name, value in meta.items()
+            if name.startswith(_OF_THE_PROTOCOL)
+        }
+        if not said:
+            return self._version, method
+        named = said.pop("protocolVersion", "")
+        whole = _described(said.pop("clientInfo", None), said.pop("clientCapabilities", None))
+        return (NEW_ERA if whole and named == NEW_ERA and not said else ""), method
 
     def _keep(self, version: str, method: str, result: dict[str, Any]) -> None:
         text = json.dumps(result, ensure_ascii=False, separators=(",", ":"))
@@ -184,6 +192,32 @@ class Front:
             draft.replace(self._file)
         except OSError:
             return  # a folder that cannot be written costs the next start its head start
+
+
+def _described(client: Any, capabilities: Any) -> bool:
+    """Whether the client says who it is and what it can, in the form that the real server takes."""
+    if not isinstance(client, dict) or not isinstance(capabilities, dict):
+        return False
+    return isinstance(client.get("name"), str) and isinstance(client.get("version"), str)
+
+
+def _read(line: bytes) -> Any:
+    """What a line says; None for what cannot be read one way only."""
+    try:
+        return json.loads(line.decode(), object_pairs_hook=_once, parse_constant=_no)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a member twice")
+    return found
+
+
+def _no(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")
 
 
 def usable() -> bool:
@@ -201,22 +235,22 @@ def _kept(file: Path, stamp: list[Any]) -> Answers:
         return {}
 
 
-def _stamp(domain: str) -> list[Any]:
-    """What changes when anything does that decides what a server says first."""
-    common = _ROOT / "common"
-    folders = (_ROOT / "servers" / domain, common, common / "approvals", common / "widgets")
-    files = [
-        (entry.name, entry.stat().st_mtime_ns, entry.stat().st_size)
-        for folder in folders
-        for entry in os.scandir(folder)
-        if entry.name.endswith(".py")
+def _stamp() -> list[Any]:
+    """What changes when anything does that decides what a server says first: our own files, and
+    what is installed beside them."""
+    files = []
+    for folder in ("common", "servers"):
+        for place, inner, names in os.walk(_ROOT / folder):
+            inner[:] = [name for name in inner if name != "__pycache__"]
+            for file in (os.path.join(place, name) for name in names if name[0] != "."):
+                found = os.stat(file)
+                files.append([file, found.st_mtime_ns, found.st_size])
+    packages = [
+        [path, os.stat(path).st_mtime_ns]  # a folder changes when any version in it does
+        for path in sys.path
+        if path.endswith("-packages") and os.path.isdir(path)
     ]
-    sdk = [
-        os.path.getmtime(place)
-        for place in (os.path.join(path, "mcp") for path in sys.path)
-        if os.path.isdir(place)
-    ]
-    return [sys.version, str(_ROOT), sdk, [list(each) for each in sorted(files)]]
+    return [sys.version, str(_ROOT), packages, sorted(files)]
 
 
 def _claimed() -> tuple[int, int]:

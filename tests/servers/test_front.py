@@ -1,5 +1,6 @@
 """What a server says before the SDK is there is what it would have said anyway, once."""
 
+import fcntl
 import json
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import psutil
 import pytest
 
 from common.settings import inherited
+from servers import front
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 NEW = "2026-07-28"
@@ -172,6 +174,105 @@ def test_another_is_loaded_when_the_one_that_was_has_ended(tmp_path: Path) -> No
         assert in_time(lambda: loaded(asleep))
         opened(reader, NEW)
         assert not loaded(reader), "it may not do the shop's work"
+
+
+def listing(**changes: Any) -> str:
+    """A question for a list as its text."""
+    asked = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": meta()}}
+    return json.dumps(asked | changes)
+
+
+def beginning(**changes: Any) -> str:
+    known = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": CLIENT}
+    return json.dumps(
+        {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": known | changes}
+    )
+
+
+CLIENT = {"name": "test", "version": "1"}
+CAN = "io.modelcontextprotocol/clientCapabilities"
+ODD = {
+    "an id twice": listing().replace('"id": 1', '"id": 1, "id": 2'),
+    "a mark before it": f"\ufeff{listing()}",
+    "no capabilities": listing(params={"_meta": {k: v for k, v in meta().items() if k != CAN}}),
+    "capabilities that are none": listing(params={"_meta": meta() | {CAN: 5}}),
+    "a token for progress that is none": listing(params={"_meta": meta() | {"progressToken": []}}),
+    "not a number": listing(params={"_meta": meta() | {"x": float("nan")}}),
+    "beginning without saying who": beginning(clientInfo=None),
+    "beginning with half a name": beginning(clientInfo={"name": "test"}),
+    "beginning with no capabilities": beginning(capabilities=5),
+}
+
+
+def test_what_the_real_server_refuses_is_refused(tmp_path: Path) -> None:
+    for version in ("2025-11-25", NEW):
+        with host(tmp_path) as server:
+            opened(server, version)
+    for name, line in ODD.items():
+        with host(tmp_path) as server:
+            assert server.process.stdin is not None
+            server.process.stdin.write(line.encode() + b"\n")
+            server.process.stdin.flush()
+            assert "error" in server.read(), name
+
+
+def test_an_id_that_is_none_is_not_answered(tmp_path: Path) -> None:
+    with host(tmp_path) as server:
+        opened(server, NEW)
+    with host(tmp_path) as server:
+        server.send({"id": True, "method": "tools/list", "params": {"_meta": meta()}})
+        assert server.ask(2, "tools/list", _meta=meta())["id"] == 2
+
+
+def test_a_session_begun_for_the_newer_era_is_of_the_older(tmp_path: Path) -> None:
+    """What it is told is not kept for the era that was asked for."""
+    with host(tmp_path) as server:
+        begun = server.ask(
+            1, "initialize", protocolVersion=NEW, capabilities={}, clientInfo=CLIENT
+        )  # fmt: skip
+        assert begun["result"]["protocolVersion"] != NEW
+        server.send({"method": "notifications/initialized"})
+        assert set(server.ask(2, "tools/list")["result"]) == {"tools"}
+    with host(tmp_path) as server:
+        assert "ttlMs" in server.ask(1, "tools/list", _meta=meta())["result"]
+
+
+def test_a_line_of_nothing_but_brackets_stops_nothing(tmp_path: Path) -> None:
+    with host(tmp_path) as server:
+        opened(server, NEW)
+    with (tmp_path / "awake.lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another server leads: this one waits to be asked
+        with host(tmp_path) as server:
+            assert server.process.stdin is not None
+            server.process.stdin.write(b"[" * 20_000 + b"\n")
+            server.send({"id": 9, "method": "tools/list", "params": {"_meta": meta()}})
+            said = [server.read(), server.read()]
+    assert {answer["id"] for answer in said} == {None, 9}
+
+
+def test_what_is_kept_is_of_this_code_and_these_packages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any file of ours decides, and any package that is installed."""
+    root, packages = tmp_path / "root", tmp_path / "site-packages"
+    file = root / "common" / "server" / "deep" / "page.html"
+    for folder in (file.parent, root / "servers", packages):
+        folder.mkdir(parents=True)
+    file.write_text("one")
+    monkeypatch.setattr(front, "_ROOT", root)
+    monkeypatch.setattr(sys, "path", [str(packages)])
+    stamps = [front._stamp()]
+    assert front._stamp() == stamps[0]
+    file.write_text("another")
+    stamps.append(front._stamp())
+    (packages / "pydantic-2.99.dist-info").mkdir()
+    stamps.append(front._stamp())
+    (root / "servers" / "new.py").touch()
+    stamps.append(front._stamp())
+    assert len({json.dumps(each) for each in stamps}) == 4
+    (root / "common" / "__pycache__").mkdir()
+    (root / "common" / "__pycache__" / "x.pyc").touch()
+    assert front._stamp() == stamps[-1]
 
 
 def test_a_burst_cut_anywhere_is_answered_in_full(tmp_path: Path) -> None:
