@@ -3,7 +3,7 @@
 A filter that names nothing is refused: an empty answer would say that there is none of it.
 """
 
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -13,14 +13,15 @@ from common.errors import InvalidParameters, ProductNotFound
 from common.rules.catalogue_cache import remembered
 from common.storage import mapped
 from common.tables import Record
-from common.tables.fleet import Depot
-from common.tables.inventory import Supplier, Variant, Warehouse
-from common.tables.logistics import Carrier
+
+if TYPE_CHECKING:
+    from common.tables.inventory import Variant
 
 R = TypeVar("R", bound=Record)
 
-# Kinds of which a shop has so few that all of them can be named.
-FEW: Final = (Carrier, Depot, Supplier, Warehouse)
+# Tables of which a shop has so few rows that all of them can be named. By name, here and below:
+# a server loads the tables it works with.
+FEW: Final = ("carrier", "depot", "supplier", "warehouse")
 MOST_NAMED: Final = 50
 SEARCHED: Final = 20_000
 MOST_ALIKE: Final = 3
@@ -35,16 +36,18 @@ def record(call: Call, kind: type[R], id: str) -> R:
     those there are where they are few."""
     row = mapped.load(call.session, kind, id)
     if row is None:
-        if kind not in FEW:
+        if kind.__tablename__ not in FEW:
             raise missing(kind, id)
         there = list(call.session.scalars(select(kind.id).order_by(kind.id).limit(MOST_NAMED)))
         raise missing(kind, id, there={f"{noun(kind)}s": there})
     return row
 
 
-def variant(call: Call, sku: str) -> Variant:
+def variant(call: Call, sku: str) -> "Variant":
     """The item. Raises ProductNotFound with SKUs that look alike or whose item is called like
     that: none is taken for another."""
+    from common.tables.inventory import Variant
+
     row = call.find(Variant, sku)
     if row is None:
         near = _alike(call, sku)
@@ -64,7 +67,7 @@ def filters(call: Call, *given: tuple[type[Record], str | None]) -> None:
     for kind, id in given:
         if id is None:
             continue
-        if kind is Variant:
+        if kind.__tablename__ == "variant":
             variant(call, id)
         else:
             record(call, kind, id)
@@ -94,6 +97,8 @@ def _alike(call: Call, sku: str) -> list[str]:
 
 def _to_compare(session: Session) -> tuple[list[str], list[str], list[str]]:
     from rapidfuzz import utils
+
+    from common.tables.inventory import Variant
 
     rows = session.execute(select(Variant.id, Variant.name).order_by(Variant.id).limit(SEARCHED))
     known = [(row.id, _plain(row.id), utils.default_process(row.name)) for row in rows]
