@@ -39,7 +39,7 @@ def probe(
 ) -> None:
     """Start every server over stdio in both protocol eras and check it; or check those at a URL.
 
-    Exit code 1 on any failure.
+    Exit code 1 on any failure, 2 when the client may sign in nowhere.
     """
     from clients.probe import run_and_report  # the SDK's client: slow to import
     from clients.probe.http import Credentials

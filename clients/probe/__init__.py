@@ -36,7 +36,8 @@ def run_and_report(
     url: str = "",
     credentials: Credentials | None = None,
 ) -> int:
-    """Probe, print, and say how it went as an exit code. With ``url``, servers that run there."""
+    """Probe, print, and say how it went as an exit code: 1 when a check fails, 2 when none could
+    be made as somebody who is signed in. With ``url``, servers that run there."""
     unknown = set(servers) - set(DOMAINS)
     if unknown:
         print(f"no such server: {', '.join(sorted(unknown))}", file=sys.stderr)
@@ -53,7 +54,10 @@ def run_and_report(
         print(json.dumps({"failed": len(failed), "checks": [check.as_dict() for check in found]}))
     else:
         _print(found)
-    return 1 if failed else 0
+    if failed:
+        return 1
+    signing_in = [check for check in found if check.name == sign_in.__name__]
+    return 2 if signing_in and not any(check.checked for check in signing_in) else 0
 
 
 async def probe(servers: Sequence[str]) -> list[Check]:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -126,3 +127,19 @@ async def test_a_check_that_crashes_has_failed() -> None:
 
     found = await probe._checked(TARGET, "crash", crash(TARGET, Offers()))
     assert found == Check("toy", "auto", "crash", False, "ValueError: inside")
+
+
+def test_who_may_sign_in_nowhere_has_checked_little(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = probe.Check("orders", "http", "sign_in", True, "no scope of it", False)
+    signed_in = replace(asked, server="inventory", detail="", checked=True)
+
+    for answers, code in (([asked], 2), ([asked, signed_in], 0)):
+
+        async def found(*_: object, made: list[probe.Check] = answers) -> list[probe.Check]:
+            return made
+
+        monkeypatch.setattr(probe, "probe_remote", found)
+        assert probe.run_and_report([], url="http://127.0.0.1:8300") == code
+    assert "could not be made" in capsys.readouterr().out
