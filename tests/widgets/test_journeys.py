@@ -44,6 +44,8 @@ async def _bought(host: Hosted, chat: Chat) -> None:
             await field.fill(value)
     if await widget.get_by_role("button", name="Use this address").count():
         await widget.get_by_role("button", name="Use this address").click()
+    # The view is drawn anew with what the shop says; what is clicked before that is the old one.
+    await expect(widget.get_by_role("button", name="Change")).to_be_visible()
     await widget.get_by_label("express").click()
     await expect(widget.get_by_role("button", name="Buy for")).to_have_text("Buy for €14.39")
     await chat.looks_right()
