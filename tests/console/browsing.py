@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
 from common.auth.authenticator import authenticator
 from common.auth.server import users
@@ -22,6 +22,7 @@ from tests.support.auth_server import PASSWORD, Flow, tokens
 from tests.support.http import a_face, on_port
 from tests.support.shop import a_shop, settings_in
 
+expect.set_options(timeout=20_000)  # a page may be slow where other tests run beside it
 CHROMIUM = "/usr/bin/chromium"
 SERIOUS = ("serious", "critical")
 
