@@ -19,6 +19,8 @@ import threading
 from pathlib import Path
 from typing import IO, Any, Final
 
+from common import strict_json
+
 if sys.platform != "win32":
     import fcntl
 
@@ -204,20 +206,9 @@ def _described(client: Any, capabilities: Any) -> bool:
 def _read(line: bytes) -> Any:
     """What a line says; None for what cannot be read one way only."""
     try:
-        return json.loads(line.decode(), object_pairs_hook=_once, parse_constant=_no)
+        return strict_json.read(line.decode())
     except (ValueError, RecursionError):
         return None
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a member twice")
-    return found
-
-
-def _no(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
 
 
 def usable() -> bool:

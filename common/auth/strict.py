@@ -6,6 +6,8 @@ import json
 import math
 from typing import Any, Final
 
+from common.strict_json import no_constant, once
+
 
 class Unreadable(ValueError):
     """Not the one way to write what it seems to say."""
@@ -16,7 +18,7 @@ class StrictDecoder(json.JSONDecoder):
 
     def __init__(self, **_: Any) -> None:
         super().__init__(
-            object_pairs_hook=_once, parse_constant=_no_constant, parse_float=_finite, strict=True
+            object_pairs_hook=once, parse_constant=no_constant, parse_float=_finite, strict=True
         )
 
 
@@ -55,17 +57,6 @@ def word(value: object, longest: int) -> str | None:
     if not isinstance(value, str) or not 0 < len(value) <= longest:
         return None
     return value if value.isprintable() and value == value.strip() else None
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise Unreadable("a member is there twice")
-    return found
-
-
-def _no_constant(name: str) -> float:
-    raise Unreadable(f"{name} is no JSON")
 
 
 def _finite(text: str) -> float:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from starlette.types import Receive
 
+from common import strict_json
 from common.http.answers import INVALID_REQUEST, PARSE_ERROR, Refused, plain, protocol
 
 MOST_BYTES: Final = 4 * 1024 * 1024
@@ -96,7 +97,7 @@ def parse(body: bytes) -> dict[str, Any]:
                 400, INVALID_REQUEST, "too_much",
                 f"At most {MOST_BRACKETS} brackets, and {LONGEST_NUMBER} digits a number.",
             )  # fmt: skip
-        found = json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant)
+        found = strict_json.read(text)
         if _SURROGATE.search(text):
             json.dumps(found, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError):
@@ -132,17 +133,6 @@ def _check(message: dict[str, Any]) -> None:
             )  # fmt: skip
     elif not ({"result", "error"} & set(message)) or "id" not in message:
         raise protocol(400, INVALID_REQUEST, "not_a_message", "Neither a call nor an answer.")
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a member twice")
-    return found
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _deeper(value: Any) -> bool:

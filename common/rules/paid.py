@@ -147,7 +147,6 @@ __all__ = [
     "authorize", "belongs_to", "capture", "charge", "covers", "expire_lapsed", "issue_credit",
     "locked", "method_account", "method_words", "net_paid", "payer", "payment_status",
     "payments_of", "refresh", "refresh_order", "refund", "refund_exchanged", "refund_order",
-    "refundable",
-    "refuse_disputed", "settle_difference", "standing", "store_credit_method", "stored_value",
-    "void",
+    "refundable", "refuse_disputed", "settle_difference", "standing", "store_credit_method",
+    "stored_value", "void",
 ]  # fmt: skip

@@ -63,6 +63,7 @@ async def test_a_hold_of_it_frees_no_money_when_it_ends(
     await fails(desk, worker)
     await desk.approved("release_hold", hold_id=held["hold_id"], note="over")
     await nothing_came(desk, late)
+    assert await in_the_books(desk, late) == 0
 
 
 async def test_a_hold_of_it_that_lapses_frees_no_money(
@@ -74,15 +75,6 @@ async def test_a_hold_of_it_that_lapses_frees_no_money(
     assert (await desk.payment(late))["refundable_minor"] == 0
     ask = {"payment_id": late, "amount_minor": 5_000, **REFUND}
     await refused(desk.client, "refund_payment", "insufficient_funds", **ask)
-
-
-async def test_a_hold_of_it_leaves_nothing_in_the_books_when_it_ends(
-    desk: Desk, worker: OutboxWorker, late: str
-) -> None:
-    held = await desk.done("place_hold", payment_id=late, reason="manual", days=1)
-    await fails(desk, worker)
-    await desk.approved("release_hold", hold_id=held["hold_id"], note="over")
-    assert await in_the_books(desk, late) == 0
 
 
 async def test_a_dispute_of_it_frees_no_money_when_it_is_won(
