@@ -12,6 +12,7 @@ from typing import Final, cast
 
 MakeRequest = Callable[[int, bytes], bytes]
 """The n-th request of a run as bytes, made from the last answer on its connection."""
+REPLAYED: Final = b'"replayed":true'  # an answer given before is not what is measured
 CONNECT_S: Final = 5.0
 SLICE_GRACE_S: Final = 30.0
 
@@ -24,6 +25,7 @@ class Slice:
     latencies: list[float] = field(default_factory=list)
     failed: int = 0
     sample: bytes = b""
+    last: int = 0  # the number of the last request
 
     @property
     def rate(self) -> float:
@@ -66,7 +68,8 @@ class _Connection(asyncio.Protocol):
         self._last = bytes(self._buffer)
         self._buffer.clear()
         between = run.between and run.between in self._last
-        if not self._last.startswith(b"HTTP/1.1 200") or not (between or run.accept in self._last):
+        accepted = between or (run.accept in self._last and REPLAYED not in self._last)
+        if not self._last.startswith(b"HTTP/1.1 200") or not accepted:
             run.slice.failed += 1
             run.slice.sample = self._last[:2000]
         elif not between:
@@ -101,11 +104,10 @@ class _Run:
     between: bytes
     deadline: float
     slice: Slice
-    count: int = 0
 
     def next(self, last: bytes) -> bytes:
-        self.count += 1
-        return self.make(self.count, last)
+        self.slice.last += 1
+        return self.make(self.slice.last, last)
 
 
 async def drive(
@@ -117,13 +119,15 @@ async def drive(
     seconds: float,
     accept: bytes = b'"isError":false',
     between: bytes = b"",
+    after: int = 0,
 ) -> Slice:
-    """Load for ``seconds`` over ``connections``. An answer counts if it is 200 and holds
-    ``accept``; one that holds ``between`` is answered in its turn, as a part of the same exchange;
-    anything else is counted as failed, and one is kept as a sample."""
+    """Load for ``seconds`` over ``connections``, its requests numbered from the one ``after``. An
+    answer counts if it is 200, holds ``accept`` and was not given before; one that holds
+    ``between`` is answered in its turn, as a part of the same exchange; anything else is counted
+    as failed, and one is kept as a sample."""
     loop = asyncio.get_running_loop()
     start = time.perf_counter()
-    run = _Run(make, accept, between, start + seconds, Slice(0.0))
+    run = _Run(make, accept, between, start + seconds, Slice(0.0, last=after))
     opened = await asyncio.wait_for(
         asyncio.gather(
             *(
