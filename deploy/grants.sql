@@ -344,6 +344,8 @@ CREATE OR REPLACE FUNCTION shop_fits(
           AND shop_class(c.ledger, c.code) IN ('clearing', 'gift_card', 'store_credit')
         WHEN 'refund_failed' THEN a_kind = 'posted' AND shop_class(d.ledger, d.code) IN ('clearing', 'gift_card', 'store_credit')
           AND shop_class(c.ledger, c.code) IN ('payment')
+        WHEN 'capture_failed' THEN a_kind = 'posted' AND shop_class(d.ledger, d.code) IN ('payment')
+          AND shop_class(c.ledger, c.code) IN ('clearing', 'gift_card', 'store_credit')
         WHEN 'credit_issue' THEN a_kind = 'posted' AND shop_class(d.ledger, d.code) IN ('goodwill')
           AND shop_class(c.ledger, c.code) IN ('gift_card', 'store_credit')
         WHEN 'credit_spend' THEN a_kind = 'posted' AND shop_class(d.ledger, d.code) IN ('gift_card', 'store_credit')
@@ -364,7 +366,7 @@ CREATE OR REPLACE FUNCTION shop_fits(
           AND shop_class(c.ledger, c.code) IN ('disputed')
         WHEN 'dispute_lost' THEN a_kind = 'posted' AND shop_class(d.ledger, d.code) IN ('dispute_losses', 'disputed')
           AND shop_class(c.ledger, c.code) IN ('clearing')
-        WHEN 'dispute_won' THEN a_kind = 'posted' AND shop_class(d.ledger, d.code) IN ('disputed')
+        WHEN 'dispute_won' THEN a_kind = 'posted' AND shop_class(d.ledger, d.code) IN ('clearing', 'disputed')
           AND shop_class(c.ledger, c.code) IN ('payment')
         WHEN 'fee' THEN a_kind = 'posted' AND shop_class(d.ledger, d.code) IN ('fees')
           AND shop_class(c.ledger, c.code) IN ('clearing')
@@ -492,7 +494,7 @@ CREATE POLICY shop_payments_counts ON account FOR UPDATE TO shop_payments
   WITH CHECK ((ledger LIKE 'money/%' AND shop_class(ledger, code) IN ('bank', 'clearing', 'dispute_losses', 'disputed', 'fees', 'gift_card', 'goodwill', 'held', 'opening', 'payment', 'receivable', 'store_credit')));
 DROP POLICY IF EXISTS shop_payments_posts ON transfer;
 CREATE POLICY shop_payments_posts ON transfer FOR INSERT TO shop_payments
-  WITH CHECK (((ledger LIKE 'money/%' AND code IN ('authorize', 'capture', 'charge', 'claim_recovery', 'credit_issue', 'credit_refund', 'credit_spend', 'dispute_lost', 'dispute_open', 'dispute_won', 'expire', 'fee', 'hold', 'opening', 'payout', 'price_difference', 'refund', 'refund_failed', 'refund_unlinked', 'release', 'void'))) AND shop_fits(ledger, code, kind, debit_id, credit_id, amount, pending_id));
+  WITH CHECK (((ledger LIKE 'money/%' AND code IN ('authorize', 'capture', 'capture_failed', 'charge', 'claim_recovery', 'credit_issue', 'credit_refund', 'credit_spend', 'dispute_lost', 'dispute_open', 'dispute_won', 'expire', 'fee', 'hold', 'opening', 'payout', 'price_difference', 'refund', 'refund_failed', 'refund_unlinked', 'release', 'void'))) AND shop_fits(ledger, code, kind, debit_id, credit_id, amount, pending_id));
 DROP POLICY IF EXISTS shop_payments_holds ON open_pending;
 CREATE POLICY shop_payments_holds ON open_pending FOR ALL TO shop_payments
   USING (EXISTS (SELECT FROM transfer t WHERE t.id = transfer_id AND ((t.ledger LIKE 'money/%' AND true))))

@@ -106,6 +106,7 @@ ENTRIES: Final[dict[str, Entry]] = {
     "refund": _entry("payment", _SOURCES, _REFUNDERS),
     "refund_unlinked": _entry("payment goodwill", _SOURCES, _REFUNDERS),
     "refund_failed": _entry(_SOURCES, "payment", "payments"),
+    "capture_failed": _entry("payment", _SOURCES, "payments"),
     "credit_issue": _entry("goodwill", _STORED, "payments returns claims orders"),
     "credit_spend": _entry(_STORED, "payment", _PAYERS),
     "credit_refund": _entry("payment", _STORED, _REFUNDERS),
@@ -117,7 +118,7 @@ ENTRIES: Final[dict[str, Entry]] = {
     "claim_write_off": _entry("write_off", "receivable", "claims"),
     "dispute_open": _entry("payment", "disputed", "payments"),
     "dispute_lost": _entry("disputed dispute_losses", "clearing", "payments"),
-    "dispute_won": _entry("disputed", "payment", "payments"),
+    "dispute_won": _entry("disputed clearing", "payment", "payments"),
     "fee": _entry("fees", "clearing", "payments"),
     "payout": _entry("bank", "clearing", "payments"),
     # points of members

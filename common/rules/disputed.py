@@ -104,7 +104,9 @@ def lose(call: Call, dispute: Dispute) -> None:
         funds.close_dispute(
             call, dispute.id, dispute.payment_id, covered, dispute.currency, lost_to=clearing
         )
-    short = dispute.amount_minor - covered
+    # Nothing is lost of what never came: the capture failed since.
+    captured = funds.captured(call.session, dispute.payment_id, dispute.currency)
+    short = min(dispute.amount_minor, captured) - covered
     if short:
         ledger.transfer(
             call, funds.money(dispute.currency), "dispute_losses", clearing, short, "dispute_lost",
@@ -124,6 +126,19 @@ def move(call: Call, dispute: Dispute, status: str) -> None:
     dispute.status = status
     call.session.flush()
     call.effect("update", "dispute", dispute.id, status=status)
+
+
+def undo(call: Call, payment: Payment, source: str) -> None:
+    """The payment's capture failed: what disputes took of it is the payment's again, also what was
+    lost to ``source``, the clearing account. Open ones stay open."""
+    for dispute in call.all(Dispute, Dispute.payment_id == payment.id):
+        _return(call, dispute)
+    lost = funds.moved(call.session, [payment.id], payment.currency)[payment.id].disputed
+    if lost:
+        ledger.transfer(
+            call, funds.money(payment.currency), source, funds.payment(payment.id), lost,
+            "dispute_won", payment.id,
+        )  # fmt: skip
 
 
 def covered_of(call: Call, dispute: Dispute) -> int:

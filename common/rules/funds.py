@@ -138,6 +138,14 @@ def refund_failed(
     )  # fmt: skip
 
 
+def capture_failed(call: Call, payment_id: str, amount: int, currency: str, source: str) -> str:
+    """A provider refused a capture: what was booked goes back to where it was taken from. Raises
+    InsufficientFunds beyond what is free."""
+    return ledger.transfer(
+        call, money(currency), payment(payment_id), source, amount, "capture_failed", payment_id
+    )
+
+
 def hold(
     call: Call,
     payment_id: str,
@@ -269,8 +277,8 @@ def refundable(session: Session, now: datetime, payment_id: str, currency: str) 
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """What came in for a payment and what went back. ``refunded`` is net of failed refunds,
-    ``disputed`` of disputes won."""
+    """What came in for a payment and what went back: ``captured`` net of a capture that failed,
+    ``refunded`` of failed refunds, ``disputed`` of disputes won."""
 
     captured: int = 0
     refunded: int = 0
@@ -278,7 +286,7 @@ class Moved:
 
 
 _INWARD = {"refund_failed": "refunded", "dispute_won": "disputed"}
-_OUTWARD = {"dispute_open": "disputed"}
+_OUTWARD = {"dispute_open": "disputed", "capture_failed": "captured"}
 
 
 def moved(session: Session, payment_ids: Sequence[str], currency: str) -> dict[str, Moved]:
@@ -308,7 +316,7 @@ def moved(session: Session, payment_ids: Sequence[str], currency: str) -> dict[s
 
 
 def captured(session: Session, payment_id: str, currency: str) -> int:
-    """All that was ever captured or charged for a payment."""
+    """All that was ever captured or charged for a payment; nothing of a capture that failed."""
     return moved(session, [payment_id], currency)[payment_id].captured
 
 

@@ -26,7 +26,7 @@ from common.rules.paid_state import (
 )
 from common.rules.paid_state import stored_value as _stored_value
 from common.tables.orders import Customer
-from common.tables.payments import PAYMENT_PURPOSES, Payment, PaymentMethod, Refund
+from common.tables.payments import PAYMENT_PURPOSES, Hold, Payment, PaymentMethod, Refund
 
 
 def settle_difference(
@@ -65,6 +65,15 @@ def settle_difference(
         call, order_id, -difference_minor, reason, to_method_id=method_id,
         allow_unlinked=allow_unlinked, source=source,
     )[-1]  # fmt: skip
+
+
+def end_hold(call: Call, hold: Hold, why: str) -> None:
+    """Held money is free again. Raises RuleViolation when the hold has ended."""
+    funds.release(call, hold.transfer_id)
+    hold.state, hold.closed_at, hold.closed_by = "released", call.now, call.actor.id
+    hold.close_reason = why
+    call.session.flush()
+    call.effect("update", "payment_hold", hold.id, state="released")
 
 
 def issue_credit(
@@ -144,9 +153,9 @@ def _shrink(call: Call, pending: list[Payment], amount: int) -> Payment:
 
 
 __all__ = [
-    "authorize", "belongs_to", "capture", "charge", "covers", "expire_lapsed", "issue_credit",
-    "locked", "method_account", "method_words", "net_paid", "payer", "payment_status",
-    "payments_of", "refresh", "refresh_order", "refund", "refund_exchanged", "refund_order",
-    "refundable", "refuse_disputed", "settle_difference", "standing", "store_credit_method",
-    "stored_value", "void",
+    "authorize", "belongs_to", "capture", "charge", "covers", "end_hold", "expire_lapsed",
+    "issue_credit", "locked", "method_account", "method_words", "net_paid", "payer",
+    "payment_status", "payments_of", "refresh", "refresh_order", "refund", "refund_exchanged",
+    "refund_order", "refundable", "refuse_disputed", "settle_difference", "standing",
+    "store_credit_method", "stored_value", "void",
 ]  # fmt: skip

@@ -7,9 +7,9 @@ from sqlalchemy import select
 from common.call import Call
 from common.gateways.port import Outcome, State
 from common.ledgers import ledger
-from common.rules import funds, paid
+from common.rules import disputed, funds, paid
 from common.rules.timeline import happened
-from common.tables.payments import Dispute, Outbox, Payment, PaymentMethod, Refund
+from common.tables.payments import Dispute, Hold, Outbox, Payment, PaymentMethod, Refund
 
 # Refusals that say the provider is already where we want it.
 ALREADY: Final = {
@@ -28,13 +28,14 @@ def settle(call: Call, row: Outbox, outcome: Outcome) -> bool:
         else:
             _declined(call, payment, outcome)
     elif row.kind == "capture" and not done:
-        _not_captured(call, payment, int(row.payload["amount_minor"]), outcome)
+        _not_captured(call, payment, outcome)
     elif row.kind == "refund":
         refund = call.get(Refund, row.payload["refund_id"])
         if done:
             _refunded(call, refund, outcome)
         else:
-            _not_refunded(call, refund, payment, outcome)
+            _not_refunded(call, refund, outcome)
+            paid.refresh(call, payment)
     elif row.kind == "submit_evidence" and not done:
         dispute = call.get(Dispute, row.payload["dispute_id"])
         if dispute.status == "under_review":
@@ -78,12 +79,23 @@ def _declined(call: Call, payment: Payment, outcome: Outcome) -> None:
                  reference=payment.id)  # fmt: skip
 
 
-def _not_captured(call: Call, payment: Payment, amount: int, outcome: Outcome) -> None:
-    """The money never came: what was booked as captured goes back to where it was taken from."""
-    back = min(amount, paid.refundable(call.session, payment, call.now))
-    if back:
-        method = call.get(PaymentMethod, payment.method_id)
-        funds.refund(call, payment.id, back, payment.currency, paid.method_account(method))
+def _not_captured(call: Call, payment: Payment, outcome: Outcome) -> None:
+    """The money never came: what was done with it here is undone, and all that was booked as
+    captured goes back to where it was taken from. The ledger alone says then that nothing came."""
+    source = paid.method_account(call.get(PaymentMethod, payment.method_id))
+    active = (Hold.state == "active") & (Hold.expires_at.is_(None) | (Hold.expires_at > call.now))
+    for hold in call.all(Hold, Hold.payment_id == payment.id, active):
+        paid.end_hold(call, hold, "the capture failed")
+    # None of these was sent: a payment's operations go out in turn, and the capture was before.
+    mine = (Outbox.target_id == payment.id) & (Outbox.kind == "refund")
+    for row in call.all(Outbox, mine, Outbox.state == "pending"):
+        row.state, row.finished_at, row.error = "done", call.now, "never captured"
+        refund = call.get(Refund, row.payload["refund_id"])
+        _not_refunded(call, refund, Outcome(State.FAILED, code="not_captured"))
+    disputed.undo(call, payment, source)
+    left = paid.refundable(call.session, payment, call.now)
+    if left:
+        funds.capture_failed(call, payment.id, left, payment.currency, source)
     payment.status, payment.closed_at = "failed", call.now
     payment.decline_code = (outcome.code or "failed")[:32]
     call.session.flush()
@@ -101,18 +113,15 @@ def _refunded(call: Call, refund: Refund, outcome: Outcome) -> None:
     call.effect("update", "refund", refund.id, status="succeeded")
 
 
-def _not_refunded(call: Call, refund: Refund, payment: Payment, outcome: Outcome) -> None:
-    # Of a payment whose capture failed nothing came that could be the payment's again.
-    if payment.status != "failed":
-        funds.refund_failed(
-            call, payment.id, refund.amount_minor, refund.currency, refund.destination,
-            reference=refund.id,
-        )  # fmt: skip
+def _not_refunded(call: Call, refund: Refund, outcome: Outcome) -> None:
+    funds.refund_failed(
+        call, refund.payment_id, refund.amount_minor, refund.currency, refund.destination,
+        reference=refund.id,
+    )  # fmt: skip
     refund.status, refund.settled_at = "failed", call.now
     refund.failure_code = (outcome.code or "failed")[:32]
     refund.points_at = None
     call.session.flush()
     call.effect("update", "refund", refund.id, status="failed")
-    paid.refresh(call, payment)
     if refund.order_id is not None:
         happened(call, refund.order_id, "refund_failed", refund.failure_code, reference=refund.id)

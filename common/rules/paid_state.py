@@ -44,9 +44,7 @@ def method_words(method: PaymentMethod) -> str:
 
 
 def refundable(session: Session, payment: Payment, now: datetime) -> int:
-    """Captured less refunded, held and disputed; nothing of a capture that failed."""
-    if payment.status == "failed":
-        return 0
+    """Captured less refunded, held and disputed."""
     return funds.refundable(session, now, payment.id, payment.currency)
 
 
@@ -85,7 +83,7 @@ def net_paid(session: Session, order_id: str, now: datetime) -> dict[str, int]:
 def payment_status(session: Session, order_id: str, now: datetime) -> str:
     """The word for ``Order.payment_status``, from the ledger and the order's total."""
     order = session.get(Order, order_id)
-    payments = [p for p in payments_of(session, order_id) if p.status != "failed"]
+    payments = payments_of(session, order_id)
     if order is None or not payments:
         return "not_paid"
     moved = funds.moved(session, [p.id for p in payments], payments[0].currency).values()
@@ -106,9 +104,7 @@ def refresh(call: Call, payment: Payment) -> None:
     """Bring the payment's status and its order's in line with the ledger. The only writer of
     ``Order.payment_status``."""
     moved = funds.moved(call.session, [payment.id], payment.currency)[payment.id]
-    if payment.status == "failed":
-        _empty(call, payment)
-    elif moved.captured:
+    if moved.captured:
         before = payment.status
         if moved.refunded >= moved.captured:
             payment.status = "refunded"
@@ -122,15 +118,6 @@ def refresh(call: Call, payment: Payment) -> None:
     call.session.flush()
     if payment.order_id is not None:
         refresh_order(call, payment.order_id)
-
-
-def _empty(call: Call, payment: Payment) -> None:
-    """Of a capture that failed nothing came: what is freed on the payment since (a hold that ended,
-    a dispute won) goes back to where it was taken from."""
-    left = funds.refundable(call.session, call.now, payment.id, payment.currency)
-    if left > 0:
-        method = call.get(PaymentMethod, payment.method_id)
-        funds.refund(call, payment.id, left, payment.currency, method_account(method))
 
 
 def refresh_order(call: Call, order_id: str) -> None:

@@ -93,8 +93,7 @@ def _capture(call: Call, order: Order) -> int:
 
 def _require_enough(call: Call, order: Order, payments: Sequence[Payment]) -> None:
     """Taken at some time: the total, and not all of it given back since."""
-    came = [payment.id for payment in payments if payment.status != "failed"]
-    found = funds.moved(call.session, came, order.currency)
+    found = funds.moved(call.session, [payment.id for payment in payments], order.currency)
     taken = sum(each.captured for each in found.values())
     back = sum(each.refunded for each in found.values())
     waiting = sum(p.amount_minor for p in payments if p.status in AWAITED)

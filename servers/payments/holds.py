@@ -98,12 +98,7 @@ def release(call: Call, hold_id: str, note: str) -> Hold:
         f"why it may end: {quoted(note)}",
         "The money can be refunded afterwards.",
     )
-    funds.release(call, hold.transfer_id)
-    hold.state, hold.closed_at, hold.closed_by = "released", call.now, call.actor.id
-    hold.close_reason = note
-    call.session.flush()
-    paid.refresh(call, paid.locked(call, hold.payment_id))
-    call.effect("update", "payment_hold", hold.id, state="released")
+    paid.end_hold(call, hold, note)
     return hold
 
 

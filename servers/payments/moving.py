@@ -160,8 +160,6 @@ def _open_amount(call: Call, order: Order) -> int:
     covered = sum(
         each.payment.amount_minor
         if each.status in service.OPEN_AUTHORIZATIONS
-        else 0
-        if each.status == "failed"
         else each.moved.captured - again[each.payment.id]
         for each in found
     )

@@ -31,7 +31,7 @@ class Figures:
 
     @property
     def refundable(self) -> int:
-        return 0 if self.status == "failed" else self.balance.available
+        return self.balance.available
 
     @property
     def held(self) -> int:
