@@ -123,14 +123,18 @@ def year_outcome(history: History, policy: Policy, target: float) -> Outcome:
 
 
 def scaled(items: Items, points: Points, policy: Policy, wanted: float) -> dict[str, float]:
-    """All points times the smallest common percentage that fills ``wanted``."""
-    outcomes: list[Outcome] = []
-    percent = 0
-    for percent in range(50, 501, 5):
-        outcomes = [
-            outcome_of(history, ceil(points[item] * percent / 100), policy)
+    """All points times the smallest common percentage, to a tenth, that fills ``wanted``."""
+
+    def tried(permille: int) -> list[Outcome]:
+        return [
+            outcome_of(history, ceil(points[item] * permille / 1_000), policy)
             for item, history in items.items()
         ]
+
+    coarse = range(500, 5_001, 50)
+    near = next((p for p in coarse if total_fill(tried(p)) >= wanted), coarse[-1])
+    for permille in range(near - 49, near + 1):
+        outcomes = tried(permille)
         if total_fill(outcomes) >= wanted:
             break
-    return {"scaled_percent": percent, **totals(outcomes)}
+    return {"scaled_percent": permille / 10, **totals(outcomes)}

@@ -70,31 +70,37 @@ def commands() -> Iterator[tuple[str, list[str]]]:
         print(f"The TypeScript SDK cannot be had here: {error}", file=sys.stderr)
 
 
-async def measured(seconds: float, rounds: int) -> list[tuple[str, float]]:
-    """Each peer's calls a second divided by the bare SDK's, at 16 connections."""
+async def measured(seconds: float, rounds: int) -> list[tuple[str, float, float]]:
+    """Each peer's calls a second divided by the bare SDK's, at 16 connections: by those of its
+    newer era, and of the older one, which is what the peers are asked in."""
     found = []
+    arguments = {"a": 2, "b": 3}
     with stage.floor() as floor:
-        below = Target(floor.port).call("add", {"a": 2, "b": 3})
+        new = Target(floor.port).call("add", arguments)
+        old = Target(floor.port).old_call("", "add", arguments)
         for name, command in commands():
             port = stage.free_port()
             with stage.running([*command, str(port)], port) as peer:
-                above = Target(peer.port).old_call("", "add", {"a": 2, "b": 3})
-                ratios = []
-                for _ in range(rounds + 1):
-                    bare = await drive(
-                        "127.0.0.1", floor.port, lambda n, _: below, connections=16,
-                        seconds=seconds,
-                    )  # fmt: skip
-                    other = await drive(
-                        "127.0.0.1", port, lambda n, _, above=above: above, connections=16,
-                        seconds=seconds,
-                        accept=b'"content"',
-                    )  # fmt: skip
-                    if other.failed and not other.latencies:
-                        raise SystemExit(f"{name}: {other.sample.decode(errors='replace')[:400]}")
-                    ratios.append(other.rate / bare.rate)
-                found.append((name, median(ratios[1:])))
+                above = Target(peer.port).old_call("", "add", arguments)
+                rates = [
+                    [
+                        await _rate(name, at, request, seconds)
+                        for at, request in ((floor.port, new), (floor.port, old), (port, above))
+                    ]
+                    for _ in range(rounds + 1)
+                ][1:]
+                newer, older = (median(rate[2] / rate[n] for rate in rates) for n in (0, 1))
+                found.append((name, newer, older))
     return found
+
+
+async def _rate(name: str, port: int, request: bytes, seconds: float) -> float:
+    found = await drive(
+        "127.0.0.1", port, lambda *_: request, connections=16, seconds=seconds, accept=b'"content"'
+    )
+    if found.failed:
+        raise SystemExit(f"{name}: {found.sample.decode(errors='replace')[:400]}")
+    return found.rate
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -103,9 +109,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args(arguments)
-    print("| an empty call on | ratio to the bare SDK |\n| --- | --- |")
-    for name, ratio in uvloop.run(measured(options.seconds, options.rounds)):
-        print(f"| {name} | {ratio:.2f} |")
+    print("| an empty call on | to the bare SDK | to its older era |\n| --- | --- | --- |")
+    for name, newer, older in uvloop.run(measured(options.seconds, options.rounds)):
+        print(f"| {name} | {newer:.2f} | {older:.2f} |")
     return 0
 
 

@@ -5,7 +5,7 @@
 Beside seven of the bare SDK with one trivial tool, in turns; memory is resident, of each, once all
 have answered and nothing is being imported any more, and again when each was called once, one after
 the other. ``call`` is the longest that such a first call took. ``first`` is the first start of this
-code, ``again`` every later one.
+code in a home, which keeps what is listed there; ``again`` every later one.
 """
 
 import argparse
@@ -167,7 +167,7 @@ def measured(rounds: int) -> list[Row]:
 
     return [
         row("seven of the bare SDK", floor),
-        row("all seven servers, first", first),
+        row("all seven servers, first in a home", first),
         row("all seven servers, again", _medians(again)),
     ]
 
