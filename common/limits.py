@@ -1,9 +1,9 @@
 """How much a caller may do a minute, by class of call, over all workers together.
 
 A bucket is one row: the moment it is full again. A worker takes a slice of it and gives that out
-by itself, so that a busy caller costs a statement now and then; the slice grows while it is used
-up, and what is left of it lapses after a few seconds. A limit is no permission: it bounds what a
-loop gone wild can do, and keeps the shop for the others.
+by itself, so that a caller costs a transaction now and then; the slice grows while it is used up,
+and what is left of it lapses after a minute. A limit is no permission: it bounds what a loop gone
+wild can do, and keeps the shop for the others.
 """
 
 import asyncio
@@ -28,8 +28,8 @@ from common.storage.dialects import dialect_of, upsert
 from common.tables.spine import RateBucket
 from common.toolset import ResourceSpec, ToolSpec
 
-LARGEST_SLICE: Final = 10  # a tenth of the burst
-LEASE_S: Final = 5.0
+FIRST_SLICE, LARGEST_SLICE = 20, 10  # a twentieth and a tenth of the burst
+LEASE_S: Final = 60.0  # who calls now and then pays for it once a minute, not each time
 MOST_CALLERS: Final = 20_000
 _RESTRICTED: Final = frozenset({"refund", "refund_unlinked", "capture", "credit", "release",
                                 "settle"})  # fmt: skip
@@ -101,8 +101,8 @@ class Limits:
 
     async def _ask(self, key: tuple[str, Kind], lease: _Lease, rate: Rate) -> None:
         used_up = lease.left < 1 and time.monotonic() < lease.until
-        largest = max(1, rate.burst // LARGEST_SLICE)
-        lease.size = min(largest, lease.size * 2) if used_up else 1
+        first, largest = (max(1, rate.burst // part) for part in (FIRST_SLICE, LARGEST_SLICE))
+        lease.size = min(largest, lease.size * 2) if used_up else first
         bucket = hashlib.sha256("|".join(key).encode()).hexdigest()
         now, wanted = self._now_us(), lease.size
         got, wait_us = await self._database.run(

@@ -129,6 +129,26 @@ async def test_a_busy_caller_costs_few_statements(
     assert asked < 90
 
 
+async def test_who_calls_now_and_then_is_not_counted_each_time(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = 1_000.0
+    monkeypatch.setattr(limits.time, "monotonic", lambda: clock)
+    asked: list[str] = []
+    run = database.run
+
+    async def counted(*given: object, **more: object) -> object:
+        asked.append("")
+        return await run(*given, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(database, "run", counted)
+    budget = Limits(database, {"reads": DEFAULT["reads"]})
+    for _ in range(30):
+        await budget.take(actor(), "reads")
+        clock += 10.0
+    assert len(asked) == 5, "once a minute"
+
+
 def test_two_processes_share_one_budget(url: str) -> None:
     workers = [
         subprocess.Popen(
