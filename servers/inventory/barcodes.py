@@ -9,7 +9,7 @@ from sqlalchemy import select
 from common.call import Call
 from common.errors import InvalidParameters
 from common.tables.inventory import Lot, Variant
-from servers.inventory.results import Scan
+from servers.inventory.results import Found
 
 if TYPE_CHECKING:
     from biip.gs1_messages import GS1Message
@@ -19,7 +19,7 @@ _NUMBER: Final = re.compile(r"\d{8}|\d{12,14}")
 _BRACKETS: Final = re.compile(r"\((\d{2,4})\)")
 
 
-def scan_barcode(call: Call, code: str) -> Scan:
+def scan_barcode(call: Call, code: str) -> Found:
     """Read a scan and find its item and lot. Raises InvalidParameters for a code that is none or
     whose check digit is wrong."""
     import biip  # its tables are a quarter of what a server holds in memory
@@ -44,7 +44,7 @@ def scan_barcode(call: Call, code: str) -> Scan:
     lot = _lot(call, item, lot_code)
     expires = lot.expires_on if lot and lot.expires_on else _expiry(message)
     quantity = _value(message, COUNT)
-    return Scan(
+    return Found(
         gtin=gtin.value if gtin else None,
         sku=item.id if item else None,
         name=item.name if item else None,

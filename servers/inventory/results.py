@@ -302,9 +302,20 @@ class Analysis(Result):
     next_cursor: str | None = None
 
 
-class Scan(Result):
-    """What a barcode says, and which item and lot it names here."""
+class FoundItem(Result):
+    # Units of the warehouse asked about, or of all. ``score``: 100 for an exact code or name.
+    sku: str
+    name: str
+    score: int
+    on_hand: int
+    available: int
 
+
+class Found(Result):
+    """The items that fit the words; or what a barcode says, and which item and lot it names."""
+
+    items: list[FoundItem] | None = None
+    next_cursor: str | None = None
     gtin: str | None = None
     sku: str | None = None
     name: str | None = None
