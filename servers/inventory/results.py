@@ -144,7 +144,9 @@ class Reorder(Result):
 
 
 class OrderedLine(Result):
+    # ``supplier_sku`` is the supplier's own article number.
     sku: str
+    supplier_sku: str | None = None
     ordered: int
     received: int
     outstanding: int

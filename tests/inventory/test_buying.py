@@ -242,6 +242,17 @@ async def test_states_and_dates(desk: Desk):
     assert len(late["orders"]) == 1
 
 
+async def test_lines_have_the_article_number_of_the_supplier(either: Desk):
+    ask = {"purchase_order_id": (await ordered(either))["purchase_order_id"], "action": "send"}
+    sent = await done(either.client, "update_purchase_order", **ask, **either.key())
+    await ordered(either, BOX)
+    listed = await done(either.client, "list_purchase_orders")
+    lines = {line["sku"]: line for order in listed["orders"] for line in order["lines"]}
+    assert sent["lines"] == [lines[CUPS]]
+    assert lines[CUPS]["supplier_sku"] == "P-7714"
+    assert "supplier_sku" not in lines[BOX]
+
+
 @pytest.mark.parametrize("state", ["all", "open"])
 async def test_list_is_paged(desk: Desk, state: str):
     for _ in range(3):
