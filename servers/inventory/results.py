@@ -26,6 +26,7 @@ class LotLevel(Result):
     warehouse: str
     units: int
     expires_on: str | None = None
+    produced_on: str | None = None
     state: str
 
 
@@ -324,6 +325,7 @@ class Found(Result):
     lot: str | None = None
     lot_id: str | None = None
     expires_on: str | None = None
+    produced_on: str | None = None
     expired: bool | None = None
     quantity: int | None = None
     serial: str | None = None

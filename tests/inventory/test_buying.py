@@ -15,6 +15,7 @@ from servers.inventory.tools import tools
 from tests.inventory.seed import (
     BOX,
     CUPS,
+    GTIN,
     KIT,
     MILK,
     NORTH,
@@ -197,6 +198,29 @@ async def test_lots_are_made_and_expired_ones_set_aside(either: Desk):
     wrong = await receive(either, order, {"sku": BOX, "received": 2, "wrong_item": True})
     assert wrong["discrepancies"] == [{"sku": BOX, "kind": "wrong_item", "units": 2}]
     assert (await either.level(BOX, NORTH)).quarantine == 2
+
+
+async def test_the_day_a_lot_was_made_is_kept_and_shown(either: Desk):
+    order = await ordered(either, MILK, 20)
+    line = {"sku": MILK, "received": 8, "lot": "L1", "expires_on": on(20).isoformat()}
+    made = {"produced_on": on(-3).isoformat()}
+    await receive(either, order, line)
+    await receive(either, order, line | made)
+    (lot,) = (await done(either.client, "get_stock", sku=MILK))["lots"]
+    assert (lot["units"], lot["produced_on"]) == (16, on(-3).isoformat())
+    scan = await done(either.client, "find_item", barcode=f"(01){GTIN}(11)261001(10)L1")
+    assert scan["produced_on"] == on(-3).isoformat()
+    unknown = await done(either.client, "find_item", barcode=f"(01){GTIN}(11)261001(10)L2")
+    assert unknown["produced_on"] == "2026-10-01"
+    for wrong in (
+        line | {"produced_on": on(-2).isoformat()},
+        line | {"lot": "L2", "produced_on": on(21).isoformat()},
+        {"sku": BOX, "received": 1, "wrong_item": True} | made,
+    ):
+        await refused(
+            either.client, "receive_purchase_order", "invalid_parameters",
+            purchase_order_id=order["purchase_order_id"], lines=[wrong], **either.key(),
+        )  # fmt: skip
 
 
 async def test_moving_average(either: Desk):
