@@ -329,6 +329,13 @@ def test_what_a_terminal_does_is_anchored(tmp_path: Path) -> None:
     assert "2 records in 1 chain, 2 anchors, 0 records since" in sound.stdout
 
 
+def test_what_a_terminal_refuses_is_anchored(audited: Path) -> None:
+    refused = quick(audited, "approve", asked(audited, 100), "--as", CAROL).exception
+    assert isinstance(refused, NotFound)
+    said = json.loads(quick(audited, "audit", "verify", "--json").stdout)
+    assert (said["anchors"], said["unanchored"], said["exit"]) == (1, 0, 0)
+
+
 def test_where_others_anchor_a_terminal_does_not(tmp_path: Path) -> None:
     assert run(tmp_path, "seed", "--days", "1", env={"SHOP_DUTIES": "0"}).returncode == 0
     assert not (tmp_path / "anchors.jsonl").exists()
