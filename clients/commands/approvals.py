@@ -28,7 +28,8 @@ from common.tables.spine import ApprovalDecision, ApprovalRequest, Approver
 
 Id = Annotated[str, typer.Argument(help="The approval's id (apr_…).")]
 Who = Annotated[
-    str, typer.Option("--as", help="Your subject as enrolled, such as an e-mail address.")
+    str,
+    typer.Option("--as", help="Who you are, as enrolled; else SHOP_OPERATOR, or your login name."),
 ]
 Why = Annotated[str, typer.Option("--note", help="Why; kept with the decision.")]
 

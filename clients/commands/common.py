@@ -114,6 +114,9 @@ def table(
 ) -> None:
     """A table for people. What is copied from it (the columns ``whole``) stands on one line however
     narrow the terminal is; in a pipe everything does."""
+    if not rows:
+        typer.echo(f"{title}: none.")
+        return
     shown = [[visible(cell) for cell in row] for row in rows]
     drawn = Table(title=title, title_justify="left", header_style="bold")
     least = 1
