@@ -33,7 +33,9 @@ from common.storage.schema import SchemaError
 
 app = typer.Typer(
     name="shop",
-    help="Run a shop's operations with an agent, and keep the keys.",
+    help="Run a shop's operations with an agent, and keep the keys.\n\n"
+    "The shop is the one in SHOP_HOME, by default ~/.local/share/shop. Exit codes: 0 done; "
+    "1 refused or found broken; 2 could not be done or checked.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

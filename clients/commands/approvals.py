@@ -24,11 +24,12 @@ from common.call import Call, quoted
 from common.clock import stamp, utc_now
 from common.errors import ShopError
 from common.shop import Shop
-from common.tables.spine import ApprovalDecision, ApprovalRequest
+from common.tables.spine import ApprovalDecision, ApprovalRequest, Approver
 
 Id = Annotated[str, typer.Argument(help="The approval's id (apr_…).")]
 Who = Annotated[
-    str, typer.Option("--as", help="Your subject as enrolled, such as an e-mail address.")
+    str,
+    typer.Option("--as", help="Who you are, as enrolled; else SHOP_OPERATOR, or your login name."),
 ]
 Why = Annotated[str, typer.Option("--note", help="Why; kept with the decision.")]
 
@@ -111,13 +112,14 @@ def _decide(
 
         await recorded(shop, actor, "approval_view", viewed)
         _show(request, made)
-        approver = await read("*", lambda s: approvers.find(s, name), write=False)
-        wanted = showing.to_type(request) or decision
-        if not yes and not showing.typed_right(wanted, typer.prompt(f"Type {wanted} to go on")):
-            typer.echo(f"Nothing was decided: {wanted} was expected, as it is shown.", err=True)
-            raise typer.Exit(1)
 
-        def decided(call: Call, key: Ed25519PrivateKey) -> str:
+        def allowed(session: Session) -> Approver:
+            found = approvers.find(session, name)
+            asked = requests.get(session, approval_id)
+            decisions.check(session, asked, found, decision, utc_now())
+            return found
+
+        def decided(call: Call, approver: Approver, key: Ed25519PrivateKey) -> str:
             moved = decisions.decide(
                 call.session, approval_id, approver, key, decision, note, call.now, "terminal"
             )
@@ -126,8 +128,14 @@ def _decide(
 
         tool = f"approval_{decision}"
         try:
+            # Before anything is typed.
+            approver = await read("*", allowed, write=False)
+            wanted = showing.to_type(request) or decision
+            if not yes and not showing.typed_right(wanted, typer.prompt(f"Type {wanted} to go on")):
+                typer.echo(f"Nothing was decided: {wanted} was expected, as it is shown.", err=True)
+                raise typer.Exit(1)
             key = approvers.unlock(approver, ask_passphrase(f"Passphrase of {name}: "))
-            state = await recorded(shop, actor, tool, lambda call: decided(call, key))
+            state = await recorded(shop, actor, tool, lambda call: decided(call, approver, key))
         except ShopError as error:
             await refusal_recorded(shop, actor, tool, error)
             raise

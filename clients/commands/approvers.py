@@ -37,7 +37,10 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(group, name="approver")
 
 
-def enroll(subject: Subject, name: Annotated[str, typer.Option()] = "", by: By = "") -> None:
+def enroll(
+    subject: Subject, name: Annotated[str, typer.Option(help="How they are called.")] = "",
+    by: By = "",
+) -> None:  # fmt: skip
     """Enroll a person. The first needs nobody; every other needs one who is enrolled already.
 
     The passphrase is stored nowhere: it derives the key whose public half is kept.
@@ -76,7 +79,9 @@ def list_all(as_json: Json = False) -> None:
             [{"subject": a.subject, "name": a.name, "enrolled_by": a.enrolled_by} for a in found]
         )
     elif not found:
-        typer.echo("Nobody is enrolled: approvals above level 1 are refused until someone is.")
+        typer.echo(
+            "Nobody yet, so nothing above level 1 can be approved: shop approver enroll SUBJECT"
+        )
     else:
         rows = [[a.subject, a.name, a.enrolled_by, stamp(a.enrolled_at)] for a in found]
         table("Approvers", ["subject", "name", "enrolled by", "since"], rows, whole=["subject"])

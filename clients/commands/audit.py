@@ -146,7 +146,7 @@ def show(
     audit_id: Annotated[
         str, typer.Argument(help="A record's id; the latest ones unless given.")
     ] = "",
-    limit: Annotated[int, typer.Option(min=1, max=1000)] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many of the latest.")] = 20,
     as_json: Json = False,
 ) -> None:
     """Show one record, or the latest."""

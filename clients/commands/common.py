@@ -41,8 +41,8 @@ def with_shop(work: Callable[[Shop], Coroutine[Any, Any, T]], *, makes: bool = F
     """Open the shop the environment names, do the work, close it. Only a command that ``makes``
     something new begins a shop where there is none: raises NoShop for the others.
 
-    What was put on record is anchored: at a terminal there may be no server that would do it."""
-
+    What was put on record is anchored, a refusal too: at a terminal there may be no server that
+    would do it."""
     settings = Settings.load()
     file = sqlite_file(settings.database_url)
     if not makes and file is not None and not file.exists():
@@ -54,11 +54,12 @@ def with_shop(work: Callable[[Shop], Coroutine[Any, Any, T]], *, makes: bool = F
     async def run() -> T:
         async with opened(settings, duties=False) as shop:
             before = await _records(shop)
-            done = await work(shop)
-            records = await _records(shop)
-            if shop.settings.duties and records > before:
-                await _anchored(shop, records)
-            return done
+            try:
+                return await work(shop)
+            finally:
+                records = await _records(shop)
+                if shop.settings.duties and records > before:
+                    await _anchored(shop, records)
 
     return asyncio.run(run())
 
@@ -113,6 +114,9 @@ def table(
 ) -> None:
     """A table for people. What is copied from it (the columns ``whole``) stands on one line however
     narrow the terminal is; in a pipe everything does."""
+    if not rows:
+        typer.echo(f"{title}: none.")
+        return
     shown = [[visible(cell) for cell in row] for row in rows]
     drawn = Table(title=title, title_justify="left", header_style="bold")
     least = 1

@@ -69,7 +69,7 @@ def export(
 ) -> None:
     """Write the shop in another program's form, in the same order every time."""
     if form != "tau2":
-        raise InvalidParameters.field("FORMAT", form, "tau2")
+        raise InvalidParameters.field("FORMAT", form, "tau2, the only one there is")
 
     async def work(shop: Shop) -> to_tau2.Exported:
         now = shop.guard.clock()
@@ -96,6 +96,7 @@ def seed(
         say_json(made)
     else:
         typer.echo(", ".join(f"{count} {name}" for name, count in made.items()))
+        typer.echo("Next: shop config claude (or cursor, vscode), and shop probe", err=True)
 
 
 def _format(name: str) -> Format:

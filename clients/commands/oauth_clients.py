@@ -114,7 +114,7 @@ def list_all(as_json: Json = False) -> None:
     table("Clients", ["id", "name", "proves itself by", "redirects", "scopes", "revoked"], rows)
 
 
-def revoke(client_id: Annotated[str, typer.Argument()]) -> None:
+def revoke(client_id: Annotated[str, typer.Argument(help="Its id. See: shop client list")]) -> None:
     """Give a program no token any more; what people allowed it ends."""
 
     async def work(shop: Shop) -> None:

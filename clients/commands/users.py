@@ -171,8 +171,10 @@ def email_of(
     subject: Subject,
     email: Annotated[str, typer.Argument(help="Theirs for certain; none: without one.")] = "",
 ) -> None:
-    """Set the address that tokens for the storefront carry as verified. By it a shopper who signs
-    in for the first time finds what they bought before."""
+    """Set the address that tokens for the storefront carry as verified.
+
+    By it a shopper who signs in for the first time finds what they bought before.
+    """
 
     async def work(shop: Shop) -> None:
         def changed(call: Call) -> None:

@@ -81,13 +81,16 @@ async def order_to_delivery(stage: Stage) -> dict[str, Any]:
     stage.act("An order, from the phone to the door")
     found = await stage.do("orders", "find_customer", customer_id="cus-0001")
     method = found["methods"][0]
-    lines = [{"sku": "TAB-0101", "quantity": 2}, {"sku": "COF-0201", "quantity": 1}]
+    stage.agent(f"{found['first_name']} orders two white mugs and a coffee by phone")
+    mugs = await stage.do("inventory", "find_item", query="white mug stoneware")
+    mug = mugs["items"][0]
+    stage.server(f"found by name: {mug['name']} is {mug['sku']}, {mug['available']} left")
+    lines = [{"sku": mug["sku"], "quantity": 2}, {"sku": "COF-0201", "quantity": 1}]
     wanted: dict[str, Any] = {
         "customer_id": found["customer_id"], "lines": lines,
         "payment_method_id": method["method_id"], "warehouse": "WH-NORTH",
         "idempotency_key": "phone-order-0001",
     }  # fmt: skip
-    stage.agent(f"{found['first_name']} orders two mugs and a coffee by phone")
     order = await stage.do("orders", "place_order", **wanted)
     stage.server(f"{order['order_id']}: {order['total']}, stock reserved, the card is asked")
     again = await stage.do("orders", "place_order", **wanted)

@@ -125,6 +125,7 @@ def _supply(call: Call, rng: Random, variant: Variant, popularity: int) -> None:
     call.session.add(
         SupplierItem(
             id=f"{supplier}:{variant.id}", supplier_id=supplier, sku=variant.id,
+            supplier_sku=f"{supplier[4:6].upper()}-{(variant.gtin or '')[-6:]}",
             unit_cost_minor=cost, currency=EUR, minimum_order=minimum, pack_multiple=pack,
             lead_time_millidays=lead * 1_000, lead_time_sd_millidays=spread * 1_000,
             preferred=True,

@@ -53,7 +53,7 @@ class Credentials:
         if sum(way is not None for way in (secret, private_key, api_key)) != 1 or not any(ways):
             raise ValueError(
                 "name one way to sign in: --client-id with --client-secret-file or --key-file, "
-                "or --api-key-file"
+                "or --api-key-file; shop client add and shop api-key create make them"
             )
 
         def text(path: Path | None) -> str:

@@ -1,4 +1,4 @@
-"""Barcodes: GTINs with their check digit, GS1-128 and DataMatrix with lot, expiry and quantity."""
+"""Barcodes: GTINs with their check digit, GS1-128 and DataMatrix with lot, dates and quantity."""
 
 import re
 from datetime import date
@@ -9,17 +9,18 @@ from sqlalchemy import select
 from common.call import Call
 from common.errors import InvalidParameters
 from common.tables.inventory import Lot, Variant
-from servers.inventory.results import Scan
+from servers.inventory.results import Found
 
 if TYPE_CHECKING:
     from biip.gs1_messages import GS1Message
 
-GTIN, LOT, EXPIRY, BEST_BEFORE, SERIAL, COUNT = "01", "10", "17", "15", "21", "37"
+GTIN, LOT, SERIAL, COUNT = "01", "10", "21", "37"
+PRODUCED, BEST_BEFORE, EXPIRY = "11", "15", "17"
 _NUMBER: Final = re.compile(r"\d{8}|\d{12,14}")
 _BRACKETS: Final = re.compile(r"\((\d{2,4})\)")
 
 
-def scan_barcode(call: Call, code: str) -> Scan:
+def scan_barcode(call: Call, code: str) -> Found:
     """Read a scan and find its item and lot. Raises InvalidParameters for a code that is none or
     whose check digit is wrong."""
     import biip  # its tables are a quarter of what a server holds in memory
@@ -42,15 +43,17 @@ def scan_barcode(call: Call, code: str) -> Scan:
     item = _item(call, gtin.as_gtin_14()) if gtin else None
     lot_code = _value(message, LOT)
     lot = _lot(call, item, lot_code)
-    expires = lot.expires_on if lot and lot.expires_on else _expiry(message)
+    expires = lot.expires_on if lot and lot.expires_on else _date(message, EXPIRY, BEST_BEFORE)
+    produced = lot.produced_on if lot and lot.produced_on else _date(message, PRODUCED)
     quantity = _value(message, COUNT)
-    return Scan(
+    return Found(
         gtin=gtin.value if gtin else None,
         sku=item.id if item else None,
         name=item.name if item else None,
         lot=lot_code,
         lot_id=lot.id if lot else None,
         expires_on=expires.isoformat() if expires else None,
+        produced_on=produced.isoformat() if produced else None,
         expired=True if expires and expires < call.now.date() else None,
         quantity=int(quantity) if quantity else None,
         serial=_value(message, SERIAL),
@@ -69,8 +72,8 @@ def _value(message: "GS1Message | None", identifier: str) -> str | None:
     return str(found.value) if found else None
 
 
-def _expiry(message: "GS1Message | None") -> date | None:
-    for identifier in (EXPIRY, BEST_BEFORE):
+def _date(message: "GS1Message | None", *identifiers: str) -> date | None:
+    for identifier in identifiers:
         found = message.element_strings.get(ai=identifier) if message else None
         if found is not None and found.date is not None:
             return found.date

@@ -164,5 +164,6 @@ def _lot(row: Lot, warehouse: str, level: stock.Levels, now: datetime) -> LotLev
         warehouse=warehouse,
         units=level.on_hand,
         expires_on=row.expires_on.isoformat() if row.expires_on else None,
+        produced_on=row.produced_on.isoformat() if row.produced_on else None,
         state="expired" if expired and row.state == "active" else row.state,
     )

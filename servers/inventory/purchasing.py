@@ -166,6 +166,8 @@ def list_purchase_orders(
 def view(call: Call, order: PurchaseOrder, *, whole: bool = False) -> PurchaseOrderView:
     """The order with its lines; ``whole`` adds its receipts."""
     receipts = select(Receipt.id).where(Receipt.purchase_order_id == order.id)
+    lines = lines_of(call, order)
+    articles = _articles(call, order.supplier_id, [line.sku for line in lines])
     return PurchaseOrderView(
         purchase_order_id=order.id,
         state=order.state,
@@ -175,7 +177,7 @@ def view(call: Call, order: PurchaseOrder, *, whole: bool = False) -> PurchaseOr
         currency=order.currency,
         created_at=stamp(order.created_at),
         expected_on=order.expected_at.date().isoformat() if order.expected_at else None,
-        lines=[_line(line) for line in lines_of(call, order)],
+        lines=[_line(line, articles) for line in lines],
         receipts=list(call.session.scalars(receipts.order_by(Receipt.id).limit(50)))
         if whole
         else None,
@@ -195,11 +197,19 @@ def outstanding(line: PurchaseLine) -> int:
     return max(0, line.ordered - (line.received - line.over) - line.damaged - line.short)
 
 
-def _line(line: PurchaseLine) -> OrderedLine:
+def _articles(call: Call, supplier: str, skus: list[str]) -> dict[str, str | None]:
+    """The supplier's own numbers of these items: what it understands on an order."""
+    query = select(SupplierItem.sku, SupplierItem.supplier_sku).where(
+        SupplierItem.supplier_id == supplier, SupplierItem.sku.in_(skus)
+    )
+    return dict(call.session.execute(query).all())
+
+
+def _line(line: PurchaseLine, articles: dict[str, str | None]) -> OrderedLine:
     return OrderedLine(
-        sku=line.sku, ordered=line.ordered, received=line.received,
-        outstanding=outstanding(line), damaged=line.damaged or None, over=line.over or None,
-        short=line.short or None, unit_cost_minor=line.unit_cost_minor,
+        sku=line.sku, supplier_sku=articles.get(line.sku), ordered=line.ordered,
+        received=line.received, outstanding=outstanding(line), damaged=line.damaged or None,
+        over=line.over or None, short=line.short or None, unit_cost_minor=line.unit_cost_minor,
     )  # fmt: skip
 
 

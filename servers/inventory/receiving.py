@@ -38,6 +38,7 @@ class ReceivedLine(Args):
     damaged: Count = 0
     lot: Identifier | None = None
     expires_on: Day | None = None
+    produced_on: Day | None = None
     location: Identifier | None = None
     wrong_item: bool = False
 
@@ -137,26 +138,33 @@ def _arrival(
 
 def _lot(call: Call, item: Variant, supplier: str, given: ReceivedLine) -> Lot | None:
     if not item.lot_tracked:
-        if given.lot is not None or given.expires_on is not None:
+        if any((given.lot, given.expires_on, given.produced_on)):
             raise InvalidParameters.field("lot", given.lot, f"none: {item.id} has no lots")
         return None
     if given.lot is None:
         raise InvalidParameters.field("lot", None, f"needed: {item.id} is kept in lots")
-    expires_on = date.fromisoformat(given.expires_on) if given.expires_on else None
+    expires_on, produced_on = (
+        date.fromisoformat(day) if day else None for day in (given.expires_on, given.produced_on)
+    )
     one_at_a_time(call.session, f"lot:{item.id}")
     query = select(Lot).where(Lot.sku == item.id, Lot.code == given.lot)
     row = call.session.scalars(query).one_or_none()
     if row is None:
-        return call.add(
+        row = call.add(
             Lot(
                 id=call.new_id("lot"), sku=item.id, code=given.lot, expires_on=expires_on,
-                supplier_id=supplier, state="active", received_at=call.now,
+                produced_on=produced_on, supplier_id=supplier, state="active",
+                received_at=call.now,
             )
         )  # fmt: skip
-    if expires_on is not None and row.expires_on != expires_on:
-        raise InvalidParameters.field(
-            "expires_on", given.expires_on, f"{row.expires_on}, as this lot had before"
-        )
+    row.produced_on = row.produced_on or produced_on
+    for name, day, there in (
+        ("expires_on", expires_on, row.expires_on), ("produced_on", produced_on, row.produced_on),
+    ):  # fmt: skip
+        if day is not None and day != there:
+            raise InvalidParameters.field(name, day, f"{there}, as this lot had before")
+    if row.produced_on and row.expires_on and row.expires_on < row.produced_on:
+        raise InvalidParameters.field("produced_on", row.produced_on, "a date not after expires_on")
     return row
 
 

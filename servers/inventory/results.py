@@ -26,6 +26,7 @@ class LotLevel(Result):
     warehouse: str
     units: int
     expires_on: str | None = None
+    produced_on: str | None = None
     state: str
 
 
@@ -144,7 +145,9 @@ class Reorder(Result):
 
 
 class OrderedLine(Result):
+    # ``supplier_sku`` is the supplier's own article number.
     sku: str
+    supplier_sku: str | None = None
     ordered: int
     received: int
     outstanding: int
@@ -302,15 +305,27 @@ class Analysis(Result):
     next_cursor: str | None = None
 
 
-class Scan(Result):
-    """What a barcode says, and which item and lot it names here."""
+class FoundItem(Result):
+    # Units of the warehouse asked about, or of all. ``score``: 100 for an exact code or name.
+    sku: str
+    name: str
+    score: int
+    on_hand: int
+    available: int
 
+
+class Found(Result):
+    """The items that fit the words; or what a barcode says, and which item and lot it names."""
+
+    items: list[FoundItem] | None = None
+    next_cursor: str | None = None
     gtin: str | None = None
     sku: str | None = None
     name: str | None = None
     lot: str | None = None
     lot_id: str | None = None
     expires_on: str | None = None
+    produced_on: str | None = None
     expired: bool | None = None
     quantity: int | None = None
     serial: str | None = None

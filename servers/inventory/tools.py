@@ -12,8 +12,8 @@ from common.wire import Cursor, Day, Days, Identifier, Limit, Line, Sku, Units, 
 from servers.inventory import (
     analysis,
     availability,
-    barcodes,
     demand,
+    finding,
     levels,
     lowstock,
     tools_buying,
@@ -24,8 +24,8 @@ from servers.inventory.results import (
     Analysis,
     Availability,
     DemandForecast,
+    Found,
     LowStock,
-    Scan,
     Stock,
     StockList,
 )
@@ -130,11 +130,23 @@ def analyse_stock(
     return analysis.analyse_stock(call, report, warehouse, days, limit, cursor)
 
 
-@tools.tool(scope=READ, effect=Effect.READS)
-def scan_barcode(call: Call, barcode: ScanText) -> Scan:
-    """Read a scanned GTIN, SSCC, GS1-128 or DataMatrix text, check its digits, and find the SKU and
-    lot. Use it before receiving or counting scanned goods."""
-    return barcodes.scan_barcode(call, barcode)
+@tools.tool(scope=READ, effect=Effect.READS, aliases=("scan_barcode",))
+def find_item(
+    call: Call,
+    query: Line | None = None,
+    barcode: ScanText | None = None,
+    warehouse: Identifier | None = None,
+    limit: Limit = 10,
+    cursor: Cursor | None = None,
+) -> Found:
+    """Find items by words of their name (`query`; typos and word order are forgiven), with SKU and
+    stock, best first, at most 200. Use it whenever the person names a thing and no SKU. `score` 100
+    is the very name, from 90 all words fit; below, ask whether it is meant. Never guess.
+
+    Or read a scanned GTIN, SSCC, GS1-128 or DataMatrix text (`barcode`), check its digits, and find
+    the SKU and lot: before receiving or counting scanned goods.
+    """
+    return finding.find_item(call, query, barcode, warehouse, limit, cursor)
 
 
 @tools.prompt()

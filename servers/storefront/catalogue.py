@@ -8,11 +8,11 @@ from sqlalchemy import func, select
 
 from common.call import Call
 from common.errors import ProductNotFound
-from common.rules import stock
+from common.rules import searching, stock
 from common.rules.catalogue_cache import remembered
+from common.rules.searching import Scored
 from common.tables.inventory import Product, Variant
-from servers.storefront import search as finding
-from servers.storefront.search import Scored, Within
+from servers.storefront.search import Within, by_name, on_sale
 
 SURE: Final = 90
 MARGIN: Final = 5
@@ -49,8 +49,9 @@ def search(
     within = within or Within()
     most = IN_STOCK_CANDIDATES if in_stock else limit
     scored = remembered(
-        call, ("search", query, within, most), lambda: _search(call, query, within, most)
-    )
+        call, ("search", query, within, most),
+        lambda: searching.best(call.session, query, on_sale(within), most),
+    )  # fmt: skip
     hits = _hits(call, scored)
     return [hit for hit in hits if hit.available or not in_stock][:limit]
 
@@ -58,8 +59,8 @@ def search(
 def one(call: Call, name: str) -> Hit:
     """The one product that is meant. Raises ProductNotFound with the candidates when it is not
     clear: it never guesses."""
-    codes = finding.by_code(call.session, name, Within())
-    scored = codes or finding.by_name(call.session, name, Within(), 6, whole_words=True)
+    codes = searching.by_code(call.session, name, on_sale(Within()))
+    scored = codes or by_name(call.session, name, Within(), 6, whole_words=True)
     hits = _hits(call, scored)
     if hits and hits[0].score >= SURE:
         if len(hits) == 1 or hits[0].score - hits[1].score >= MARGIN:
@@ -87,8 +88,8 @@ def nearest(call: Call, query: str, within: Within) -> list[str]:
     Within the filters, or without them when nothing at all is on sale there."""
     return remembered(
         call, ("nearest", query, within),
-        lambda: finding.nearest(call.session, query, within)
-        or finding.nearest(call.session, query, Within()),
+        lambda: searching.nearest(call.session, query, on_sale(within))
+        or searching.nearest(call.session, query, on_sale(Within())),
     )  # fmt: skip
 
 
@@ -104,22 +105,9 @@ def listed(call: Call, limit: int) -> list[Hit]:
 
 def hits_of(call: Call, skus: Sequence[str]) -> list[Hit]:
     """Those of the SKUs that are on sale, in this order."""
-    query = finding.on_sale(Within()).where(Variant.id.in_(list(skus)))
+    query = on_sale(Within()).where(Variant.id.in_(list(skus)))
     there = {row.id for row in call.session.execute(query)}
     return _hits(call, [Scored(sku, 100) for sku in skus if sku in there])
-
-
-def _search(call: Call, query: str, within: Within, limit: int) -> list[Scored]:
-    session = call.session
-    exact = finding.by_code(session, query, within)
-    if exact:
-        return exact
-    found = finding.by_name(session, query, within, limit)
-    if len(found) < limit:
-        known = {each.sku for each in found}
-        told = finding.by_text(session, query, within, limit)
-        found += [each for each in told if each.sku not in known]
-    return found[:limit]
 
 
 def _categories(call: Call) -> list[tuple[str, int]]:
@@ -135,7 +123,7 @@ def _categories(call: Call) -> list[tuple[str, int]]:
 
 
 def _listed(call: Call, limit: int) -> list[Scored]:
-    query = finding.on_sale(Within()).order_by(Variant.name, Variant.id).limit(limit)
+    query = on_sale(Within()).order_by(Variant.name, Variant.id).limit(limit)
     return [Scored(row.id, 100) for row in call.session.execute(query)]
 
 

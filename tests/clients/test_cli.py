@@ -175,7 +175,7 @@ def test_nobody_decides_their_own_and_a_second_approver_is_vouched_for(home: Pat
     assert {item["subject"]: item["enrolled_by"] for item in listed} == {CAROL: "", DAVE: CAROL}
     id = asked(home, 103, who=DAVE)
     with pytest.raises(TerminalFailed, match="decides their own request"):
-        at_terminal(home, DAVE, ["approve", id, "--yes"], [("Passphrase of", PASSPHRASE)])
+        at_terminal(home, DAVE, ["approve", id], [])
     assert state_of(home, id) == "pending"
     screen = at_terminal(
         home, CAROL, ["approver", "revoke", DAVE, "--by", CAROL], [("Passphrase of", PASSPHRASE)]
@@ -204,8 +204,24 @@ def test_what_others_said_is_shown(home: Path) -> None:
     assert [(d["by"], d["decision"]) for d in said["decisions"]] == [(CAROL, "approve")]
     gone = asked(home, 107)
     at_terminal(home, CAROL, ["reject", gone], [("Passphrase of", PASSPHRASE)])
-    again = quick(home, "approve", gone, "--as", CAROL, "--yes").stdout
-    assert f"so far: rejected · rejected by {CAROL}" in again
+    again = quick(home, "approve", gone, "--as", CAROL, "--yes")
+    assert f"so far: rejected · rejected by {CAROL}" in again.stdout
+
+
+def test_what_cannot_be_decided_is_said_before_anything_is_typed(home: Path) -> None:
+    """There is no terminal here: whoever is asked for a passphrase is not_authenticated."""
+    gone, old = asked(home, 108), asked(home, 109)
+    at_terminal(home, CAROL, ["reject", gone], [("Passphrase of", PASSPHRASE)])
+    with closing(sqlite3.connect(home / "shop.db")) as connection:
+        past = "UPDATE approval_request SET expires_at = created_at WHERE id = ?"
+        connection.execute(past, (old,))
+        connection.commit()
+    for id, reason in ((gone, "rejected"), (old, "expired")):
+        for decision in ("approve", "reject"):
+            refused = quick(home, decision, id, "--as", CAROL).exception
+            assert isinstance(refused, ApprovalInvalid), refused
+            assert refused.details["reason"] == reason
+            assert told(home)[-1] == (f"approval_{decision}", "refused", CAROL)
 
 
 @pytest.mark.parametrize("decision", ["approve", "reject"])
@@ -311,6 +327,13 @@ def test_what_a_terminal_does_is_anchored(tmp_path: Path) -> None:
     sound = run(tmp_path, "audit", "verify")
     assert sound.returncode == 0, sound
     assert "2 records in 1 chain, 2 anchors, 0 records since" in sound.stdout
+
+
+def test_what_a_terminal_refuses_is_anchored(audited: Path) -> None:
+    refused = quick(audited, "approve", asked(audited, 100), "--as", CAROL).exception
+    assert isinstance(refused, NotFound)
+    said = json.loads(quick(audited, "audit", "verify", "--json").stdout)
+    assert (said["anchors"], said["unanchored"], said["exit"]) == (1, 0, 0)
 
 
 def test_where_others_anchor_a_terminal_does_not(tmp_path: Path) -> None:

@@ -34,3 +34,8 @@ def test_ids_do_not_wrap_on_a_terminal(
     out = capsys.readouterr().out
     assert ID in out
     assert max(len(line) for line in out.splitlines()) <= max(width, 72)
+
+
+def test_where_there_is_nothing_that_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    table("API keys", COLUMNS, [])
+    assert capsys.readouterr().out == "API keys: none.\n"

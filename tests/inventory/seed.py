@@ -99,6 +99,7 @@ def world(call: Call) -> None:
         call.add(
             SupplierItem(
                 id=f"offer_{sku}", supplier_id=supplier, sku=sku, unit_cost_minor=cost,
+                supplier_sku="P-7714" if sku == CUPS else None,
                 currency="EUR", minimum_order=least, pack_multiple=pack, lead_time_millidays=5_000,
             )
         )  # fmt: skip

@@ -15,6 +15,7 @@ from servers.inventory.tools import tools
 from tests.inventory.seed import (
     BOX,
     CUPS,
+    GTIN,
     KIT,
     MILK,
     NORTH,
@@ -199,6 +200,29 @@ async def test_lots_are_made_and_expired_ones_set_aside(either: Desk):
     assert (await either.level(BOX, NORTH)).quarantine == 2
 
 
+async def test_the_day_a_lot_was_made_is_kept_and_shown(either: Desk):
+    order = await ordered(either, MILK, 20)
+    line = {"sku": MILK, "received": 8, "lot": "L1", "expires_on": on(20).isoformat()}
+    made = {"produced_on": on(-3).isoformat()}
+    await receive(either, order, line)
+    await receive(either, order, line | made)
+    (lot,) = (await done(either.client, "get_stock", sku=MILK))["lots"]
+    assert (lot["units"], lot["produced_on"]) == (16, on(-3).isoformat())
+    scan = await done(either.client, "find_item", barcode=f"(01){GTIN}(11)261001(10)L1")
+    assert scan["produced_on"] == on(-3).isoformat()
+    unknown = await done(either.client, "find_item", barcode=f"(01){GTIN}(11)261001(10)L2")
+    assert unknown["produced_on"] == "2026-10-01"
+    for wrong in (
+        line | {"produced_on": on(-2).isoformat()},
+        line | {"lot": "L2", "produced_on": on(21).isoformat()},
+        {"sku": BOX, "received": 1, "wrong_item": True} | made,
+    ):
+        await refused(
+            either.client, "receive_purchase_order", "invalid_parameters",
+            purchase_order_id=order["purchase_order_id"], lines=[wrong], **either.key(),
+        )  # fmt: skip
+
+
 async def test_moving_average(either: Desk):
     await receive(either, await ordered(either), {"sku": CUPS, "received": 30})
 
@@ -240,6 +264,17 @@ async def test_states_and_dates(desk: Desk):
     desk.clock.forward(days=30)
     late = await done(desk.client, "list_purchase_orders", state="late")
     assert len(late["orders"]) == 1
+
+
+async def test_lines_have_the_article_number_of_the_supplier(either: Desk):
+    ask = {"purchase_order_id": (await ordered(either))["purchase_order_id"], "action": "send"}
+    sent = await done(either.client, "update_purchase_order", **ask, **either.key())
+    await ordered(either, BOX)
+    listed = await done(either.client, "list_purchase_orders")
+    lines = {line["sku"]: line for order in listed["orders"] for line in order["lines"]}
+    assert sent["lines"] == [lines[CUPS]]
+    assert lines[CUPS]["supplier_sku"] == "P-7714"
+    assert "supplier_sku" not in lines[BOX]
 
 
 @pytest.mark.parametrize("state", ["all", "open"])

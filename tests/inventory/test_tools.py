@@ -155,28 +155,28 @@ async def test_kits_can_be_promised_from_their_parts(desk: Desk):
 
 async def test_scans(desk: Desk):
     await desk.seed(a_lot("AB12", 5, on(40)))
-    found = await done(desk.client, "scan_barcode", barcode=f"01{GTIN}10AB12\x1d17261212")
+    found = await done(desk.client, "find_item", barcode=f"01{GTIN}10AB12\x1d17261212")
     assert (found["sku"], found["lot"], found["lot_id"]) == (MILK, "AB12", "lot_AB12")
     assert found["expires_on"] == on(40).isoformat()
-    printed = await done(desk.client, "scan_barcode", barcode=f"(01){GTIN}(17)200101(10)ZZ(37)12")
+    printed = await done(desk.client, "find_item", barcode=f"(01){GTIN}(17)200101(10)ZZ(37)12")
     assert (printed["sku"], printed["quantity"], printed["expired"]) == (MILK, 12, True)
     assert "lot_id" not in printed
-    assert (await done(desk.client, "scan_barcode", barcode=GTIN[1:]))["sku"] == MILK
-    unknown = await done(desk.client, "scan_barcode", barcode="4006381333931")
+    assert (await done(desk.client, "find_item", barcode=GTIN[1:]))["sku"] == MILK
+    unknown = await done(desk.client, "find_item", barcode="4006381333931")
     assert unknown == {"gtin": "4006381333931"}
-    pallet = await done(desk.client, "scan_barcode", barcode="00376130321109103420")
+    pallet = await done(desk.client, "find_item", barcode="00376130321109103420")
     assert pallet["sscc"] == "376130321109103420"
 
 
 @pytest.mark.parametrize("code", ["7032069804989", f"01{GTIN[:-1]}910AB", "hello", "123", "(01)12"])
 async def test_wrong_check_digits_and_no_codes(desk: Desk, code: str):
-    await refused(desk.client, "scan_barcode", "invalid_parameters", barcode=code)
+    await refused(desk.client, "find_item", "invalid_parameters", barcode=code)
 
 
 @pytest.mark.parametrize("code", ["4006381333932", "04006381333932"])
 async def test_a_barcode_with_a_wrong_digit_is_told_so(desk: Desk, code: str):
     """Even where its digits could be a payment card's, which are refused whatever they are for."""
-    answer = await refused(desk.client, "scan_barcode", "invalid_parameters", barcode=code)
+    answer = await refused(desk.client, "find_item", "invalid_parameters", barcode=code)
     assert "not right for a barcode" in answer["message"] or "check digit" in answer["message"]
     assert code not in str(answer["message"])
 

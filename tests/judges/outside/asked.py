@@ -29,7 +29,7 @@ ASKED: Final[dict[str, dict[str, dict[str, Any]]]] = {
         "forecast_demand": _TEA,
         "check_availability": _TEA | {"quantity": 2},
         "analyse_stock": {"report": "valuation"},
-        "scan_barcode": {"barcode": "2000000002880"},
+        "find_item": {"query": "stoneware mug"},
         "list_stock_documents": {"kind": "reservation"},
         "list_purchase_orders": {},
         "create_reorder": _TEA | _HERE | {"quantity": 12, "even_if_open": True},
