@@ -9,6 +9,7 @@ from sqlalchemy import case, func, select
 from common.call import Call
 from common.errors import RuleViolation
 from common.money import allocate
+from common.rules import taxes
 from common.tables.claims import Claim, ClaimLine
 from common.tables.inventory import ItemCost, SupplierItem, Variant
 from common.tables.logistics import Label, Shipment, ShipmentLine
@@ -62,7 +63,8 @@ def for_customer(call: Call, order: Order, type: str, portions: Sequence[Portion
             )
         taken[line.id] = taken.get(line.id, 0) + portion.quantity
         rest = max(line.quantity - portion.quantity, 0)
-        paid.append(allocate(line_value(order, line), [portion.quantity, rest])[0])
+        worth = taxes.line_values(call, order, [line])[line.id]
+        paid.append(allocate(worth, [portion.quantity, rest])[0])
     costs = [_cost(call, each.sku, order.warehouse_id, order.currency) or 0 for each in portions]
     if type != "late":
         return Value(order.currency, paid, costs)
@@ -112,12 +114,6 @@ def loss_of(claim: Claim, lines: Sequence[ClaimLine]) -> int:
     if claim.type == "late":
         return claim.claimed_minor
     return sum(line.unit_cost_minor * line.quantity for line in lines) + claim.freight_minor
-
-
-def line_value(order: Order, line: OrderLine) -> int:
-    """What was paid for the whole line: price less discount, plus tax that came on top."""
-    tax = line.tax_minor if order.tax_minor else 0
-    return line.unit_price_minor * line.quantity - line.discount_minor + tax
 
 
 def freight_charge(call: Call, shipment: Shipment) -> int:

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, and_, case, func, not_, select
 from common.call import Call
 from common.clock import stamp
 from common.errors import NotFound, RuleViolation
+from common.rules import taxes
 from common.tables.claims import Claim, ClaimLine
 from common.tables.inventory import Product
 from common.tables.orders import Order, OrderLine
@@ -62,6 +63,7 @@ def check(call: Call, order: Order, asked: Sequence[Asked]) -> list[Verdict]:
     wanted = asked or [Asked(line.id) for line in _by_position(lines.values())]
     back = _already(call, list(lines))
     policies = _policies(call, order.currency)
+    worth = taxes.line_values(call, order, list(lines.values()))
     verdicts = []
     for each in wanted:
         line = lines.get(each.line_id)
@@ -70,7 +72,7 @@ def check(call: Call, order: Order, asked: Sequence[Asked]) -> list[Verdict]:
                 f"Order {order.id} has no line {each.line_id}.", next="get_order lists its lines."
             )
         before = back.get(line.id, _Back())
-        verdict = _verdict(call, order, line, each, before, policies)
+        verdict = _verdict(call, line, each, worth[line.id], before, policies)
         verdicts.append(verdict)
         back[line.id] = before.and_more(
             max(0, verdict.quantity), verdict.refund_minor + verdict.fee_minor
@@ -128,17 +130,11 @@ def units_back(call: Call, line: OrderLine) -> int:
     return _already(call, [line.id]).get(line.id, _Back()).units
 
 
-def line_value(order: Order, line: OrderLine) -> int:
-    """What was paid for the whole line: price less discount, plus tax that came on top."""
-    tax = line.tax_minor if order.tax_minor else 0
-    return line.unit_price_minor * line.quantity - line.discount_minor + tax
-
-
 def _verdict(
     call: Call,
-    order: Order,
     line: OrderLine,
     asked: Asked,
+    whole: int,
     back: "_Back",
     policies: dict[str | None, ReturnPolicy],
 ) -> Verdict:
@@ -153,7 +149,6 @@ def _verdict(
     value = 0
     if 0 < quantity <= left:
         # A share of the line that ends where the next one begins: the shares add up to the line.
-        whole = line_value(order, line)
         share = whole * (back.units + quantity) // line.quantity
         value = min(share - whole * back.units // line.quantity, max(0, whole - back.value_minor))
     fee = 0
