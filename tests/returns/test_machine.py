@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from common.call import Call
-from common.rules import paid, stock
+from common.rules import made_good, paid, stock
 from common.storage import schema
 from common.tables.inventory import Reservation
 from common.tables.orders import Order, OrderLine
@@ -207,7 +207,7 @@ class Returns(ShopMachine):
         back: dict[str, tuple[int, int]] = {}
         for rma in session.scalars(select(Return)):
             lines = session.scalars(select(ReturnLine).where(ReturnLine.return_id == rma.id)).all()
-            state = eligibility.standing(rma, self.clock.now)
+            state = made_good.standing(rma, self.clock.now)
             for line in lines:
                 query = select(Settlement).where(Settlement.return_line_id == line.id)
                 settled = session.scalars(query).all()
@@ -225,7 +225,7 @@ class Returns(ShopMachine):
                     assert not line.received
                     continue
                 over = state in ("settled", "closed")
-                units = eligibility.units_settled(rma, line) if over else line.quantity
+                units = made_good.units_settled(rma, line) if over else line.quantity
                 money = sum(s.amount_minor for s in settled if s.kind != "exchange")
                 before = back.get(line.order_line_id, (0, 0))
                 back[line.order_line_id] = (before[0] + units, before[1] + money)
@@ -240,7 +240,7 @@ class Returns(ShopMachine):
         set_aside = dict.fromkeys(PRICES, 0)
         query = select(ReturnLine, Return).join(Return, Return.id == ReturnLine.return_id)
         for line, rma in session.execute(query):
-            over = eligibility.standing(rma, self.clock.now) in eligibility.OVER
+            over = made_good.standing(rma, self.clock.now) in eligibility.OVER
             if line.exchange_sku and not over:
                 set_aside[line.exchange_sku] += line.quantity
         for sku in PRICES:
