@@ -274,10 +274,11 @@ def gross(call: Call, lines: Sequence[NewLine], rates: dict[str, TaxRate]) -> in
     return total
 
 
-def tax_of(net: int, rate: TaxRate) -> int:
-    """Tax on, or inside, an amount in minor units, half up."""
-    base = 10_000 + rate.rate_bps if rate.included else 10_000
-    return (2 * net * rate.rate_bps + base) // (2 * base)
+def tax_of(net: int, rate: TaxRate | OrderAdjustment) -> int:
+    """Tax on, or inside, an amount in minor units, half up; 0 where the rate is not known."""
+    bps = rate.rate_bps or 0
+    base = 10_000 + bps if rate.included else 10_000
+    return (2 * net * bps + base) // (2 * base)
 
 
 def warehouse_for(call: Call, lines: Sequence[NewLine]) -> str:

@@ -1,5 +1,6 @@
 """Make the customer whole, once and without waiting for a carrier; or accept what was offered."""
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -8,14 +9,14 @@ from sqlalchemy import func, select
 from common.call import Call
 from common.errors import InsufficientFunds, InvalidParameters, RuleViolation
 from common.money import Money
-from common.rules import paid, placing
+from common.rules import made_good, paid, placing
 from common.rules.timeline import happened
 from common.storage.database import lock
 from common.storage.locks import one_at_a_time
 from common.tables.claims import Claim
 from common.tables.orders import Order, OrderLine
 from common.tables.payments import Dispute, Refund
-from servers.claims import deciding, recovering, service, states, valuing
+from servers.claims import deciding, recovering, service, states
 from servers.claims.deciding import Answer
 
 SEND_WITHIN = timedelta(days=1)
@@ -163,16 +164,18 @@ def _refuse_made_whole(call: Call, claim: Claim) -> None:
     """Units a return or another claim has settled since this one was opened are not paid again."""
     if claim.type == "late":
         return
+    wanted: Counter[str] = Counter()
     for line in service.lines_of(call, claim):
-        if line.order_line_id is None:
-            continue
-        there = call.get(OrderLine, line.order_line_id).quantity
-        left = there - valuing.settled_units(call, line.order_line_id)
-        if line.quantity > left:
+        if line.order_line_id is not None:
+            wanted[line.order_line_id] += line.quantity
+    given = made_good.of_lines(call, list(wanted))
+    for line_id, units in wanted.items():
+        left = call.get(OrderLine, line_id).quantity - given[line_id].units
+        if units > left:
             raise RuleViolation(
-                f"Of line {line.order_line_id} only {left} units were not made good already, by a"
+                f"Of line {line_id} only {left} units were not made good already, by a"
                 " return or another claim.",
-                details={"line_id": line.order_line_id, "left": left},
+                details={"line_id": line_id, "left": left},
                 next="Withdraw the claim, or settle it for what is left.",
             )
 

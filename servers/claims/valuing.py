@@ -4,22 +4,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import case, func, select
+from sqlalchemy import func, select
 
 from common.call import Call
 from common.errors import RuleViolation
 from common.money import allocate
+from common.rules import made_good, taxes
 from common.tables.claims import Claim, ClaimLine
 from common.tables.inventory import ItemCost, SupplierItem, Variant
 from common.tables.logistics import Label, Shipment, ShipmentLine
 from common.tables.orders import Order, OrderLine
-from common.tables.returns import Return, ReturnLine
 from servers.claims import deadlines
 from servers.claims.states import FRUITLESS, OVER
 
 # A late delivery is made good with what shipping had cost and at most a tenth of the goods.
 LATE_CREDIT_BPS: Final = 1_000
-_NOT_COMING_BACK: Final = ("rejected", "expired", "cancelled")
 
 
 @dataclass(frozen=True)
@@ -47,22 +46,24 @@ def for_customer(call: Call, order: Order, type: str, portions: Sequence[Portion
     returned, and for a second late claim."""
     if type == "late":
         _refuse_second_late(call, order)
-    taken = _claimed(call, order) if type != "late" else {}
+    ids = [portion.order_line_id for portion in portions if portion.order_line_id is not None]
+    given = made_good.of_lines(call, ids, waiting_claims=True, waiting_returns=True)
+    taken = {id: 0 if type == "late" else given[id].units for id in ids}
     paid = []
     for portion in portions:
         if portion.order_line_id is None:
             raise RuleViolation(f"{portion.sku} is in the shipment but not in the order.")
         line = call.get(OrderLine, portion.order_line_id)
-        left = line.quantity - taken.get(line.id, 0)
+        left = line.quantity - taken[line.id]
         if type != "late" and portion.quantity > left:
             raise RuleViolation(
                 f"Of line {line.id} only {left} units are neither claimed nor returned already.",
                 details={"line_id": line.id, "left": left},
                 next="list_claims and list_returns of the order show the others.",
             )
-        taken[line.id] = taken.get(line.id, 0) + portion.quantity
-        rest = max(line.quantity - portion.quantity, 0)
-        paid.append(allocate(line_value(order, line), [portion.quantity, rest])[0])
+        worth = taxes.line_values(call, order, [line])[line.id]
+        paid.append(made_good.share(worth, line.quantity, taken[line.id], portion.quantity))
+        taken[line.id] += portion.quantity
     costs = [_cost(call, each.sku, order.warehouse_id, order.currency) or 0 for each in portions]
     if type != "late":
         return Value(order.currency, paid, costs)
@@ -112,12 +113,6 @@ def loss_of(claim: Claim, lines: Sequence[ClaimLine]) -> int:
     if claim.type == "late":
         return claim.claimed_minor
     return sum(line.unit_cost_minor * line.quantity for line in lines) + claim.freight_minor
-
-
-def line_value(order: Order, line: OrderLine) -> int:
-    """What was paid for the whole line: price less discount, plus tax that came on top."""
-    tax = line.tax_minor if order.tax_minor else 0
-    return line.unit_price_minor * line.quantity - line.discount_minor + tax
 
 
 def freight_charge(call: Call, shipment: Shipment) -> int:
@@ -170,55 +165,6 @@ def _cost(call: Call, sku: str, warehouse_id: str | None, currency: str) -> int 
         SupplierItem.sku == sku, SupplierItem.currency == currency
     )
     return call.session.scalar(cheapest)
-
-
-def _claimed(call: Call, order: Order) -> dict[str | None, int]:
-    """Units of each order line in claims of the customer that may give something, or in returns:
-    both would pay for them."""
-    claimed = (
-        select(ClaimLine.order_line_id, func.sum(ClaimLine.quantity))
-        .join(Claim, Claim.id == ClaimLine.claim_id)
-        .where(
-            Claim.order_id == order.id, Claim.kind == "customer", Claim.type != "late",
-            Claim.state.not_in(FRUITLESS),
-            # Closed without having given anything: it was denied.
-            (Claim.state != "closed") | Claim.resolved_at.is_not(None),
-        )
-        .group_by(ClaimLine.order_line_id)
-    )  # fmt: skip
-    returned = (
-        select(ReturnLine.order_line_id, func.sum(ReturnLine.quantity))
-        .join(Return, Return.id == ReturnLine.return_id)
-        .where(Return.order_id == order.id, Return.state.not_in(_NOT_COMING_BACK))
-        .group_by(ReturnLine.order_line_id)
-    )
-    found: dict[str | None, int] = {}
-    for query in (claimed, returned):
-        for line_id, units in call.session.execute(query):
-            found[line_id] = found.get(line_id, 0) + int(units)
-    return found
-
-
-def settled_units(call: Call, order_line_id: str) -> int:
-    """Units of an order line that returns or customers' claims have given something for."""
-    came = case(
-        (ReturnLine.received == 0, ReturnLine.quantity),
-        (Return.instant.is_(True), ReturnLine.quantity), else_=ReturnLine.received,
-    )  # fmt: skip
-    returned = (
-        select(func.sum(came))
-        .join(Return, Return.id == ReturnLine.return_id)
-        .where(ReturnLine.order_line_id == order_line_id, Return.settled_at.is_not(None))
-    )
-    claimed = (
-        select(func.sum(ClaimLine.quantity))
-        .join(Claim, Claim.id == ClaimLine.claim_id)
-        .where(
-            ClaimLine.order_line_id == order_line_id, Claim.kind == "customer",
-            Claim.type != "late", Claim.resolved_at.is_not(None),
-        )
-    )  # fmt: skip
-    return sum(int(call.session.scalar(each) or 0) for each in (returned, claimed))
 
 
 def _refuse_second_late(call: Call, order: Order) -> None:

@@ -6,7 +6,7 @@ from datetime import datetime
 from common.call import Call
 from common.errors import RuleViolation
 from common.money import Money
-from common.rules import funds, paid, reserving
+from common.rules import disputed_goods, funds, paid, reserving
 from common.rules.paid_state import AWAITED
 from common.rules.timeline import happened
 from common.tables.inventory import Reservation
@@ -19,7 +19,8 @@ def leave(call: Call, shipment: Shipment) -> list[str]:
     """Consume what is reserved for the shipment's lines and capture the order's authorized
     payments; nothing if it has left before. Returns lines for a preview.
 
-    Raises RuleViolation when a reservation lapsed, the order is on hold, or is not paid.
+    Raises RuleViolation when a reservation lapsed, the order is on hold, not paid, or paid with
+    money that is disputed.
     """
     if shipment.shipped_at is not None:
         return []
@@ -33,6 +34,7 @@ def leave(call: Call, shipment: Shipment) -> list[str]:
             details={"order_id": order.id, "shipment_id": shipment.id},
             next="Release the order's hold, or cancel the shipment.",
         )
+    disputed_goods.refuse_sending(call, order)
     for line in _lines(call, shipment):
         reservation = call.get(Reservation, line.reservation_id or "")
         reserving.consume(call, reservation)

@@ -72,7 +72,7 @@ def dispatch(call: Call, route_id: str, driver_id: str | None) -> Whole:
     """Send a draft off: units leave stock, authorized payments are captured.
 
     Raises NotFound, RuleViolation (not a draft, its day is another, driver or van not free, an
-    order on hold or not paid, a reservation lapsed).
+    order on hold, disputed or not paid, a reservation lapsed).
     """
     found = whole(call, route_id)
     route = found.route

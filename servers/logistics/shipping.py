@@ -11,7 +11,7 @@ from sqlalchemy import select
 from common.call import Call, quoted
 from common.errors import InvalidParameters, RuleViolation
 from common.money import Money
-from common.rules import reserving
+from common.rules import disputed_goods, reserving
 from common.rules.rates import Load, Quote
 from common.rules.timeline import count, happened
 from common.tables.inventory import Reservation, Variant, Warehouse
@@ -41,8 +41,8 @@ class Wanted:
 def create(call: Call, order_id: str, wanted: Wanted) -> Shipment:
     """One parcel with every line of the order that can go from one warehouse.
 
-    Raises NotFound, RuleViolation (not released, on hold, nothing left to ship, no service),
-    InvalidParameters (no coordinates or weight).
+    Raises NotFound, RuleViolation (not released, on hold, disputed, nothing left to ship, no
+    service), InvalidParameters (no coordinates or weight).
     """
     order = call.get(Order, order_id)
     lines = _going(call, order)
@@ -98,6 +98,7 @@ def _going(call: Call, order: Order) -> list[OrderLine]:
             f"Order {order.id} is {order.status} and not released to fulfilment.",
             next="orders.release_to_fulfilment comes first; a hold has to be released before.",
         )
+    disputed_goods.refuse_sending(call, order)
     lines = call.all(OrderLine, OrderLine.order_id == order.id, limit=200)
     query = (
         select(ShipmentLine.order_line_id, Shipment.id)

@@ -10,7 +10,7 @@ from common.call import Call
 from common.carriers.queue import enqueue
 from common.errors import Conflict, InvalidParameters, NotFound, RuleViolation
 from common.paging import page
-from common.rules import meant
+from common.rules import disputed_goods, meant
 from common.tables.claims import Claim
 from common.tables.fleet import Route, Stop
 from common.tables.inventory import Warehouse
@@ -225,16 +225,16 @@ def close_manifest(call: Call, carrier_id: str, warehouse: str) -> tuple[Manifes
 
 
 def waiting_for(call: Call, carrier_id: str, warehouse: str) -> list[Shipment]:
-    """Labelled shipments to be collected. An order on hold stays without stopping the others."""
+    """Labelled shipments to be collected. An order that is on hold, or whose money is disputed,
+    stays without stopping the others."""
     going = call.all(
         Shipment, Shipment.carrier_id == carrier_id, Shipment.warehouse_id == warehouse,
         Shipment.status.in_(("label_created", "tendered")), Shipment.kind != "return",
         limit=MOST_ON_MANIFEST,
     )  # fmt: skip
-    held = select(Order.id).where(
-        Order.id.in_([shipment.order_id for shipment in going]), Order.status != "in_fulfilment"
-    )
-    stopped = set(call.session.scalars(held))
+    orders = [shipment.order_id for shipment in going if shipment.order_id is not None]
+    held = select(Order.id).where(Order.id.in_(orders), Order.status != "in_fulfilment")
+    stopped = {*call.session.scalars(held), *disputed_goods.disputes(call.session, orders)}
     return [shipment for shipment in going if shipment.order_id not in stopped]
 
 

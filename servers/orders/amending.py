@@ -8,9 +8,9 @@ from sqlalchemy import func, select
 from common.call import Call, quoted
 from common.errors import InvalidParameters, NotFound, RuleViolation
 from common.money import Money, allocate
-from common.rules import paid, placing, reserving
+from common.rules import paid, reserving, taxes
 from common.rules.timeline import count, happened
-from common.tables.inventory import Product, Variant
+from common.tables.inventory import Variant
 from common.tables.orders import Order, OrderAdjustment, OrderLine
 from servers.orders import changing, service
 
@@ -94,14 +94,19 @@ def _one(call: Call, order: Order, lines: dict[str, OrderLine], change: Change) 
         line = part(call, order, line, change.quantity)
     call.show("", f"{quoted(line.name)} → {quoted(variant.name)}, {line.quantity} units")
     changing.release_line(call, line)
+    tax = taxes.tax_lines(call, order, [line]).get(line.id)
     net = line.unit_price_minor * line.quantity - line.discount_minor
     line.sku, line.name, line.options = variant.id, variant.name, variant.options
     line.unit_price_minor = variant.price_minor
     line.discount_minor = min(line.discount_minor, line.unit_price_minor * line.quantity)
     new_net = line.unit_price_minor * line.quantity - line.discount_minor
-    before = line.tax_minor
+    taxed = line.tax_minor
     line.tax_minor = (2 * line.tax_minor * new_net + net) // (2 * net) if net else 0
-    on_top = _tax(call, order, line, line.tax_minor - before)
+    on_top = 0
+    if tax is not None:
+        difference = max(line.tax_minor - taxed, -tax.amount_minor)
+        tax.amount_minor += difference
+        on_top = 0 if tax.included else difference
     if order.warehouse_id is None:
         raise RuleViolation(f"Order {order.id} has no warehouse to take it from.")
     reservation = reserving.reserve(
@@ -143,28 +148,6 @@ def part(call: Call, order: Order, line: OrderLine, quantity: int) -> OrderLine:
         each.reservation_id = reservation.id
     call.session.flush()
     return taken
-
-
-def _tax(call: Call, order: Order, line: OrderLine, difference: int) -> int:
-    """Bring the order's tax lines in line with the tax of one line, by the rate its product had
-    where and when the order was placed. Returns the part that is on top of the prices."""
-    if not difference:
-        return 0
-    taxes = call.all(
-        OrderAdjustment, OrderAdjustment.order_id == order.id, OrderAdjustment.kind == "tax"
-    )
-    rates = placing.rates_at(call, order.ship_to, order.placed_at or call.now)
-    rate = rates.get(call.get(Product, line.product_id).tax_class)
-    fitting = [
-        tax
-        for tax in taxes
-        if rate is None or (tax.rate_bps, tax.included) == (rate.rate_bps, rate.included)
-    ]
-    for tax in (fitting or taxes)[:1]:
-        difference = max(difference, -tax.amount_minor)
-        tax.amount_minor += difference
-        return 0 if tax.included else difference
-    return 0
 
 
 def _total(call: Call, order: Order, tax_on_top: int) -> None:

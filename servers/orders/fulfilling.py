@@ -6,7 +6,7 @@ from sqlalchemy import select
 
 from common.call import Call, quoted
 from common.errors import InsufficientStock, RuleViolation
-from common.rules import paid, reserving, stock
+from common.rules import disputed_goods, paid, reserving, stock
 from common.rules.timeline import count, happened
 from common.tables.inventory import Reservation, Warehouse
 from common.tables.orders import Order, OrderHold, OrderLine
@@ -73,8 +73,8 @@ def release(call: Call, order_id: str, *, split: bool = False) -> service.Whole:
 
     A line its own house cannot serve is allocated to another that has all of it. Lines without
     stock are backordered and stay behind; releasing it again sends them after. ``split``: of a
-    line that is short what there is goes, and only the rest stays. Raises RuleViolation;
-    InsufficientStock when no line can go.
+    line that is short what there is goes, and only the rest stays. Raises RuleViolation (on hold,
+    disputed, not paid); InsufficientStock when no line can go.
     """
     order = service.changing(call, order_id)
     call.stake()
@@ -88,6 +88,7 @@ def release(call: Call, order_id: str, *, split: bool = False) -> service.Whole:
             f"Order {order.id} is {order.status.replace('_', ' ')} and cannot be released.",
             details={"status": order.status},
         )
+    disputed_goods.refuse_sending(call, order)
     _require_paid(call, order)
     wanted = ("backordered",) if late else ("open", "allocated", "backordered")
     short = [line for line in lines if line.status in wanted]

@@ -5,19 +5,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import ColumnElement, and_, case, func, not_, select
+from sqlalchemy import ColumnElement, and_, func, not_
 
 from common.call import Call
 from common.clock import stamp
 from common.errors import NotFound, RuleViolation
-from common.tables.claims import Claim, ClaimLine
+from common.rules import made_good, taxes
+from common.rules.made_good import Given
 from common.tables.inventory import Product
 from common.tables.orders import Order, OrderLine
-from common.tables.returns import Return, ReturnLine, ReturnPolicy
+from common.tables.returns import Return, ReturnPolicy
 
-# Not sent back in time: nobody has to write it down for it to be so.
-_EXPIRING: Final = ("requested", "needs_review", "authorized", "label_issued")
-_FREED: Final = ("rejected", "expired", "cancelled")
 OVER: Final = ("rejected", "expired", "cancelled", "closed", "settled")
 # The customer does not pay for what went wrong on our side.
 OUR_FAULT: Final = frozenset({"defective", "not_as_described", "damaged_in_transit", "wrong_item"})
@@ -60,8 +58,9 @@ def check(call: Call, order: Order, asked: Sequence[Asked]) -> list[Verdict]:
         line.id: line for line in call.all(OrderLine, OrderLine.order_id == order.id, limit=200)
     }
     wanted = asked or [Asked(line.id) for line in _by_position(lines.values())]
-    back = _already(call, list(lines))
+    back = made_good.of_lines(call, list(lines), waiting_returns=True)
     policies = _policies(call, order.currency)
+    worth = taxes.line_values(call, order, list(lines.values()))
     verdicts = []
     for each in wanted:
         line = lines.get(each.line_id)
@@ -69,12 +68,9 @@ def check(call: Call, order: Order, asked: Sequence[Asked]) -> list[Verdict]:
             raise NotFound(
                 f"Order {order.id} has no line {each.line_id}.", next="get_order lists its lines."
             )
-        before = back.get(line.id, _Back())
-        verdict = _verdict(call, order, line, each, before, policies)
+        verdict = _verdict(call, line, each, worth[line.id], back[line.id], policies)
         verdicts.append(verdict)
-        back[line.id] = before.and_more(
-            max(0, verdict.quantity), verdict.refund_minor + verdict.fee_minor
-        )
+        back[line.id] += Given(max(0, verdict.quantity), verdict.refund_minor + verdict.fee_minor)
     return verdicts
 
 
@@ -95,16 +91,10 @@ def require(verdicts: Sequence[Verdict]) -> None:
             )
 
 
-def standing(rma: Return, now: datetime) -> str:
-    """The return's state as of now: one not sent back in time is ``expired``."""
-    lapsed = rma.expires_at is not None and rma.expires_at <= now and rma.settled_at is None
-    return "expired" if lapsed and rma.state in _EXPIRING else rma.state
-
-
 def not_over(now: datetime) -> ColumnElement[bool]:
     """The condition that a return still is to be dealt with."""
     lapsed = and_(
-        Return.state.in_(_EXPIRING), Return.expires_at <= now, Return.settled_at.is_(None)
+        Return.state.in_(made_good.EXPIRING), Return.expires_at <= now, Return.settled_at.is_(None)
     )
     return and_(Return.state.not_in(OVER), not_(func.coalesce(lapsed, False)))
 
@@ -114,32 +104,17 @@ def open_returns(call: Call, order_id: str) -> list[Return]:
     return call.all(Return, Return.order_id == order_id, not_over(call.now), limit=100)
 
 
-def units_settled(rma: Return, line: ReturnLine) -> int:
-    """Units a return gives money or goods for: what came back, or all of it where the customer
-    did not have to wait for that."""
-    early = rma.received_at is None or (
-        rma.instant and rma.settled_at is not None and rma.settled_at <= rma.received_at
-    )
-    return line.quantity if early else line.received
-
-
 def units_back(call: Call, line: OrderLine) -> int:
-    """Units of an order line that came back, or are on their way."""
-    return _already(call, [line.id]).get(line.id, _Back()).units
-
-
-def line_value(order: Order, line: OrderLine) -> int:
-    """What was paid for the whole line: price less discount, plus tax that came on top."""
-    tax = line.tax_minor if order.tax_minor else 0
-    return line.unit_price_minor * line.quantity - line.discount_minor + tax
+    """Units of an order line that came back or are on their way, or that a claim made good."""
+    return made_good.of_lines(call, [line.id], waiting_returns=True)[line.id].units
 
 
 def _verdict(
     call: Call,
-    order: Order,
     line: OrderLine,
     asked: Asked,
-    back: "_Back",
+    whole: int,
+    back: Given,
     policies: dict[str | None, ReturnPolicy],
 ) -> Verdict:
     product = call.get(Product, line.product_id)
@@ -152,10 +127,8 @@ def _verdict(
     rule = _rule(call, line, product, policy, ends, left, quantity, recalled=asked.recalled)
     value = 0
     if 0 < quantity <= left:
-        # A share of the line that ends where the next one begins: the shares add up to the line.
-        whole = line_value(order, line)
-        share = whole * (back.units + quantity) // line.quantity
-        value = min(share - whole * back.units // line.quantity, max(0, whole - back.value_minor))
+        share = made_good.share(whole, line.quantity, back.units, quantity)
+        value = min(share, max(0, whole - back.value_minor))
     fee = 0
     if policy is not None and asked.reason not in OUR_FAULT:
         fee = min(value, value * policy.restocking_fee_bps // 10_000)
@@ -189,62 +162,6 @@ def _rule(
     if call.now > ends:
         return f"its window of {policy.window_days} days from delivery ended on {stamp(ends)}."
     return f"within {policy.window_days} days from delivery ({policy.name})."
-
-
-@dataclass(frozen=True)
-class _Back:
-    """Units of a line that came back or are on their way, and what was promised for them."""
-
-    units: int = 0
-    value_minor: int = 0
-
-    def and_more(self, units: int, value_minor: int) -> "_Back":
-        return _Back(self.units + units, self.value_minor + value_minor)
-
-
-# A late delivery is made good with a part of the price; the goods may still come back.
-_GOODS: Final = case((Claim.type == "late", 0), else_=ClaimLine.quantity)
-
-
-def units_claimed(call: Call, line_id: str) -> int:
-    """Units of an order line that a customer's claim paid or replaced."""
-    return _made_whole(call, [line_id]).get(line_id, _Back()).units
-
-
-def _made_whole(call: Call, line_ids: list[str]) -> dict[str, _Back]:
-    """Units a customer's claim paid or replaced: they are not refunded a second time."""
-    query = (
-        select(OrderLine.id, func.sum(_GOODS), func.sum(ClaimLine.paid_minor))
-        .join(ClaimLine, ClaimLine.order_line_id == OrderLine.id)
-        .join(Claim, Claim.id == ClaimLine.claim_id)
-        .where(
-            OrderLine.id.in_(line_ids), Claim.kind == "customer",
-            Claim.resolved_at.is_not(None), Claim.state.not_in(("denied", "withdrawn")),
-        )
-        .group_by(OrderLine.id)
-    )  # fmt: skip
-    return {id: _Back(int(units), int(value)) for id, units, value in call.session.execute(query)}
-
-
-def _already(call: Call, line_ids: list[str]) -> dict[str, _Back]:
-    query = (
-        select(ReturnLine, Return)
-        .join(Return, Return.id == ReturnLine.return_id)
-        .where(ReturnLine.order_line_id.in_(line_ids), Return.state.not_in(_FREED))
-        .order_by(ReturnLine.id)
-        .limit(5_000)
-    )
-    found: dict[str, _Back] = _made_whole(call, line_ids)
-    for line, rma in call.session.execute(query):
-        if standing(rma, call.now) in _FREED:
-            continue
-        units = line.quantity
-        if rma.state in ("settled", "closed"):
-            units = units_settled(rma, line)
-        value = (line.refund_minor + line.fee_minor) * units // line.quantity
-        before = found.get(line.order_line_id, _Back())
-        found[line.order_line_id] = before.and_more(units, value)
-    return found
 
 
 def _policies(call: Call, currency: str) -> dict[str | None, ReturnPolicy]:

@@ -9,13 +9,13 @@ from sqlalchemy import select
 
 from common.call import Call, quoted
 from common.errors import InvalidParameters, NotFound, RuleViolation
-from common.rules import lots, stock
+from common.rules import lots, made_good, stock
 from common.rules.timeline import happened
 from common.tables.inventory import Lot, Product, Warehouse
 from common.tables.logistics import ShipmentLine
 from common.tables.orders import Order, OrderLine
 from common.tables.returns import Inspection, Return, ReturnLine, ReturnPolicy
-from servers.returns import eligibility, service
+from servers.returns import service
 
 WAITING: Final = ("requested", "needs_review")
 EXPECTED: Final = ("authorized", "label_issued", "in_transit", "partially_received")
@@ -261,7 +261,7 @@ def _require_sellable(
 
 
 def _require(call: Call, rma: Return, states: Sequence[str], what: str) -> None:
-    state = eligibility.standing(rma, call.now)
+    state = made_good.standing(rma, call.now)
     if state == "expired":
         raise RuleViolation(
             f"Return {rma.id} has expired: nothing was sent back in time.",

@@ -4,9 +4,10 @@ from datetime import datetime
 
 from common.clock import stamp
 from common.money import Money
+from common.rules.made_good import standing
 from common.tables.returns import Return
 from common.wire import Result
-from servers.returns.eligibility import Verdict, standing
+from servers.returns.eligibility import Verdict
 from servers.returns.recalling import Recalled
 from servers.returns.service import Whole
 

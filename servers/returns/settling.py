@@ -7,7 +7,7 @@ from typing import Final
 from common.call import Call
 from common.errors import RuleViolation
 from common.money import Money, allocate
-from common.rules import paid, placing
+from common.rules import made_good, paid, placing
 from common.rules.timeline import happened
 from common.storage.database import lock
 from common.tables.orders import Order, OrderLine
@@ -33,7 +33,7 @@ def settle(call: Call, return_id: str) -> service.Whole:
     order = call.get(Order, rma.order_id)
     lock(call.session, Order, [order.id])
     paid.refuse_disputed(call, order.id)
-    units = [eligibility.units_settled(rma, line) for line in now.lines]
+    units = [made_good.units_settled(rma, line) for line in now.lines]
     _refuse_made_whole(call, now.lines, units)
     rma.settled_at = call.now
     if rma.kind == "exchange":
@@ -51,9 +51,10 @@ def settle(call: Call, return_id: str) -> service.Whole:
 
 def _refuse_made_whole(call: Call, lines: Sequence[ReturnLine], units: Sequence[int]) -> None:
     """A claim that was open when the return was asked for may have paid for the units since."""
+    claimed = made_good.by_claims(call, [line.order_line_id for line in lines])
     for line, n in zip(lines, units, strict=True):
         there = call.get(OrderLine, line.order_line_id).quantity
-        if n > there - eligibility.units_claimed(call, line.order_line_id):
+        if n > there - claimed.get(line.order_line_id, made_good.NOTHING).units:
             raise RuleViolation(
                 f"A claim has made the units of line {line.order_line_id} good already.",
                 details={"line_id": line.order_line_id},
@@ -202,7 +203,7 @@ def _returned(call: Call, order: Order, line: ReturnLine) -> None:
 
 def _require_ready(call: Call, now: service.Whole) -> None:
     rma = now.rma
-    state = eligibility.standing(rma, call.now)
+    state = made_good.standing(rma, call.now)
     if rma.settled_at is not None:
         raise RuleViolation(f"Return {rma.id} is settled already.", details={"state": state})
     seen = {id: sum(each.quantity for each in found) for id, found in now.inspections.items()}

@@ -32,6 +32,7 @@ LYON = {"line1": "Quai 1", "line2": "", "city": "Lyon", "region": "", "postal_co
         "country": "FR"}  # fmt: skip
 BERLIN = LYON | {"city": "Berlin", "country": "DE"}  # 19 % on top
 WIEN = LYON | {"city": "Wien", "country": "AT"}  # 20 % inside
+GENT = LYON | {"city": "Gent", "country": "BE"}  # with ``two_taxes``: shirts on top, cream inside
 NORTH, SOUTH = "WH-N", "WH-S"
 SHIRT_S, SHIRT_M, SHIRT_L, MUG, CREAM = "SHIRT-S", "SHIRT-M", "SHIRT-L", "MUG-1", "CREAM-1"
 PRICES = {SHIRT_S: 2000, SHIRT_M: 2500, SHIRT_L: 1500, MUG: 900, CREAM: 1200}
@@ -178,6 +179,18 @@ def world(call: Call) -> None:
             )
         )  # fmt: skip
     call.add(ReturnPolicy(id="pol_all", name="Thirty days", window_days=30, currency="EUR"))
+
+
+def two_taxes(call: Call) -> None:
+    """In one place 21 % on top of most things, and 6 % inside the price of cream. Domain: *."""
+    call.get(Product, "cream").tax_class = "reduced"
+    for kind, bps, included in (("standard", 2100, False), ("reduced", 600, True)):
+        call.add(
+            TaxRate(
+                id=f"rate_BE_{kind}", country="BE", tax_class=kind, name=f"VAT BE {kind}",
+                rate_bps=bps, included=included, valid_from=date(2020, 1, 1),
+            )
+        )  # fmt: skip
 
 
 def a_policy(**values: Any) -> Callable[[Call], None]:
