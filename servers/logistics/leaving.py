@@ -94,17 +94,19 @@ def _capture(call: Call, order: Order) -> int:
 
 
 def _require_enough(call: Call, order: Order, payments: Sequence[Payment]) -> None:
-    """Taken at some time: the total, and not all of it given back since."""
+    """Taken at some time: the total, and not all of it given back or lost to a dispute since."""
     found = funds.moved(call.session, [payment.id for payment in payments], order.currency)
     taken = sum(each.captured for each in found.values())
-    back = sum(each.refunded for each in found.values())
+    refunded = sum(each.refunded for each in found.values())
+    lost = sum(each.disputed for each in found.values())
+    back = refunded + lost
     waiting = sum(p.amount_minor for p in payments if p.status in AWAITED)
     short = taken + waiting < order.total_minor
     if payments and order.total_minor and (short or taken + waiting <= back):
         raise RuleViolation(
             f"Order {order.id} is not paid in full: {Money(taken - back, order.currency)} of "
             f"{Money(order.total_minor, order.currency)}.",
-            details={"taken_minor": taken, "refunded_minor": back},
+            details={"taken_minor": taken, "refunded_minor": refunded, "lost_minor": lost},
             next="Have the rest authorized (payments.authorize_payment), or cancel the order.",
         )
 

@@ -157,3 +157,15 @@ async def test_what_replaces_it_stays_as_well(house: House, twice: bool) -> None
     await desk.refused("close_manifest", "not_found", **pickup)
     await house.decided(dispute, "won")
     await desk.done("close_manifest", **pickup)
+
+
+async def test_lost_money_pays_for_nothing(house: House) -> None:
+    desk = house.desk
+    order_id = await desk.order()
+    made = await desk.done("create_shipment", order_id=order_id, carrier="swift")
+    await house.decided(await house.disputed(order_id), "lost")
+    told = await desk.refused(
+        "record_tracking_event", "rule_violation", **picked_up(made["shipment_id"])
+    )
+    assert told["details"]["lost_minor"] > 0
+    assert "not paid in full: 0.00" in told["message"]
