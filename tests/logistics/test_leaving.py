@@ -29,4 +29,4 @@ async def test_a_capture_that_failed_pays_for_nothing(desk: Desk) -> None:
         "record_tracking_event", "rule_violation", shipment_id=made["shipment_id"],
         event_id="e1", status="in_transit", occurred_at="2026-11-02T09:00:00Z",
     )  # fmt: skip
-    assert answer["details"] == {"taken_minor": 1, "refunded_minor": 0}
+    assert answer["details"] == {"taken_minor": 1, "refunded_minor": 0, "lost_minor": 0}
