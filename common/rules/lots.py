@@ -11,7 +11,7 @@ from common.errors import InsufficientStock
 from common.ledgers import accounts
 from common.rules import stock
 from common.storage import hot, mapped
-from common.tables.inventory import Lot, Variant
+from common.tables.inventory import Lot, Variant, Warehouse
 
 
 def may_go_out(lot: Lot, today: date) -> bool:
@@ -76,6 +76,7 @@ _WITHHELD = select(_lot.sku, _lot.id).where(
     _lot.sku.in_(bindparam("skus", expanding=True)),
     or_(_lot.expires_on < bindparam("today"), _lot.state != "active"),
 )
+_WORKING = select(Warehouse.__table__.c.id).where(Warehouse.__table__.c.active.is_(True)).limit(500)
 
 
 def withheld(
@@ -83,11 +84,7 @@ def withheld(
 ) -> dict[tuple[str, str], int]:
     """Free units by (sku, warehouse) that count as available in the ledger and may not go out:
     their lot has expired or was withdrawn."""
-    bad: dict[str, set[str]] = {}
-    for start in range(0, len(skus), accounts.BATCH):
-        batch = list(skus[start : start + accounts.BATCH])
-        for sku, lot_id in hot.rows(session, _WITHHELD, skus=batch, today=now.date()):
-            bad.setdefault(sku, set()).add(lot_id)
+    bad = _bad(session, now, skus)
     prefix = None if warehouse is None else f"{warehouse}/"
     found: dict[tuple[str, str], int] = {}
     ledgers = [stock.units(sku) for sku in bad]
@@ -100,6 +97,41 @@ def withheld(
             key = (sku, parts[0])
             found[key] = found.get(key, 0) + balance.available
     return found
+
+
+def at_once(session: Session, now: datetime, skus: Sequence[str]) -> dict[tuple[str, str], int]:
+    """Units that one line of an order can have, by (sku, warehouse): a line is of one lot, so of
+    an item with lots those of the fullest that may go out. Closed warehouses are left out."""
+    bad = _bad(session, now, skus)
+    working = {row.id for row in hot.rows(session, _WORKING)}
+    found: dict[tuple[str, str], int] = {}
+    ledgers = [stock.units(sku) for sku in dict.fromkeys(skus)]
+    for (ledger, code), balance in accounts.totals_of(session, ledgers, now=now).items():
+        sku, parts = ledger.partition("/")[2], code.split("/", 2)
+        if len(parts) == 1 or parts[1] != "available" or parts[0] not in working:
+            continue
+        if len(parts) == 2 or parts[2] not in bad.get(sku, ()):
+            key = (sku, parts[0])
+            found[key] = max(found.get(key, 0), balance.available)
+    return found
+
+
+def most_at_once(session: Session, now: datetime, skus: Sequence[str]) -> dict[str, int]:
+    """Units of each SKU that one order can have, wherever there are most; none left out."""
+    most = dict.fromkeys(skus, 0)
+    for (sku, _), units in at_once(session, now, skus).items():
+        most[sku] = max(most[sku], units)
+    return most
+
+
+def _bad(session: Session, now: datetime, skus: Sequence[str]) -> dict[str, set[str]]:
+    """Lots that may not go out, by SKU."""
+    bad: dict[str, set[str]] = {}
+    for start in range(0, len(skus), accounts.BATCH):
+        batch = list(skus[start : start + accounts.BATCH])
+        for sku, lot_id in hot.rows(session, _WITHHELD, skus=batch, today=now.date()):
+            bad.setdefault(sku, set()).add(lot_id)
+    return bad
 
 
 def _short(sku: str, warehouse: str, asked: int, available: int) -> InsufficientStock:

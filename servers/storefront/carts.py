@@ -21,7 +21,7 @@ from common.errors import (
     ProductNotFound,
     RateLimited,
 )
-from common.rules import stock
+from common.rules import lots
 from common.shoppers import Shopper, shopper, terms_of
 from common.storage.database import lock
 from common.storage.locks import one_at_a_time
@@ -256,7 +256,7 @@ def _put(
             next="Offer fewer units, or another product.",
         )
     if known is not None:
-        known.quantity, known.unit_price_minor = wanted, card.price_minor
+        known.quantity = wanted  # its price stays the one that was shown
         return
     call.add(
         CartItem(
@@ -293,12 +293,10 @@ def _contents(call: Call, cart: Cart, handle: str) -> Contents:
     skus = [item.sku for item in items]
     prices = select(Variant.id, Variant.price_minor).where(Variant.id.in_(skus))
     now = {row.id: row.price_minor for row in call.session.execute(prices)}
-    there: dict[str, int] = {}
-    for (sku, _), level in stock.levels(call.session, call.now, skus).items():
-        there[sku] = there.get(sku, 0) + level.available
+    there = lots.most_at_once(call.session, call.now, skus)
     lines = []
     for item in items:
-        price, left = now[item.sku], max(0, there.get(item.sku, 0))
+        price, left = now[item.sku], there[item.sku]
         was = item.unit_price_minor if item.unit_price_minor != price else None
         # While it is being paid for its own units are reserved, not short.
         short = left if left < item.quantity and cart.status == "active" else None
