@@ -54,10 +54,12 @@ def of_day(call: Call, on: date, limit: int = 100) -> list[Route]:
 
 
 def delay(call: Call, route: Route, stops: list[Stop]) -> timedelta:
-    """How far the van is behind (or before) its plan, by the last stop it left."""
+    """How far the van is behind (or before) its plan, by the last stop that it left in turn: one
+    that was made, or called off, before its turn says nothing of those before it."""
     reckoned = set(route.plan.get("behind", []))
+    ahead = min((s.position for s in stops if s.status in moving.LIVE), default=len(stops) + 1)
     left = [stop for stop in stops if stop.status in ("done", "failed") and stop.departed_at]
-    left = [stop for stop in left if stop.id not in reckoned]
+    left = [stop for stop in left if stop.id not in reckoned and stop.position < ahead]
     if left:
         last = max(left, key=lambda stop: stop.departed_at or call.now)
         return (last.departed_at or call.now) - last.planned_departure
@@ -82,7 +84,7 @@ def dispatch(call: Call, route_id: str, driver_id: str | None) -> Whole:
     if not route.planned_start - EARLY <= call.now <= route.planned_finish:
         raise RuleViolation(
             f"Route {route.id} is planned for {route.on_date.isoformat()}.",
-            next="Dispatch it on its day, or call plan_routes with replan.",
+            next="Dispatch it on its day. When that is over, plan_routes plans what it has anew.",
         )
     driver = _driver(call, found, driver_id)
     vehicle = call.get(Vehicle, route.vehicle_id)
@@ -92,10 +94,18 @@ def dispatch(call: Call, route_id: str, driver_id: str | None) -> Whole:
         f"Dispatch route {route.id} of {route.on_date.isoformat()}",
         f"driver {quoted(driver.name)}, van {quoted(vehicle.name)}, {len(found.halts)} stops",
     )
+    spoilt = moving.spoilt(call, [halt.shipment.id for halt in found.halts])
     for halt in found.halts:
         shipment = halt.shipment
         if shipment.status != "planned":
             raise RuleViolation(f"Shipment {shipment.id} is {shipment.status}, not planned.")
+        if shipment.id in spoilt:
+            raise RuleViolation(
+                f"Shipment {shipment.id} holds units of a lot that expired or was recalled.",
+                details={"shipment_id": shipment.id, "order_id": shipment.order_id},
+                next="cancel_shipment takes it off; orders.release_to_fulfilment reserves other "
+                "units.",
+            )
         call.show("", *leave(call, shipment))
         moving.advance(call, shipment, "out_for_delivery", detail=route.id)
     route.driver_id, route.status = driver.id, "dispatched"

@@ -1,0 +1,117 @@
+"""What was fit to go when it was promised and is not any more: lots, and yesterday's plans."""
+
+from datetime import timedelta
+
+from common.call import Call
+from common.rules import stock
+from common.tables.inventory import Lot, Variant
+from common.tables.orders import OrderLine
+from servers.orders import fulfilling
+from tests.logistics.seed import TODAY, Desk
+from tests.support.shop import done, refused
+
+
+def lots(call: Call) -> None:
+    """Lamps are kept in lots: ten that expire in two days, ten in thirty, and no others."""
+    for house in ("WH-1", "WH-2"):
+        stock.adjust(call, "LAMP", house, -100, "counted")
+    call.get(Variant, "LAMP").lot_tracked = True
+    for code, days in (("A", 2), ("B", 30)):
+        day = (call.now + timedelta(days=days)).date()
+        id = f"lot_{code}"
+        call.add(Lot(id=id, sku="LAMP", code=code, expires_on=day, received_at=call.now))
+        stock.receive(call, "LAMP", "WH-1", 10, "seed", lot=id)
+
+
+def recall(call: Call) -> None:
+    call.get(Lot, "lot_A").state = "recalled"
+
+
+async def reserved(desk: Desk) -> list[int]:
+    """Units of each lot that are promised."""
+    now = desk.clock.now
+    found = await desk.look(lambda session: stock.by_lot(session, now, "LAMP", "WH-1"))
+    return [found["lot_A"].reserved, found["lot_B"].reserved]
+
+
+async def test_a_lot_expires_before_it_is_packed(desk: Desk) -> None:
+    """No parcel is made of it; releasing the order again takes other units."""
+    await desk.seed("*", lots)
+    order_id = await desk.order(("LAMP", 2))
+    desk.clock.forward(days=5)
+    told = await desk.refused("create_shipment", "rule_violation", order_id=order_id)
+    assert told["details"]["lot_id"] == "lot_A"
+    assert "release_to_fulfilment" in told["next"]
+    await desk.seed("orders", lambda call: fulfilling.release(call, order_id))
+    assert await reserved(desk) == [0, 2]
+    await desk.done("create_shipment", order_id=order_id)
+
+
+async def test_released_without_other_units(desk: Desk) -> None:
+    """The first release already looks: what is bad stays behind, the rest goes."""
+    await desk.seed("*", lots)
+    order_id = await desk.order(("LAMP", 10), ("OIL", 1), release=False)
+    await desk.order(("LAMP", 10), release=False)
+    await desk.seed("*", recall)
+    await desk.seed("orders", lambda call: fulfilling.release(call, order_id))
+    lines = await desk.look(
+        lambda session: {
+            line.sku: line.status
+            for line in session.query(OrderLine).where(OrderLine.order_id == order_id)
+        }
+    )
+    assert lines == {"LAMP": "backordered", "OIL": "allocated"}
+
+
+async def test_recalled_in_the_parcel(desk: Desk) -> None:
+    """It stays here, whether a van or a carrier should take it, and stops no other parcel."""
+    await desk.seed("*", lots)
+    by_van, by_post = await desk.order(("LAMP", 1)), await desk.order(("LAMP", 1))
+    other = await desk.order(("OIL", 1))
+    bad = (await desk.done("create_shipment", order_id=by_post, carrier="post"))["shipment_id"]
+    good = (await desk.done("create_shipment", order_id=other, carrier="post"))["shipment_id"]
+    await desk.done("create_shipment", order_id=by_van)
+    planned = await desk.done("plan_routes", date=TODAY, vehicles=["VAN-1"], iterations=20)
+    await desk.seed("*", recall)
+    told = await desk.refused(
+        "dispatch_route", "rule_violation", route_id=planned["routes"][0]["route_id"]
+    )
+    assert told["details"]["order_id"] == by_van
+    handed = await desk.done("close_manifest", carrier="post", warehouse="WH-1")
+    assert handed["shipment_ids"] == [good]
+    await desk.done("cancel_shipment", shipment_id=bad)
+    await desk.seed("orders", lambda call: fulfilling.release(call, by_post))
+    await desk.done("create_shipment", order_id=by_post, carrier="post")
+    await desk.done("close_manifest", carrier="post", warehouse="WH-1")
+    assert await reserved(desk) == [1, 0]
+
+
+async def test_a_stop_called_off_before_its_turn(desk: Desk) -> None:
+    """It does not make the van early for those before it."""
+    route, shipments = await desk.on_the_road(4)
+    before = route["stops"]
+    desk.clock.forward(minutes=1)
+    await desk.done(
+        "record_tracking_event", shipment_id=shipments[3], event_id="phone", status="exception",
+        exception_kind="refused", occurred_at=desk.clock.now.isoformat(),
+    )  # fmt: skip
+    after = await done(desk.client, "get_route", route_id=route["route_id"])
+    assert after["stops"][3]["status"] == "failed"
+    assert [stop.get("eta") for stop in after["stops"][:3]] == [
+        stop.get("eta") for stop in before[:3]
+    ]
+
+
+async def test_a_draft_nobody_drove(desk: Desk) -> None:
+    """The next plan takes what it has; the refused dispatch says so."""
+    shipment = await desk.shipment()
+    planned = await desk.done("plan_routes", date=TODAY, vehicles=["VAN-1"], iterations=20)
+    old = planned["routes"][0]["route_id"]
+    desk.clock.forward(days=1)
+    told = await refused(
+        desk.client, "dispatch_route", "rule_violation", route_id=old, **desk.key()
+    )
+    assert "plan_routes" in told["next"]
+    again = await desk.done("plan_routes", iterations=20)
+    assert [stop["shipment_id"] for stop in again["routes"][0]["stops"]] == [shipment]
+    assert (await done(desk.client, "get_route", route_id=old))["status"] == "cancelled"
