@@ -160,7 +160,7 @@ class RouteView(RouteRow):
     @classmethod
     def whole(cls, found: Whole, most: int = 1_000) -> "RouteView":
         return cls(
-            **_route(found.route, len(found.halts)),
+            **_route(found.route, sum(halt.stop.status != "skipped" for halt in found.halts)),
             stops=[HaltView.of(halt) for halt in found.halts[:most]],
             breaks=_breaks(found.route.plan),
             travel=found.route.plan.get("travel"),

@@ -1,5 +1,6 @@
 """A van's day: look at it, send it off, follow it, call it off."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Final
@@ -86,16 +87,17 @@ def dispatch(call: Call, route_id: str, driver_id: str | None) -> Whole:
             f"Route {route.id} is planned for {route.on_date.isoformat()}.",
             next="Dispatch it on its day. When that is over, plan_routes plans what it has anew.",
         )
+    going = [halt for halt in found.halts if halt.stop.status in moving.LIVE]
     driver = _driver(call, found, driver_id)
     vehicle = call.get(Vehicle, route.vehicle_id)
     fleet.require_free(call, driver, vehicle)
-    _require_load(found, vehicle)
+    _require_load(route, going, vehicle)
     call.show(
         f"Dispatch route {route.id} of {route.on_date.isoformat()}",
-        f"driver {quoted(driver.name)}, van {quoted(vehicle.name)}, {len(found.halts)} stops",
+        f"driver {quoted(driver.name)}, van {quoted(vehicle.name)}, {len(going)} stops",
     )
-    spoilt = moving.spoilt(call, [halt.shipment.id for halt in found.halts])
-    for halt in found.halts:
+    spoilt = moving.spoilt(call, [halt.shipment.id for halt in going])
+    for halt in going:
         shipment = halt.shipment
         if shipment.status != "planned":
             raise RuleViolation(f"Shipment {shipment.id} is {shipment.status}, not planned.")
@@ -112,7 +114,7 @@ def dispatch(call: Call, route_id: str, driver_id: str | None) -> Whole:
     route.dispatched_at = route.departed_at = call.now
     vehicle.status = "on_route"
     fleet.move_driver(call, driver, "driving")
-    found.halts[0].stop.status = "enroute"
+    going[0].stop.status = "enroute"
     call.session.flush()
     call.effect("update", "route", route.id, status="dispatched")
     return whole(call, route.id)
@@ -194,14 +196,14 @@ def _driver(call: Call, found: Whole, driver_id: str | None) -> Driver:
     return driver
 
 
-def _require_load(found: Whole, vehicle: Vehicle) -> None:
-    if not found.halts:
-        raise RuleViolation(f"Route {found.route.id} has no stops.")
-    weight = sum(halt.shipment.weight_g for halt in found.halts)
-    volume = sum(halt.shipment.volume_cm3 for halt in found.halts)
+def _require_load(route: Route, going: Sequence[Halt], vehicle: Vehicle) -> None:
+    if not going:
+        raise RuleViolation(f"Route {route.id} has no stops.")
+    weight = sum(halt.shipment.weight_g for halt in going)
+    volume = sum(halt.shipment.volume_cm3 for halt in going)
     if weight > vehicle.capacity_weight_g or volume > vehicle.capacity_volume_cm3:
         raise RuleViolation(
-            f"Route {found.route.id} holds more than van {vehicle.id} takes.",
+            f"Route {route.id} holds more than van {vehicle.id} takes.",
             details={"weight_g": weight, "volume_cm3": volume},
             next="Move stops to another route with reassign_stop.",
         )

@@ -1,6 +1,7 @@
 """What was fit to go when it was promised and is not any more: lots, and yesterday's plans."""
 
 from datetime import timedelta
+from typing import Any
 
 from common.call import Call
 from common.rules import stock
@@ -115,3 +116,47 @@ async def test_a_draft_nobody_drove(desk: Desk) -> None:
     again = await desk.done("plan_routes", iterations=20)
     assert [stop["shipment_id"] for stop in again["routes"][0]["stops"]] == [shipment]
     assert (await done(desk.client, "get_route", route_id=old))["status"] == "cancelled"
+
+
+async def test_a_draft_without_one_of_its_parcels(desk: Desk) -> None:
+    """One was cancelled, one moved to another van: the rest goes, each with its own van."""
+    first = await a_draft(desk, "VAN-1", 3)
+    second = await a_draft(desk, "VAN-2", 1)
+    gone, moved, rest = (stop["shipment_id"] for stop in first["stops"])
+    await desk.done("cancel_shipment", shipment_id=gone)
+    await desk.done("reassign_stop", shipment_id=moved, route_id=second["route_id"])
+    sent = await desk.done("dispatch_route", route_id=first["route_id"])
+    assert {stop["shipment_id"]: stop["status"] for stop in sent["stops"]} == {
+        gone: "skipped", moved: "skipped", rest: "enroute",
+    }  # fmt: skip
+    assert sent["summary"].startswith("1 stops,")
+    planned = await done(desk.client, "track_shipment", shipment_id=moved)
+    assert planned["status"] == "planned"
+    other = await desk.done("dispatch_route", route_id=second["route_id"], driver_id="DRV-2")
+    assert {stop["shipment_id"] for stop in other["stops"]} >= {moved}
+    await desk.done("record_delivery", shipment_id=rest, received_by="Bo")
+    assert (await done(desk.client, "get_route", route_id=first["route_id"]))["status"] == (
+        "completed"
+    )
+
+
+async def test_a_parcel_that_came_back_to_its_route(desk: Desk) -> None:
+    """It has a stop that was taken off and one to be made: only that one is put in order."""
+    first, second = await a_draft(desk, "VAN-1", 4), await a_draft(desk, "VAN-2", 1)
+    last = first["stops"][3]["shipment_id"]
+    await desk.done("reassign_stop", shipment_id=last, route_id=second["route_id"])
+    await desk.done("reassign_stop", shipment_id=last, route_id=first["route_id"], position=2)
+    await desk.done("dispatch_route", route_id=first["route_id"])
+    anew = await desk.done("plan_routes", route_id=first["route_id"], iterations=20)
+    live = [stop for stop in anew["routes"][0]["stops"] if stop["status"] != "skipped"]
+    assert [stop["position"] for stop in live] == [1, 2, 3, 4]
+    assert [stop["arrival"] for stop in live] == sorted(stop["arrival"] for stop in live)
+
+
+async def a_draft(desk: Desk, van: str, parcels: int) -> dict[str, Any]:
+    """A route of new parcels for a van."""
+    for _ in range(parcels):
+        await desk.shipment()
+    planned = await desk.done("plan_routes", date=TODAY, vehicles=[van], iterations=20)
+    route: dict[str, Any] = planned["routes"][0]
+    return route
