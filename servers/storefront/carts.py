@@ -228,6 +228,10 @@ def _adopt(call: Call, who: Shopper, cart: Cart) -> Cart:
         hits = catalogue.hits_of(call, [item.sku])
         if hits:
             _put(call, mine, hits[0].card, item.quantity, hits[0].available, most=True)
+    # What was said last counts: the address and the codes of the cart they just used.
+    mine.ship_to, mine.recipient = cart.ship_to or mine.ship_to, cart.recipient or mine.recipient
+    mine.shipping_service = cart.shipping_service or mine.shipping_service
+    mine.promotion_codes = cart.promotion_codes or mine.promotion_codes
     cart.status, cart.merged_into = "abandoned", mine.id
     call.effect("merge", Cart.__tablename__, cart.id)
     return mine

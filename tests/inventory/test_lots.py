@@ -106,3 +106,27 @@ async def test_worth_in_two_currencies(desk: Desk) -> None:
     )
     found = [(item["units"], item["currency"]) for item in (*first["items"], *rest["items"])]
     assert found == [(20, "USD"), (10, "EUR")]
+
+
+async def test_bought_in_another_currency_after_the_last_was_sold(desk: Desk) -> None:
+    """The average begins anew; while there is stock of the old one it stays."""
+
+    def before(call: Call) -> None:
+        call.add(
+            ItemCost(
+                id="item_1", sku=CUPS, warehouse_id=NORTH, currency="USD",
+                average_cost_e6=900_000_000, at=call.now,
+            )
+        )  # fmt: skip
+
+    await desk.seed(before)
+    order = await done(
+        desk.client, "create_reorder", sku=CUPS, quantity=30, warehouse=NORTH, **desk.key()
+    )
+    for count in (20, 10):
+        await done(
+            desk.client, "receive_purchase_order", purchase_order_id=order["purchase_order_id"],
+            lines=[{"sku": CUPS, "received": count}], **desk.key(),
+        )  # fmt: skip
+    worth = await done(desk.client, "analyse_stock", report="valuation")
+    assert worth["totals"] == {"units": 30, "value_minor_EUR": 9_000, "items": 1}

@@ -7,12 +7,14 @@ from common.rules import stock
 from common.shop import Shop
 from common.tables.inventory import Lot, Product, Variant, Warehouse
 from common.tables.payments import PaymentMethod
+from common.tables.storefront import Promotion
 from servers.storefront.tools import tools
 from tests.storefront.shoppers import (
     ADDRESS,
     agreed,
     customer,
     filled,
+    guest,
     member,
     quoted,
     worker,
@@ -133,3 +135,43 @@ async def test_a_refused_renewal_leaves_the_year_that_runs(either: Shop) -> None
         assert (now["member"], now["renews_at"]) == (True, first["renews_at"])
         either.guard.clock.forward(days=15)  # type: ignore[attr-defined]
         assert not (await done(client, "check_membership"))["member"]
+
+
+async def test_a_code_with_nothing_left_is_not_used(shop: Shop) -> None:
+    """It is said, and the one use it has stays for another day."""
+    await do(shop, "*", world)
+
+    def more(call: Call) -> None:
+        wide = {"currency": "EUR", "stackable": True}
+        call.add(Promotion(id="OFF9", name="9 off", kind="amount", value=900, **wide))
+        call.get(Promotion, "LAST").stackable = True
+
+    await do(shop, "*", more)
+    async with connected(shop, tools, who=member()) as client:
+        quote = await quoted(
+            client, await filled(client, ("AVO-1", 1)),
+            promotion_codes=["OFF9", "LAST", "SHIPFREE"],
+        )  # fmt: skip
+        assert [each["code"] for each in quote["discounts"]] == ["OFF9"]
+        assert [(each["code"], each["why"]) for each in quote["rejected_codes"]] == [
+            ("LAST", "nothing_left")
+        ]
+        assert (await agreed(client, quote, "pm-lea"))["status"] == "completed"
+        again = await quoted(client, await filled(client, ("AVO-1", 1)), promotion_codes=["LAST"])
+        assert [each["code"] for each in again["discounts"]] == ["LAST"]
+
+
+async def test_what_a_guest_said_comes_along(shop: Shop) -> None:
+    """Also into the cart that the shopper has: nothing has to be said again."""
+    await do(shop, "*", world)
+    async with (
+        connected(shop, tools, who=guest()) as stranger,
+        connected(shop, tools, who=member()) as client,
+    ):
+        await filled(client, ("EGG-12", 1))
+        cart = await filled(stranger, ("AVO-1", 1))
+        await quoted(stranger, cart, promotion_codes=["TEN"])
+        quote = await done(client, "prepare_checkout", cart_id=cart)
+        assert (quote["missing"], len(quote["items"])) == ([], 2)
+        assert quote["ship_to"]["line1"] == ADDRESS["line1"]
+        assert [each["code"] for each in quote["discounts"]] == ["TEN"]
