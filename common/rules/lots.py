@@ -72,10 +72,9 @@ def in_order(call: Call, sku: str, warehouse: str) -> list[tuple[str | None, int
 
 
 _lot = Lot.__table__.c
-_WITHHELD = select(_lot.sku, _lot.id).where(
-    _lot.sku.in_(bindparam("skus", expanding=True)),
-    or_(_lot.expires_on < bindparam("today"), _lot.state != "active"),
-)
+_PAST = or_(_lot.expires_on < bindparam("today"), _lot.state != "active")
+_WITHHELD = select(_lot.sku, _lot.id).where(_lot.sku.in_(bindparam("skus", expanding=True)), _PAST)
+_SPOILT = select(_lot.id).where(_lot.id.in_(bindparam("ids", expanding=True)), _PAST)
 _WORKING = select(Warehouse.__table__.c.id).where(Warehouse.__table__.c.active.is_(True)).limit(500)
 
 
@@ -84,7 +83,11 @@ def withheld(
 ) -> dict[tuple[str, str], int]:
     """Free units by (sku, warehouse) that count as available in the ledger and may not go out:
     their lot has expired or was withdrawn."""
-    bad = _bad(session, now, skus)
+    bad: dict[str, set[str]] = {}
+    for start in range(0, len(skus), accounts.BATCH):
+        batch = list(skus[start : start + accounts.BATCH])
+        for sku, lot_id in hot.rows(session, _WITHHELD, skus=batch, today=now.date()):
+            bad.setdefault(sku, set()).add(lot_id)
     prefix = None if warehouse is None else f"{warehouse}/"
     found: dict[tuple[str, str], int] = {}
     ledgers = [stock.units(sku) for sku in bad]
@@ -102,17 +105,18 @@ def withheld(
 def at_once(session: Session, now: datetime, skus: Sequence[str]) -> dict[tuple[str, str], int]:
     """Units that one line of an order can have, by (sku, warehouse): a line is of one lot, so of
     an item with lots those of the fullest that may go out. Closed warehouses are left out."""
-    bad = _bad(session, now, skus)
     working = {row.id for row in hot.rows(session, _WORKING)}
-    found: dict[tuple[str, str], int] = {}
+    free: list[tuple[str, str, str, int]] = []
     ledgers = [stock.units(sku) for sku in dict.fromkeys(skus)]
     for (ledger, code), balance in accounts.totals_of(session, ledgers, now=now).items():
-        sku, parts = ledger.partition("/")[2], code.split("/", 2)
-        if len(parts) == 1 or parts[1] != "available" or parts[0] not in working:
-            continue
-        if len(parts) == 2 or parts[2] not in bad.get(sku, ()):
-            key = (sku, parts[0])
-            found[key] = max(found.get(key, 0), balance.available)
+        where, status, lot_id = (*code.split("/", 2), "", "")[:3]
+        if status == "available" and where in working and balance.available > 0:
+            free.append((ledger.partition("/")[2], where, lot_id, balance.available))
+    bad = _spoilt(session, now, [lot_id for _, _, lot_id, _ in free if lot_id])
+    found: dict[tuple[str, str], int] = {}
+    for sku, where, lot_id, units in free:
+        if lot_id not in bad:
+            found[sku, where] = max(found.get((sku, where), 0), units)
     return found
 
 
@@ -124,14 +128,13 @@ def most_at_once(session: Session, now: datetime, skus: Sequence[str]) -> dict[s
     return most
 
 
-def _bad(session: Session, now: datetime, skus: Sequence[str]) -> dict[str, set[str]]:
-    """Lots that may not go out, by SKU."""
-    bad: dict[str, set[str]] = {}
-    for start in range(0, len(skus), accounts.BATCH):
-        batch = list(skus[start : start + accounts.BATCH])
-        for sku, lot_id in hot.rows(session, _WITHHELD, skus=batch, today=now.date()):
-            bad.setdefault(sku, set()).add(lot_id)
-    return bad
+def _spoilt(session: Session, now: datetime, ids: Sequence[str]) -> set[str]:
+    """Those of the lots that may not go out."""
+    found: set[str] = set()
+    for start in range(0, len(ids), accounts.BATCH):
+        batch = list(ids[start : start + accounts.BATCH])
+        found.update(row.id for row in hot.rows(session, _SPOILT, ids=batch, today=now.date()))
+    return found
 
 
 def _short(sku: str, warehouse: str, asked: int, available: int) -> InsufficientStock:

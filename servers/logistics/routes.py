@@ -9,6 +9,7 @@ from sqlalchemy import select
 
 from common.call import Call, quoted
 from common.errors import InvalidParameters, RuleViolation
+from common.rules.timeline import count
 from common.tables.fleet import Depot, Driver, Route, Stop, Vehicle
 from common.tables.logistics import Shipment
 from servers.logistics import fleet, moving, writing
@@ -94,7 +95,7 @@ def dispatch(call: Call, route_id: str, driver_id: str | None) -> Whole:
     _require_load(route, going, vehicle)
     call.show(
         f"Dispatch route {route.id} of {route.on_date.isoformat()}",
-        f"driver {quoted(driver.name)}, van {quoted(vehicle.name)}, {len(going)} stops",
+        f"driver {quoted(driver.name)}, van {quoted(vehicle.name)}, {count(len(going), 'stop')}",
     )
     spoilt = moving.spoilt(call, [halt.shipment.id for halt in going])
     for halt in going:

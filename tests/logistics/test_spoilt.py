@@ -129,7 +129,7 @@ async def test_a_draft_without_one_of_its_parcels(desk: Desk) -> None:
     assert {stop["shipment_id"]: stop["status"] for stop in sent["stops"]} == {
         gone: "skipped", moved: "skipped", rest: "enroute",
     }  # fmt: skip
-    assert sent["summary"].startswith("1 stops,")
+    assert sent["summary"].startswith("1 stop,")
     planned = await done(desk.client, "track_shipment", shipment_id=moved)
     assert planned["status"] == "planned"
     other = await desk.done("dispatch_route", route_id=second["route_id"], driver_id="DRV-2")
