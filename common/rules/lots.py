@@ -48,7 +48,15 @@ def one_for(call: Call, sku: str, warehouse: str, quantity: int) -> str | None:
     for lot_id, free in offered:
         if free >= quantity:
             return lot_id
-    raise _short(sku, warehouse, quantity, max((free for _, free in offered), default=0))
+    most = max((free for _, free in offered), default=0)
+    if len(offered) < 2:
+        raise _short(sku, warehouse, quantity, most)
+    raise InsufficientStock(
+        f"No one lot of {sku} in {warehouse} has {quantity}; the fullest that may go out has "
+        f"{most}.",
+        details={"sku": sku, "warehouse": warehouse, "available": most, "asked": quantity},
+        next=f"Ask for at most {most}: these units are promised of one lot.",
+    )
 
 
 def in_order(call: Call, sku: str, warehouse: str) -> list[tuple[str | None, int]]:

@@ -70,7 +70,7 @@ def transfer_stock(
                 lot_id=lot_id, quantity=units, shipped=units,
             )
         )  # fmt: skip
-        worth[currency] = worth.get(currency, 0) + units * cost // costs.E6
+        worth[currency] = worth.get(currency, 0) + (units * cost + costs.E6 // 2) // costs.E6
     total = sum(units for _, _, units in moves)
     call.stake(units=total)
     call.show(

@@ -85,8 +85,8 @@ def prepare(call: Call, handle: str, details: Details) -> Prepared:
         cart.shipping_service = found.options[0].id
         found = quote(call, who, cart)
     _seen(call, cart, found)
-    checkout = _written(call, who, cart, found)
     carts.touch(call, cart)
+    checkout = _written(call, who, cart, found)
     return Prepared(checkout, found, opened, methods_of(call, who), not who.guest)
 
 
@@ -209,7 +209,7 @@ def _written(call: Call, who: Shopper, cart: Cart, found: Quote) -> Checkout:
         "promised_at": new.promised_at.isoformat() if new.promised_at else None,
     }
     checkout.agreed_sha256 = found.sha256
-    checkout.expires_at = call.now + QUOTE_LIFE
+    checkout.expires_at = min(call.now + QUOTE_LIFE, cart.expires_at)
     if known is None:
         return call.add(checkout)
     call.session.flush()

@@ -3,7 +3,10 @@
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from common.call import Call
+from common.errors import InsufficientStock
 from common.rules import stock
 from common.tables.inventory import Lot, Variant
 from common.tables.orders import OrderLine
@@ -62,6 +65,16 @@ async def test_released_without_other_units(desk: Desk) -> None:
         }
     )
     assert lines == {"LAMP": "backordered", "OIL": "allocated"}
+
+
+async def test_more_than_one_lot_has(desk: Desk) -> None:
+    """It is not said that there were fewer than there are."""
+    await desk.seed("*", lots)
+    with pytest.raises(InsufficientStock, match="No one lot of LAMP in WH-1 has 15; the fullest"):
+        await desk.order(("LAMP", 15))
+    await desk.seed("*", recall)
+    with pytest.raises(InsufficientStock, match="has 10 of LAMP in lots that may go out"):
+        await desk.order(("LAMP", 15))
 
 
 async def test_recalled_in_the_parcel(desk: Desk) -> None:

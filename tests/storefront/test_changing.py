@@ -175,3 +175,12 @@ async def test_what_a_guest_said_comes_along(shop: Shop) -> None:
         assert (quote["missing"], len(quote["items"])) == ([], 2)
         assert quote["ship_to"]["line1"] == ADDRESS["line1"]
         assert [each["code"] for each in quote["discounts"]] == ["TEN"]
+
+
+async def test_a_quote_lasts_no_longer_than_its_cart(shop: Shop) -> None:
+    """A guest's is gone with the cart: it does not say that it were there half an hour."""
+    await do(shop, "*", world)
+    for who, minutes in ((guest(), 10), (member(), 30)):
+        async with connected(shop, tools, who=who) as client:
+            quote = await quoted(client, await filled(client, ("AVO-1", 1)))
+            assert quote["expires_at"] == f"2026-11-02T09:{minutes}:00Z"
