@@ -71,8 +71,7 @@ def add(call: Call, product_name: str, quantity: int, handle: str | None) -> Con
     hit = catalogue.one(call, product_name)
     who = shopper(call)
     cart, opened = changing(call, who, handle) if handle else _mine(call, who, hit.card.currency)
-    if cart.currency != hit.card.currency:
-        raise CartOperationFailed(f"This cart is in {cart.currency}; the product is not.")
+    _in_currency(call, cart, hit.card.currency, "The cart")
     _put(call, cart, hit.card, quantity, hit.available)
     touch(call, cart)
     return _contents(call, cart, opened)
@@ -222,8 +221,7 @@ def _adopt(call: Call, who: Shopper, cart: Cart) -> Cart:
         call.effect("adopt", Cart.__tablename__, cart.id)
         return cart
     mine, _ = changing(call, who, mine.id)
-    if mine.currency != cart.currency:
-        raise CartOperationFailed(f"Your own cart is in {mine.currency}; this one is not.")
+    _in_currency(call, mine, cart.currency, "The shopper's own cart")
     for item in items_of(call, cart):
         hits = catalogue.hits_of(call, [item.sku])
         if hits:
@@ -235,6 +233,16 @@ def _adopt(call: Call, who: Shopper, cart: Cart) -> Cart:
     cart.status, cart.merged_into = "abandoned", mine.id
     call.effect("merge", Cart.__tablename__, cart.id)
     return mine
+
+
+def _in_currency(call: Call, cart: Cart, wanted: str, which: str) -> None:
+    """An empty cart takes any. Raises CartOperationFailed."""
+    if cart.currency != wanted and items_of(call, cart):
+        raise CartOperationFailed(
+            f"{which} is in {cart.currency}; this is in {wanted}.",
+            next="Buy what is in that cart first, or empty it with remove_from_cart.",
+        )
+    cart.currency = wanted
 
 
 def _put(
@@ -255,7 +263,7 @@ def _put(
         )
     if wanted > available:
         raise CartOperationFailed(
-            f"Only {available} of it can be had.",
+            f"Only {available} of it can be had." if available else "None of it can be had now.",
             details={"sku": card.sku, "available": available, "wanted": wanted},
             next="Offer fewer units, or another product.",
         )

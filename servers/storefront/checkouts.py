@@ -199,6 +199,7 @@ def _written(call: Call, who: Shopper, cart: Cart, found: Quote) -> Checkout:
     cost, new = found.priced, found.new
     checkout.state = "incomplete" if found.missing else "ready_for_complete"
     checkout.customer_id = who.customer.id if who.customer else None
+    checkout.currency = cost.currency
     checkout.ship_to, checkout.shipping_service = cart.ship_to, new.shipping_service
     checkout.subtotal_minor, checkout.discount_minor = cost.subtotal_minor, cost.discount_minor
     checkout.shipping_minor, checkout.tax_minor = cost.shipping_minor, cost.tax_minor

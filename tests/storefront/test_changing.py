@@ -2,12 +2,14 @@
 
 from datetime import timedelta
 
+from sqlalchemy import select
+
 from common.call import Call
 from common.rules import stock
 from common.shop import Shop
 from common.tables.inventory import Lot, Product, Variant, Warehouse
 from common.tables.payments import PaymentMethod
-from common.tables.storefront import Promotion
+from common.tables.storefront import Checkout, Promotion
 from servers.storefront.tools import tools
 from tests.storefront.shoppers import (
     ADDRESS,
@@ -20,7 +22,7 @@ from tests.storefront.shoppers import (
     worker,
     world,
 )
-from tests.support.shop import START, connected, do, done, refused
+from tests.support.shop import START, connected, do, done, look, refused
 
 
 def houses(call: Call) -> None:
@@ -184,3 +186,36 @@ async def test_a_quote_lasts_no_longer_than_its_cart(shop: Shop) -> None:
         async with connected(shop, tools, who=who) as client:
             quote = await quoted(client, await filled(client, ("AVO-1", 1)))
             assert quote["expires_at"] == f"2026-11-02T09:{minutes}:00Z"
+
+
+async def test_an_empty_cart_has_no_currency(shop: Shop) -> None:
+    """What was taken out of it does not decide what may be put in, nor which cart comes along."""
+    await do(shop, "*", world)
+
+    def dollars(call: Call) -> None:
+        call.get(Variant, "AVO-1").currency = "USD"
+
+    await do(shop, "*", dollars)
+    egg, avocado = {"product_name": "EGG-12"}, {"product_name": "AVO-1"}
+    async with (
+        connected(shop, tools, who=guest()) as stranger,
+        connected(shop, tools, who=member()) as client,
+    ):
+        own = (await done(client, "add_to_cart", **egg, quantity=1))["cart_id"]
+        await done(client, "prepare_checkout", cart_id=own)
+        theirs = await filled(stranger, ("AVO-1", 1))
+        for refusal in (
+            await refused(client, "add_to_cart", "cart_operation_failed", **avocado, quantity=1),
+            await refused(client, "prepare_checkout", "cart_operation_failed", cart_id=theirs),
+        ):
+            assert "empty" in refusal["next"]
+        await done(client, "remove_from_cart", **egg, cart_id=own)
+        cart = await done(client, "add_to_cart", **avocado, quantity=1)
+        assert (cart["cart_id"], cart["currency"]) == (own, "USD")
+        await done(client, "remove_from_cart", **avocado, cart_id=own)
+        await done(client, "add_to_cart", **egg, quantity=1)
+        await done(client, "remove_from_cart", **egg, cart_id=own)
+        quote = await done(client, "prepare_checkout", cart_id=theirs)
+        assert (quote["currency"], quote["total"]) == ("USD", "1.20 USD")
+    written = await look(shop, lambda session: list(session.scalars(select(Checkout.currency))))
+    assert written == ["USD"]
