@@ -2,7 +2,7 @@
 them and of what they are worth."""
 
 from common.call import Call
-from common.tables.inventory import ItemCost, Lot
+from common.tables.inventory import ItemCost, Lot, Warehouse
 from tests.inventory.seed import CUPS, MILK, NORTH, SOUTH, Desk, a_lot, on, stocked
 from tests.support.shop import done, refused
 
@@ -130,3 +130,19 @@ async def test_bought_in_another_currency_after_the_last_was_sold(desk: Desk) ->
         )  # fmt: skip
     worth = await done(desk.client, "analyse_stock", report="valuation")
     assert worth["totals"] == {"units": 30, "value_minor_EUR": 9_000, "items": 1}
+
+
+async def test_today_is_the_day_of_the_house(desk: Desk) -> None:
+    """In the evening of a house in the west it is tomorrow in UTC, and still today there."""
+    await desk.seed(stocked(CUPS, SOUTH, 5))
+
+    def west(call: Call) -> None:
+        call.get(Warehouse, SOUTH).timezone = "America/Los_Angeles"
+
+    await desk.seed(west)
+    desk.clock.forward(hours=16)  # 17:00 there, 1:00 of the next day in UTC
+    asked = {"sku": CUPS, "quantity": 5, "by": "2026-11-02"}
+    there = await done(desk.client, "check_availability", warehouse=SOUTH, **asked)
+    assert (there["possible"], there["warehouses"][0]["earliest_on"]) == (True, "2026-11-02")
+    assert (await done(desk.client, "check_availability", **asked))["possible"]
+    await refused(desk.client, "check_availability", "invalid_parameters", warehouse=NORTH, **asked)

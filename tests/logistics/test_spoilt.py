@@ -11,7 +11,7 @@ from common.rules import stock
 from common.tables.inventory import Lot, Variant
 from common.tables.orders import OrderLine
 from servers.orders import fulfilling
-from tests.logistics.seed import TODAY, Desk
+from tests.logistics.seed import TODAY, TOMORROW, Desk
 from tests.support.shop import done, refused
 
 
@@ -164,6 +164,17 @@ async def test_a_parcel_that_came_back_to_its_route(desk: Desk) -> None:
     live = [stop for stop in anew["routes"][0]["stops"] if stop["status"] != "skipped"]
     assert [stop["position"] for stop in live] == [1, 2, 3, 4]
     assert [stop["arrival"] for stop in live] == sorted(stop["arrival"] for stop in live)
+
+
+async def test_the_next_attempt_is_on_a_day_of_the_house(desk: Desk) -> None:
+    """Not on the day before, of which UTC has the last hour when it is over in Berlin."""
+    _, shipments = await desk.on_the_road(1)
+    desk.clock.forward(hours=14, minutes=30)  # 0:30 in Berlin, 23:30 in UTC
+    tried = {"shipment_id": shipments[0], "reason": "nobody_home"}
+    await desk.refused(
+        "record_failed_attempt", "invalid_parameters", next_attempt_on=TODAY, **tried
+    )
+    await desk.done("record_failed_attempt", next_attempt_on=TOMORROW, **tried)
 
 
 async def a_draft(desk: Desk, van: str, parcels: int) -> dict[str, Any]:
