@@ -11,7 +11,7 @@ from common.errors import InsufficientStock
 from common.ledgers import accounts
 from common.rules import stock
 from common.storage import hot, mapped
-from common.tables.inventory import Lot, Variant
+from common.tables.inventory import Lot, Variant, Warehouse
 
 
 def may_go_out(lot: Lot, today: date) -> bool:
@@ -48,7 +48,15 @@ def one_for(call: Call, sku: str, warehouse: str, quantity: int) -> str | None:
     for lot_id, free in offered:
         if free >= quantity:
             return lot_id
-    raise _short(sku, warehouse, quantity, max((free for _, free in offered), default=0))
+    most = max((free for _, free in offered), default=0)
+    if len(offered) < 2:
+        raise _short(sku, warehouse, quantity, most)
+    raise InsufficientStock(
+        f"No one lot of {sku} in {warehouse} has {quantity}; the fullest that may go out has "
+        f"{most}.",
+        details={"sku": sku, "warehouse": warehouse, "available": most, "asked": quantity},
+        next=f"Ask for at most {most}: these units are promised of one lot.",
+    )
 
 
 def in_order(call: Call, sku: str, warehouse: str) -> list[tuple[str | None, int]]:
@@ -72,10 +80,10 @@ def in_order(call: Call, sku: str, warehouse: str) -> list[tuple[str | None, int
 
 
 _lot = Lot.__table__.c
-_WITHHELD = select(_lot.sku, _lot.id).where(
-    _lot.sku.in_(bindparam("skus", expanding=True)),
-    or_(_lot.expires_on < bindparam("today"), _lot.state != "active"),
-)
+_PAST = or_(_lot.expires_on < bindparam("today"), _lot.state != "active")
+_WITHHELD = select(_lot.sku, _lot.id).where(_lot.sku.in_(bindparam("skus", expanding=True)), _PAST)
+_SPOILT = select(_lot.id).where(_lot.id.in_(bindparam("ids", expanding=True)), _PAST)
+_WORKING = select(Warehouse.__table__.c.id).where(Warehouse.__table__.c.active.is_(True)).limit(500)
 
 
 def withheld(
@@ -99,6 +107,41 @@ def withheld(
         if len(parts) == 3 and parts[1] == "available" and parts[2] in bad[sku]:
             key = (sku, parts[0])
             found[key] = found.get(key, 0) + balance.available
+    return found
+
+
+def at_once(session: Session, now: datetime, skus: Sequence[str]) -> dict[tuple[str, str], int]:
+    """Units that one line of an order can have, by (sku, warehouse): a line is of one lot, so of
+    an item with lots those of the fullest that may go out. Closed warehouses are left out."""
+    working = {row.id for row in hot.rows(session, _WORKING)}
+    free: list[tuple[str, str, str, int]] = []
+    ledgers = [stock.units(sku) for sku in dict.fromkeys(skus)]
+    for (ledger, code), balance in accounts.totals_of(session, ledgers, now=now).items():
+        where, status, lot_id = (*code.split("/", 2), "", "")[:3]
+        if status == "available" and where in working and balance.available > 0:
+            free.append((ledger.partition("/")[2], where, lot_id, balance.available))
+    bad = _spoilt(session, now, [lot_id for _, _, lot_id, _ in free if lot_id])
+    found: dict[tuple[str, str], int] = {}
+    for sku, where, lot_id, units in free:
+        if lot_id not in bad:
+            found[sku, where] = max(found.get((sku, where), 0), units)
+    return found
+
+
+def most_at_once(session: Session, now: datetime, skus: Sequence[str]) -> dict[str, int]:
+    """Units of each SKU that one order can have, wherever there are most; none left out."""
+    most = dict.fromkeys(skus, 0)
+    for (sku, _), units in at_once(session, now, skus).items():
+        most[sku] = max(most[sku], units)
+    return most
+
+
+def _spoilt(session: Session, now: datetime, ids: Sequence[str]) -> set[str]:
+    """Those of the lots that may not go out."""
+    found: set[str] = set()
+    for start in range(0, len(ids), accounts.BATCH):
+        batch = list(ids[start : start + accounts.BATCH])
+        found.update(row.id for row in hot.rows(session, _SPOILT, ids=batch, today=now.date()))
     return found
 
 

@@ -48,7 +48,7 @@ def membership_of(call: Call, customer_id: str | None) -> Membership | None:
 
 def tier_of(call: Call, customer_id: str | None) -> MembershipTier | None:
     """The tier whose benefits apply now: of an active membership that has not run out, and whose
-    fee was paid. One that was only asked for may yet be refused."""
+    fee was paid. One that was only asked for may yet be refused; a year paid before runs on."""
     member = membership_of(call, customer_id)
     if member is None or member.state != "active":
         return None
@@ -56,9 +56,14 @@ def tier_of(call: Call, customer_id: str | None) -> MembershipTier | None:
         return None
     if member.payment_id is not None:
         fee = call.get(Payment, member.payment_id)
-        if fee.status not in PAID:
+        if fee.status not in PAID and not _year_before_runs(member, call.now):
             return None
     return call.get(MembershipTier, member.tier_id)
+
+
+def _year_before_runs(member: Membership, now: datetime) -> bool:
+    """Whether the year before the one that was asked for last is not over: it was paid for."""
+    return member.renews_at is not None and member.renews_at - YEAR > now
 
 
 def points_of(call: Call, customer_id: str) -> tuple[int, int]:
@@ -245,6 +250,10 @@ def lapse_due(call: Call, limit: int) -> int:
         over = member.renews_at is not None and member.renews_at <= call.now
         if over and member.auto_renew and not tier.yearly_fee_minor:
             member.renews_at = call.now + YEAR
+            continue
+        if _year_before_runs(member, call.now):  # only what should have followed was refused
+            assert member.renews_at is not None
+            member.renews_at, member.payment_id = member.renews_at - YEAR, None
             continue
         member.state, member.ended_at = "lapsed", call.now
         left = _there(call, account(member.customer_id))

@@ -14,7 +14,7 @@ from common import countries
 from common.call import Call
 from common.errors import InsufficientStock, InvalidParameters, NotFound, RuleViolation
 from common.money import allocate
-from common.rules import paid, reserving, stock
+from common.rules import lots, paid, reserving
 from common.rules.timeline import count, happened
 from common.tables.inventory import Product, Variant, Warehouse
 from common.tables.orders import Customer, Order, OrderAdjustment, OrderLine, TaxRate
@@ -286,16 +286,10 @@ def warehouse_for(call: Call, lines: Sequence[NewLine]) -> str:
     needed: dict[str, int] = {}
     for line in lines:
         needed[line.sku] = needed.get(line.sku, 0) + line.quantity
-    levels = stock.levels(call.session, call.now, list(needed))
-    active = call.session.scalars(
-        select(Warehouse.id).where(Warehouse.active.is_(True)).order_by(Warehouse.id).limit(200)
-    )
+    free = lots.at_once(call.session, call.now, list(needed))
     best, spare = None, -1
-    for warehouse_id in active:
-        left = [
-            (levels[sku, warehouse_id].available if (sku, warehouse_id) in levels else 0) - wanted
-            for sku, wanted in needed.items()
-        ]
+    for warehouse_id in sorted({where for _, where in free}):
+        left = [free.get((sku, warehouse_id), 0) - wanted for sku, wanted in needed.items()]
         if min(left) >= 0 and sum(left) > spare:
             best, spare = warehouse_id, sum(left)
     if best is None:

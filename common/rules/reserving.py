@@ -6,7 +6,8 @@ from common.call import Call
 from common.errors import RuleViolation
 from common.ledgers import ledger
 from common.rules import lots, stock
-from common.tables.inventory import Reservation
+from common.storage import mapped
+from common.tables.inventory import Lot, Reservation
 
 OPEN = ("pending", "confirmed")
 
@@ -54,6 +55,12 @@ def standing(call: Call, reservation: Reservation) -> str:
         return reservation.state
     found = ledger.state_of(call.session, reservation.transfer_id, call.now).state
     return "expired" if found == "expired" else reservation.state
+
+
+def may_go_out(call: Call, reservation: Reservation) -> bool:
+    """Whether its lot, where it has one, did not expire and was not recalled since."""
+    lot = mapped.load(call.session, Lot, reservation.lot_id) if reservation.lot_id else None
+    return lot is None or lots.may_go_out(lot, call.now.date())
 
 
 def consume(call: Call, reservation: Reservation, quantity: int | None = None) -> None:

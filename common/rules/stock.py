@@ -239,6 +239,13 @@ def by_lot(session: Session, now: datetime, sku: str, warehouse: str) -> dict[st
     return {lot: level for (_, _, lot), level in found.items()}
 
 
+def lots_of(
+    session: Session, now: datetime, skus: Sequence[str], warehouse: str | None = None
+) -> dict[tuple[str, str, str | None], Levels]:
+    """Levels by (sku, warehouse, lot), as ``levels`` reads them."""
+    return _summed(session, now, skus, warehouse, lots=True)
+
+
 def _summed(
     session: Session, now: datetime, skus: Sequence[str], warehouse: str | None, *, lots: bool
 ) -> dict[tuple[str, str, str | None], Levels]:

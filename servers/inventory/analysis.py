@@ -10,7 +10,7 @@ from common.call import Call
 from common.errors import InvalidParameters
 from common.paging import decoded, encoded
 from common.rules import stock
-from common.tables.inventory import ItemCost, Lot, Warehouse
+from common.tables.inventory import ItemCost, Warehouse
 from common.tables.orders import Order, OrderLine
 from common.tables.spine import Account, Transfer
 from common.tables.stock_documents import CountLine, CycleCount
@@ -33,7 +33,9 @@ def analyse_stock(
     if warehouse is not None:
         catalogue.warehouse(call, warehouse)
     found, totals = _REPORTS[report](call, warehouse, days)
-    keyed = sorted(((-_weight(item), item.sku, item.lot or ""), item) for item in found)
+    keyed = sorted(
+        ((-_weight(item), item.sku, item.lot or item.currency or ""), item) for item in found
+    )
     if cursor is not None:
         after = decoded(cursor, 3)
         if [type(part) for part in after] != [int, str, str]:
@@ -83,7 +85,7 @@ def _dead(call: Call, warehouse: str | None, days: int) -> tuple[list[Finding], 
 def _valuation(
     call: Call, warehouse: str | None, days: int
 ) -> tuple[list[Finding], dict[str, int]]:
-    """Units on hand at moving average cost."""
+    """Units on hand at moving average cost; an item valued in two currencies comes twice."""
     held = _held(call, warehouse)
     items = catalogue.named(call.session, list(held))
     query = select(ItemCost)
@@ -95,36 +97,44 @@ def _valuation(
         item = items.get(sku)
         if item is None:
             continue
-        worth, currency, units = 0, item.currency, sum(sites.values())
+        worth: dict[str, int] = {}
+        units: dict[str, int] = {}
         for site, count in sites.items():
             row = averages.get((sku, site))
             if row is not None:
                 cost, currency = row.average_cost_e6, row.currency
             else:
                 cost, currency = costs.unit_cost(call, item, site)
-            worth += (count * cost + costs.E6 // 2) // costs.E6
-        found.append(
-            Finding(sku=sku, name=item.name, units=units, value_minor=worth, currency=currency)
-        )
+            worth[currency] = worth.get(currency, 0) + (count * cost + costs.E6 // 2) // costs.E6
+            units[currency] = units.get(currency, 0) + count
+        found += [
+            Finding(
+                sku=sku, name=item.name, units=units[currency], value_minor=worth[currency],
+                currency=currency,
+            )
+            for currency in worth
+        ]  # fmt: skip
     return found, _sums(found)
 
 
 def _expiring(call: Call, warehouse: str | None, days: int) -> tuple[list[Finding], dict[str, int]]:
     """Lots on the shelf that expire within ``days`` or have expired."""
     until = call.now.date() + timedelta(days=days)
-    query = select(Lot).where(Lot.expires_on <= until).order_by(Lot.expires_on, Lot.id)
-    found: list[Finding] = []
-    for lot in call.session.scalars(query.limit(1_000)):
-        units = 0
-        for _, site in stock.levels(call.session, call.now, [lot.sku], warehouse):
-            mine = stock.by_lot(call.session, call.now, lot.sku, site).get(lot.id)
-            units += mine.on_hand if mine else 0
-        if units and lot.expires_on:
-            found.append(
-                Finding(
-                    sku=lot.sku, units=units, lot=lot.code, expires_on=lot.expires_on.isoformat()
-                )
-            )
+    skus = catalogue.stocked(
+        call.session, [warehouse] if warehouse else _all_sites(call), MOST_SKUS
+    )
+    held: dict[str, int] = {}
+    for (_, _, id), level in stock.lots_of(call.session, call.now, skus, warehouse).items():
+        if id is not None and level.on_hand:
+            held[id] = held.get(id, 0) + level.on_hand
+    rows = catalogue.lots_named(call.session, list(held)).values()
+    found = [
+        Finding(
+            sku=lot.sku, units=held[lot.id], lot=lot.code, expires_on=lot.expires_on.isoformat()
+        )
+        for lot in rows
+        if lot.expires_on is not None and lot.expires_on <= until
+    ]
     return found, {"units": sum(item.units or 0 for item in found)}
 
 

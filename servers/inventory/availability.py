@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -37,14 +38,17 @@ def check_availability(
     """Whether and from where a quantity can be promised by a day. Raises NotFound,
     InvalidParameters for a day that is past."""
     catalogue.variant(call, sku)
-    today = call.now.date()
+    if warehouse is not None:
+        houses = [catalogue.warehouse(call, warehouse)]
+    else:
+        houses = catalogue.in_region(call.session, region)
+    sites = [house.id for house in houses]
+    # It is still today as long as it is in one of the houses.
+    days = [call.now.astimezone(ZoneInfo(house.timezone)).date() for house in houses]
+    today = min(days, default=call.now.date())
     day = today if by is None else date.fromisoformat(by)
     if day < today:
         raise InvalidParameters.field("by", by, "today or later")
-    if warehouse is not None:
-        sites = [catalogue.warehouse(call, warehouse).id]
-    else:
-        sites = [row.id for row in catalogue.in_region(call.session, region)]
     coming = receipts(call.session, [sku])
     owed = backordered(call.session, [sku])
     free = levels.shelves_of(call.session, call.now, [sku])

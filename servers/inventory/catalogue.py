@@ -131,3 +131,12 @@ def named(session: Session, skus: Sequence[str]) -> dict[str, Variant]:
         query = select(Variant).where(Variant.id.in_(skus[start : start + BATCH]))
         found.update((row.id, row) for row in session.scalars(query))
     return found
+
+
+def lots_named(session: Session, ids: Sequence[str]) -> dict[str, Lot]:
+    """Lots by id."""
+    found: dict[str, Lot] = {}
+    for start in range(0, len(ids), BATCH):
+        query = select(Lot).where(Lot.id.in_(ids[start : start + BATCH]))
+        found.update((row.id, row) for row in session.scalars(query))
+    return found

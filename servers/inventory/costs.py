@@ -39,7 +39,8 @@ def blend(call: Call, sku: str, warehouse: str, units: int, cost_e6: int, curren
     """Take units that come in into the moving average: (stock x average + units x cost) over both.
 
     Call it before they are booked. Units on the way to the warehouse count as its stock. A cost
-    in another currency than the average's is left out: there is no rate to book with.
+    in another currency than the average's is left out while there is stock: there is no rate to
+    book with.
     """
     one_at_a_time(call.session, f"cost:{sku}|{warehouse}")
     row = _row(call, sku, warehouse)
@@ -51,10 +52,11 @@ def blend(call: Call, sku: str, warehouse: str, units: int, cost_e6: int, curren
             )
         )  # fmt: skip
         return
-    if row.currency != currency:
-        return
     level = stock.level(call.session, call.now, sku, warehouse)
     held = level.on_hand + level.in_transit
+    if row.currency != currency and held:
+        return
+    row.currency = currency
     total = held * row.average_cost_e6 + units * cost_e6
     row.average_cost_e6 = min(LARGEST_E6, (total + (held + units) // 2) // (held + units))
     row.at = call.now

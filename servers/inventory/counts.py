@@ -78,7 +78,7 @@ def submit_cycle_count(
     call: Call, count_id: str, counts: list[Counted], action: Literal["submit", "cancel"]
 ) -> CountSheet:
     """First every line; then, counted again, the lines that differed. What still differs is posted
-    against the snapshot, whatever moved since.
+    against the snapshot, whatever moved since; what is as the books have it now does not differ.
 
     Raises RuleViolation when the count is over or reserved units are missing, InvalidParameters
     for lines that are missing, unknown or there twice.
@@ -99,6 +99,7 @@ def submit_cycle_count(
         return _first(call, count, lines, given)
     for line in asked:
         line.recounted = given[line.position]
+        _explain(call, count, line, line.recounted)
     count.recounted_by = call.actor.id
     return _post(call, count, lines)
 
@@ -114,6 +115,7 @@ def _first(
 ) -> CountSheet:
     for line in lines:
         line.counted = given[line.position]
+        _explain(call, count, line, line.counted)
     count.counted_by, count.submitted_at = call.actor.id, call.now
     again = [line for line in lines if _differs(line)]
     if not again:
@@ -123,6 +125,19 @@ def _first(
     call.effect("count", "cycle_count", count.id)
     call.session.flush()
     return _sheet(call, count, again)
+
+
+def _explain(call: Call, count: CycleCount, line: CountLine, found: int) -> None:
+    """Whoever counted after something moved finds what the books have now: that is exact."""
+    if found == line.snapshot:
+        return
+    item = catalogue.variant(call, line.sku)
+    status = cast(stock.Status, line.status)
+    now = dict.fromkeys([line.lot_id], 0) | {
+        lot_id: units for _, lot_id, units in _places(call, item, count.warehouse_id, status)
+    }
+    if found == now[line.lot_id]:
+        line.snapshot = found
 
 
 def _post(call: Call, count: CycleCount, lines: list[CountLine]) -> CountSheet:

@@ -144,14 +144,17 @@ def incoming_units(
 
 
 def _lots(call: Call, sku: str, warehouses: list[str]) -> list[LotLevel]:
-    query = select(Lot).where(Lot.sku == sku).order_by(Lot.expires_on, Lot.id)
-    rows = {row.id: row for row in call.session.scalars(query.limit(1_000))}
-    found = []
-    for warehouse in warehouses:
-        for lot_id, level in stock.by_lot(call.session, call.now, sku, warehouse).items():
-            row = rows.get(lot_id or "")
-            if row is not None and level.on_hand:
-                found.append(_lot(row, warehouse, level, call.now))
+    held = {
+        (lot_id, warehouse): level
+        for (_, warehouse, lot_id), level in stock.lots_of(call.session, call.now, [sku]).items()
+        if lot_id is not None and level.on_hand and warehouse in warehouses
+    }
+    rows = catalogue.lots_named(call.session, [lot_id for lot_id, _ in held])
+    found = [
+        _lot(rows[lot_id], warehouse, level, call.now)
+        for (lot_id, warehouse), level in held.items()
+        if lot_id in rows
+    ]
     found.sort(key=lambda lot: (lot.expires_on or "9999", lot.lot_id, lot.warehouse))
     return found[:MOST_LOTS]
 

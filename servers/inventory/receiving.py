@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 
 from common.call import Call
 from common.errors import InvalidParameters, NotFound, RuleViolation
@@ -72,7 +72,7 @@ def receive_purchase_order(
             f"Purchase order {order.id} is {order.state}: nothing can be received on it.",
             details={"state": order.state},
         )
-    _refuse_known_note(call, order, delivery_note)
+    refuse_known_note(call, Receipt.purchase_order_id == order.id, delivery_note)
     ordered = purchasing.lines_of(call, order)
     arrivals = [_arrival(call, order, ordered, line) for line in lines]
     _lock_stock(call, order, arrivals)
@@ -109,6 +109,20 @@ def refuse_nothing(received: int, *others: int) -> None:
     """Raises InvalidParameters for a line that counts nothing."""
     if received + sum(others) == 0:
         raise InvalidParameters.field("received", 0, "at least one unit in a line")
+
+
+def refuse_known_note(call: Call, mine: ColumnElement[bool], note: str | None) -> None:
+    """Raises RuleViolation for a delivery note that one of ``mine``, receipts, has already."""
+    if note is None:
+        return
+    query = select(Receipt.id).where(mine, Receipt.delivery_note == note)
+    known = call.session.scalar(query.limit(1))
+    if known is not None:
+        raise RuleViolation(
+            "This delivery note was booked before.",
+            details={"receipt_id": known},
+            next="See what is still outstanding; book only what that receipt does not have.",
+        )
 
 
 def _arrival(
@@ -176,21 +190,6 @@ def _location(call: Call, warehouse: str, code: str | None) -> str | None:
     if found is None:
         raise NotFound("No such location in this warehouse.", details={"location": code})
     return str(found)
-
-
-def _refuse_known_note(call: Call, order: PurchaseOrder, note: str | None) -> None:
-    if note is None:
-        return
-    query = select(Receipt.id).where(
-        Receipt.purchase_order_id == order.id, Receipt.delivery_note == note
-    )
-    known = call.session.scalar(query.limit(1))
-    if known is not None:
-        raise RuleViolation(
-            "This delivery note was booked before.",
-            details={"receipt_id": known},
-            next="Read the purchase order; book only what that receipt does not have.",
-        )
 
 
 def _lock_stock(call: Call, order: PurchaseOrder, arrivals: list[_Arrival]) -> None:

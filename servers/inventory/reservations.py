@@ -74,6 +74,12 @@ def extend_reservation(call: Call, reservation_id: str, minutes: int) -> Reserve
         )
     if expires_at > row.created_at + LONGEST:
         raise RuleViolation(f"A reservation stands {LONGEST.days} days at most; it needs an order.")
+    held = call.get(Lot, row.lot_id) if row.lot_id else None
+    if held is not None and not lots.may_go_out(held, call.now.date()):
+        raise RuleViolation(
+            f"Lot {held.id} has expired or was withdrawn.", details={"lot_id": held.id},
+            next="Release it with release_reservation; reserve_stock takes another lot.",
+        )  # fmt: skip
     # Both happen in one transaction, so nobody can take the units in between.
     stock.release(call, row.transfer_id)
     row.transfer_id = stock.reserve(

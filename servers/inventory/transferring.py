@@ -12,7 +12,7 @@ from common.tables.inventory import Lot, Variant
 from common.tables.stock_documents import Receipt, ReceiptLine, StockTransfer, StockTransferLine
 from common.wire import Args, Count, Identifier, Sku, Units
 from servers.inventory import catalogue, costs
-from servers.inventory.receiving import refuse_nothing
+from servers.inventory.receiving import refuse_known_note, refuse_nothing
 from servers.inventory.results import Discrepancy, Received, Sent
 
 
@@ -70,7 +70,7 @@ def transfer_stock(
                 lot_id=lot_id, quantity=units, shipped=units,
             )
         )  # fmt: skip
-        worth[currency] = worth.get(currency, 0) + units * cost // costs.E6
+        worth[currency] = worth.get(currency, 0) + (units * cost + costs.E6 // 2) // costs.E6
     total = sum(units for _, _, units in moves)
     call.stake(units=total)
     call.show(
@@ -90,13 +90,15 @@ def receive_transfer(
     call: Call, transfer_id: str, lines: list[ArrivedLine], delivery_note: str | None
 ) -> Received:
     """Book what came, what came damaged and what is lost. Raises RuleViolation when nothing is on
-    the way any more, InvalidParameters for more than was sent."""
+    the way any more or the delivery note was booked before, InvalidParameters for more than was
+    sent."""
     lock(call.session, StockTransfer, [transfer_id])
     row = call.get(StockTransfer, transfer_id)
     if row.state not in ("in_transit", "partially_received"):
         raise RuleViolation(
             f"Stock transfer {row.id} is {row.state}.", details={"state": row.state}
         )
+    refuse_known_note(call, Receipt.stock_transfer_id == row.id, delivery_note)
     sent = lines_of(call, row)
     receipt = call.add(
         Receipt(
@@ -106,10 +108,11 @@ def receive_transfer(
         )
     )  # fmt: skip
     call.stake(units=sum(given.lost for given in lines))
+    aside: list[int] = []
     for given in lines:
         refuse_nothing(given.received, given.damaged, given.lost)
         item = catalogue.variant(call, given.sku)
-        _book(call, row, receipt, sent, item, given)
+        aside.append(_book(call, row, receipt, sent, item, given))
         worth, currency = costs.value(call, item, row.to_warehouse_id, given.lost)
         if worth:
             call.stake(amount_minor=worth, currency=currency)
@@ -125,8 +128,12 @@ def receive_transfer(
     row.received_at = None if left else call.now
     found = [
         Discrepancy(sku=given.sku, kind=kind, units=units)
-        for given in lines
-        for kind, units in (("damaged", given.damaged), ("short", given.lost))
+        for given, withheld in zip(lines, aside, strict=True)
+        for kind, units in (
+            ("damaged", given.damaged),
+            ("short", given.lost),
+            ("quarantined", withheld),
+        )
         if units
     ]
     receipt.state = "putaway" if found else "closed"
@@ -134,7 +141,7 @@ def receive_transfer(
     call.session.flush()
     return Received(
         receipt_id=receipt.id, document=row.id, state=row.state,
-        good=sum(given.received for given in lines),
+        good=sum(given.received for given in lines) - sum(aside),
         damaged=sum(given.damaged for given in lines), outstanding=left, discrepancies=found,
     )  # fmt: skip
 
@@ -174,8 +181,9 @@ def _lock_accounts(
 def _book(
     call: Call, row: StockTransfer, receipt: Receipt, sent: list[StockTransferLine],
     item: Variant, given: ArrivedLine,
-) -> None:  # fmt: skip
-    """Spread what came over the item's lines, in their order."""
+) -> int:  # fmt: skip
+    """Spread what came over the item's lines, in their order. Returns the units, not damaged, of
+    lots that may not go out."""
     lot = catalogue.lot(call, item.id, given.lot) if given.lot else None
     mine = [line for line in sent if line.sku == item.id and (lot is None or line.lot_id == lot.id)]
     total = given.received + given.damaged + given.lost
@@ -184,6 +192,7 @@ def _book(
         raise InvalidParameters.field(
             "lines", total, f"at most {left} of {item.id}: no more is on the way"
         )
+    aside = 0
     todo = {"received": given.received, "damaged": given.damaged, "lost": given.lost}
     for line in mine:
         expected = outstanding(line)
@@ -192,16 +201,18 @@ def _book(
             part[kind] = min(outstanding(line), todo[kind])
             todo[kind] -= part[kind]
             setattr(line, kind, getattr(line, kind) + part[kind])
-        if any(part.values()):
-            _move(call, row, receipt, line, part, expected)
+        if any(part.values()) and not _move(call, row, receipt, line, part, expected):
+            aside += part["received"]
+    return aside
 
 
 def _move(
     call: Call, row: StockTransfer, receipt: Receipt, line: StockTransferLine,
     part: dict[str, int], expected: int,
-) -> None:  # fmt: skip
+) -> bool:  # fmt: skip
+    """Whether the lot may go out; good units of another one wait in quarantine."""
     lot = call.session.get(Lot, line.lot_id) if line.lot_id else None
-    fit = lot is None or lot.state == "active"
+    fit = lot is None or lots.may_go_out(lot, call.now.date())
     target = row.to_warehouse_id
     if part["received"]:
         stock.arrive(
@@ -223,3 +234,4 @@ def _move(
             discrepancy=discrepancy, note=f"lost {part['lost']}" if part["lost"] else "",
         )
     )  # fmt: skip
+    return fit

@@ -4,10 +4,12 @@ import hmac
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Final
+from zoneinfo import ZoneInfo
 
 from common.call import Call
 from common.errors import InvalidParameters, RuleViolation
 from common.rules.timeline import happened
+from common.tables.inventory import Warehouse
 from common.tables.logistics import (
     DeliveryAttempt,
     ProofOfDelivery,
@@ -265,6 +267,8 @@ def _next_day(call: Call, shipment: Shipment, wanted: str | None, *, allowed: bo
         raise InvalidParameters.field(
             "next_attempt_on", wanted, "left out: somebody has to resolve the exception first"
         )
-    if not call.now.date() <= day <= call.now.date() + LATEST_ATTEMPT:
+    house = call.find(Warehouse, shipment.warehouse_id or "")
+    today = call.now.astimezone(ZoneInfo(house.timezone if house else "UTC")).date()
+    if not today <= day <= today + LATEST_ATTEMPT:
         raise InvalidParameters.field("next_attempt_on", wanted, "within the next 30 days")
     return day

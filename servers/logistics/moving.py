@@ -1,14 +1,16 @@
 """A shipment's status and the events behind it: events are added, never changed."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 
 from common.call import Call
 from common.errors import NotFound
 from common.tables.fleet import Stop
-from common.tables.logistics import DeliveryException, Shipment, TrackingEvent
+from common.tables.inventory import Lot
+from common.tables.logistics import DeliveryException, Shipment, ShipmentLine, TrackingEvent
 
 RANK: Final = {
     "created": 0, "planned": 1, "label_created": 2, "tendered": 3, "picked_up": 4,
@@ -91,6 +93,18 @@ def live_stop(call: Call, shipment_id: str) -> Stop | None:
     """The stop at which the shipment is still to be handed over, if it is on a route."""
     query = select(Stop).where(Stop.shipment_id == shipment_id, Stop.status.in_(LIVE))
     return call.session.scalars(query.limit(1)).first()
+
+
+def spoilt(call: Call, shipment_ids: Sequence[str]) -> set[str]:
+    """Those that have not left, with units of a lot that expired or was withdrawn since."""
+    past = or_(Lot.expires_on < call.now.date(), Lot.state != "active")
+    query = (
+        select(ShipmentLine.shipment_id)
+        .join(Lot, Lot.id == ShipmentLine.lot_id)
+        .join(Shipment, Shipment.id == ShipmentLine.shipment_id)
+        .where(ShipmentLine.shipment_id.in_(shipment_ids), Shipment.shipped_at.is_(None), past)
+    )
+    return set(call.session.scalars(query))
 
 
 def open_exception(call: Call, shipment: Shipment, kind: str, detail: str) -> None:

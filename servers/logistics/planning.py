@@ -79,7 +79,7 @@ def prepare(
     """Raises NotFound, InvalidParameters (day, vans), RuleViolation (nothing to plan)."""
     depots = _depots(call, depot)
     on = _day(call, depots, date)
-    drafts = _drafts(call, depots, on) if replan else []
+    drafts = _drafts(call, depots, on, replan=replan)
     waiting, beyond = _waiting(call, depots, on, drafts, named=depot is not None)
     if not waiting:
         raise RuleViolation(
@@ -192,9 +192,12 @@ def _day(call: Call, depots: Sequence[Depot], wanted: str | None) -> date:
     return today + timedelta(days=1)
 
 
-def _drafts(call: Call, depots: Sequence[Depot], on: date) -> list[Route]:
+def _drafts(call: Call, depots: Sequence[Depot], on: date, *, replan: bool) -> list[Route]:
+    """Those that can no longer be driven; with ``replan`` also those of the day."""
     ids = [depot.id for depot in depots]
-    return call.all(Route, Route.on_date == on, Route.depot_id.in_(ids), Route.status == "draft")
+    over = Route.planned_finish < call.now
+    wanted = or_(over, Route.on_date == on) if replan else over
+    return call.all(Route, wanted, Route.depot_id.in_(ids), Route.status == "draft")
 
 
 def _waiting(

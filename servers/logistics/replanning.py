@@ -165,7 +165,8 @@ def _versions(call: Call, found: routes.Whole) -> dict[str, int]:
 def _reorder(
     call: Call, found: routes.Whole, timed: engine.PlannedRoute, left_out: set[str]
 ) -> None:
-    stops = {halt.stop.shipment_id: halt.stop for halt in found.halts}
+    there = [halt.stop for halt in found.halts if halt.stop.status != "skipped"]
+    stops = {stop.shipment_id: stop for stop in there}
     ahead = _next(found).stop
     live = [halt.stop for halt in found.halts if halt.stop.status in moving.LIVE]
     places = [stop.position for stop in live if stop is not ahead]

@@ -4,6 +4,7 @@ from typing import Any
 
 from common.clock import stamp
 from common.money import Money
+from common.rules.timeline import count
 from common.tables.fleet import Driver, Route, RoutePlan, Vehicle
 from common.wire import Result
 from servers.logistics import fleet
@@ -160,7 +161,7 @@ class RouteView(RouteRow):
     @classmethod
     def whole(cls, found: Whole, most: int = 1_000) -> "RouteView":
         return cls(
-            **_route(found.route, len(found.halts)),
+            **_route(found.route, sum(halt.stop.status != "skipped" for halt in found.halts)),
             stops=[HaltView.of(halt) for halt in found.halts[:most]],
             breaks=_breaks(found.route.plan),
             travel=found.route.plan.get("travel"),
@@ -244,7 +245,7 @@ def _breaks(plan: dict[str, Any]) -> list[str] | None:
 
 
 def _route(route: Route, stops: int | None = None) -> dict[str, Any]:
-    count = f"{stops} stops, " if stops is not None else ""
+    said = f"{count(stops, 'stop')}, " if stops is not None else ""
     minutes = route.duty_seconds // 60
     km = f"{route.metres // 1_000}.{route.metres % 1_000 // 100}"
     return {
@@ -262,7 +263,7 @@ def _route(route: Route, stops: int | None = None) -> dict[str, Any]:
         "load_weight_g": route.load_weight_g,
         "load_volume_cm3": route.load_volume_cm3,
         "cost": str(Money(route.cost_minor, route.currency)),
-        "summary": f"{count}{km} km, {minutes // 60} h {minutes % 60:02} min",
+        "summary": f"{said}{km} km, {minutes // 60} h {minutes % 60:02} min",
     }
 
 

@@ -1,5 +1,6 @@
 """A van's day: look at it, send it off, follow it, call it off."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Final
@@ -8,6 +9,7 @@ from sqlalchemy import select
 
 from common.call import Call, quoted
 from common.errors import InvalidParameters, RuleViolation
+from common.rules.timeline import count
 from common.tables.fleet import Depot, Driver, Route, Stop, Vehicle
 from common.tables.logistics import Shipment
 from servers.logistics import fleet, moving, writing
@@ -54,10 +56,12 @@ def of_day(call: Call, on: date, limit: int = 100) -> list[Route]:
 
 
 def delay(call: Call, route: Route, stops: list[Stop]) -> timedelta:
-    """How far the van is behind (or before) its plan, by the last stop it left."""
+    """How far the van is behind (or before) its plan, by the last stop that it left in turn: one
+    that was made, or called off, before its turn says nothing of those before it."""
     reckoned = set(route.plan.get("behind", []))
+    ahead = min((s.position for s in stops if s.status in moving.LIVE), default=len(stops) + 1)
     left = [stop for stop in stops if stop.status in ("done", "failed") and stop.departed_at]
-    left = [stop for stop in left if stop.id not in reckoned]
+    left = [stop for stop in left if stop.id not in reckoned and stop.position < ahead]
     if left:
         last = max(left, key=lambda stop: stop.departed_at or call.now)
         return (last.departed_at or call.now) - last.planned_departure
@@ -82,27 +86,36 @@ def dispatch(call: Call, route_id: str, driver_id: str | None) -> Whole:
     if not route.planned_start - EARLY <= call.now <= route.planned_finish:
         raise RuleViolation(
             f"Route {route.id} is planned for {route.on_date.isoformat()}.",
-            next="Dispatch it on its day, or call plan_routes with replan.",
+            next="Dispatch it on its day. When that is over, plan_routes plans what it has anew.",
         )
+    going = [halt for halt in found.halts if halt.stop.status in moving.LIVE]
     driver = _driver(call, found, driver_id)
     vehicle = call.get(Vehicle, route.vehicle_id)
     fleet.require_free(call, driver, vehicle)
-    _require_load(found, vehicle)
+    _require_load(route, going, vehicle)
     call.show(
         f"Dispatch route {route.id} of {route.on_date.isoformat()}",
-        f"driver {quoted(driver.name)}, van {quoted(vehicle.name)}, {len(found.halts)} stops",
+        f"driver {quoted(driver.name)}, van {quoted(vehicle.name)}, {count(len(going), 'stop')}",
     )
-    for halt in found.halts:
+    spoilt = moving.spoilt(call, [halt.shipment.id for halt in going])
+    for halt in going:
         shipment = halt.shipment
         if shipment.status != "planned":
             raise RuleViolation(f"Shipment {shipment.id} is {shipment.status}, not planned.")
+        if shipment.id in spoilt:
+            raise RuleViolation(
+                f"Shipment {shipment.id} holds units of a lot that expired or was recalled.",
+                details={"shipment_id": shipment.id, "order_id": shipment.order_id},
+                next="cancel_shipment takes it off; orders.release_to_fulfilment reserves other "
+                "units.",
+            )
         call.show("", *leave(call, shipment))
         moving.advance(call, shipment, "out_for_delivery", detail=route.id)
     route.driver_id, route.status = driver.id, "dispatched"
     route.dispatched_at = route.departed_at = call.now
     vehicle.status = "on_route"
     fleet.move_driver(call, driver, "driving")
-    found.halts[0].stop.status = "enroute"
+    going[0].stop.status = "enroute"
     call.session.flush()
     call.effect("update", "route", route.id, status="dispatched")
     return whole(call, route.id)
@@ -184,14 +197,14 @@ def _driver(call: Call, found: Whole, driver_id: str | None) -> Driver:
     return driver
 
 
-def _require_load(found: Whole, vehicle: Vehicle) -> None:
-    if not found.halts:
-        raise RuleViolation(f"Route {found.route.id} has no stops.")
-    weight = sum(halt.shipment.weight_g for halt in found.halts)
-    volume = sum(halt.shipment.volume_cm3 for halt in found.halts)
+def _require_load(route: Route, going: Sequence[Halt], vehicle: Vehicle) -> None:
+    if not going:
+        raise RuleViolation(f"Route {route.id} has no stops.")
+    weight = sum(halt.shipment.weight_g for halt in going)
+    volume = sum(halt.shipment.volume_cm3 for halt in going)
     if weight > vehicle.capacity_weight_g or volume > vehicle.capacity_volume_cm3:
         raise RuleViolation(
-            f"Route {found.route.id} holds more than van {vehicle.id} takes.",
+            f"Route {route.id} holds more than van {vehicle.id} takes.",
             details={"weight_g": weight, "volume_cm3": volume},
             next="Move stops to another route with reassign_stop.",
         )

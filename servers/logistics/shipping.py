@@ -129,6 +129,12 @@ def _require_reserved(call: Call, line: OrderLine) -> None:
             details={"line_id": line.id, "sku": line.sku},
             next="Look at the order's stock: orders.get_order, inventory.check_availability.",
         )
+    if not reserving.may_go_out(call, reservation):
+        raise RuleViolation(
+            f"What line {line.id} has reserved is of a lot that expired or was recalled.",
+            details={"line_id": line.id, "sku": line.sku, "lot_id": reservation.lot_id},
+            next="orders.release_to_fulfilment reserves other units, or leaves the line behind.",
+        )
 
 
 def _load(lines: Sequence[OrderLine], variants: dict[str, Variant], wanted: Wanted) -> Load:

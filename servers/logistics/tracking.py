@@ -226,7 +226,7 @@ def close_manifest(call: Call, carrier_id: str, warehouse: str) -> tuple[Manifes
 
 def waiting_for(call: Call, carrier_id: str, warehouse: str) -> list[Shipment]:
     """Labelled shipments to be collected. An order that is on hold, or whose money is disputed,
-    stays without stopping the others."""
+    stays without stopping the others; so do units of a lot that expired or was recalled."""
     going = call.all(
         Shipment, Shipment.carrier_id == carrier_id, Shipment.warehouse_id == warehouse,
         Shipment.status.in_(("label_created", "tendered")), Shipment.kind != "return",
@@ -235,7 +235,8 @@ def waiting_for(call: Call, carrier_id: str, warehouse: str) -> list[Shipment]:
     orders = [shipment.order_id for shipment in going if shipment.order_id is not None]
     held = select(Order.id).where(Order.id.in_(orders), Order.status != "in_fulfilment")
     stopped = {*call.session.scalars(held), *disputed_goods.disputes(call.session, orders)}
-    return [shipment for shipment in going if shipment.order_id not in stopped]
+    stopped |= moving.spoilt(call, [shipment.id for shipment in going])
+    return [each for each in going if not {each.id, each.order_id} & stopped]
 
 
 def knows(call: Call, shipment_id: str, event_id: str) -> bool:

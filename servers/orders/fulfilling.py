@@ -1,19 +1,15 @@
 """Holds, and the hand-over to the warehouse."""
 
-from typing import Final
-
-from sqlalchemy import select
+from collections.abc import Sequence
 
 from common.call import Call, quoted
 from common.errors import InsufficientStock, RuleViolation
-from common.rules import disputed_goods, paid, reserving, stock
+from common.rules import disputed_goods, lots, paid, reserving
 from common.rules.timeline import count, happened
-from common.tables.inventory import Reservation, Warehouse
+from common.tables.inventory import Reservation
 from common.tables.orders import Order, OrderHold, OrderLine
 from common.tables.payments import Payment
 from servers.orders import amending, service
-
-MOST_HOUSES: Final = 200
 
 
 def hold(call: Call, order_id: str, kind: str, reason: str) -> service.Whole:
@@ -82,6 +78,7 @@ def release(call: Call, order_id: str, *, split: bool = False) -> service.Whole:
         kinds = ", ".join(each.kind for each in open_holds(call, order))
         raise RuleViolation(f"Order {order.id} is on hold ({kinds}).", next="Release the hold.")
     lines = service.lines_of(call, order)
+    _let_go_of_bad_lots(call, lines)
     late = order.released_at is not None and any(line.status == "backordered" for line in lines)
     if order.status != "in_fulfilment" if late else order.status not in ("placed", "confirmed"):
         raise RuleViolation(
@@ -127,6 +124,18 @@ def _require_paid(call: Call, order: Order) -> None:
         )
 
 
+def _let_go_of_bad_lots(call: Call, lines: Sequence[OrderLine]) -> None:
+    """Lines not packed yet with units of a lot that expired or was recalled wait for others."""
+    for line in lines:
+        if line.status not in ("open", "allocated", "picked") or line.reservation_id is None:
+            continue
+        reservation = call.get(Reservation, line.reservation_id)
+        if not reserving.may_go_out(call, reservation):
+            reserving.release_if_open(call, reservation)
+            line.status, line.reservation_id = "backordered", None
+    call.session.flush()
+
+
 def _allocated(call: Call, order: Order, line: OrderLine) -> bool:
     """Whether the line's units are reserved; tries to reserve them if not, in its own house and
     then in any other that has all of them."""
@@ -161,12 +170,10 @@ def _split(call: Call, order: Order, line: OrderLine) -> OrderLine | None:
 
 
 def _stocked(call: Call, sku: str) -> list[tuple[str, int]]:
-    """Active houses with units to spare, the fullest first."""
-    levels = stock.levels(call.session, call.now, [sku])
-    houses = select(Warehouse.id).where(Warehouse.active.is_(True)).limit(MOST_HOUSES)
-    active = set(call.session.scalars(houses))
-    found = [(house, level.available) for (_, house), level in levels.items() if house in active]
-    return sorted((each for each in found if each[1] > 0), key=lambda each: (-each[1], each[0]))
+    """Working houses with units that one line can have, the fullest first."""
+    free = lots.at_once(call.session, call.now, [sku])
+    found = [(house, left) for (_, house), left in free.items() if left > 0]
+    return sorted(found, key=lambda each: (-each[1], each[0]))
 
 
 def _reserved(call: Call, order: Order, line: OrderLine, house: str) -> bool:

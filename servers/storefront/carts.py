@@ -21,7 +21,7 @@ from common.errors import (
     ProductNotFound,
     RateLimited,
 )
-from common.rules import stock
+from common.rules import lots
 from common.shoppers import Shopper, shopper, terms_of
 from common.storage.database import lock
 from common.storage.locks import one_at_a_time
@@ -71,8 +71,7 @@ def add(call: Call, product_name: str, quantity: int, handle: str | None) -> Con
     hit = catalogue.one(call, product_name)
     who = shopper(call)
     cart, opened = changing(call, who, handle) if handle else _mine(call, who, hit.card.currency)
-    if cart.currency != hit.card.currency:
-        raise CartOperationFailed(f"This cart is in {cart.currency}; the product is not.")
+    _in_currency(call, cart, hit.card.currency, "The cart")
     _put(call, cart, hit.card, quantity, hit.available)
     touch(call, cart)
     return _contents(call, cart, opened)
@@ -222,15 +221,28 @@ def _adopt(call: Call, who: Shopper, cart: Cart) -> Cart:
         call.effect("adopt", Cart.__tablename__, cart.id)
         return cart
     mine, _ = changing(call, who, mine.id)
-    if mine.currency != cart.currency:
-        raise CartOperationFailed(f"Your own cart is in {mine.currency}; this one is not.")
+    _in_currency(call, mine, cart.currency, "The shopper's own cart")
     for item in items_of(call, cart):
         hits = catalogue.hits_of(call, [item.sku])
         if hits:
             _put(call, mine, hits[0].card, item.quantity, hits[0].available, most=True)
+    # What was said last counts: the address and the codes of the cart they just used.
+    mine.ship_to, mine.recipient = cart.ship_to or mine.ship_to, cart.recipient or mine.recipient
+    mine.shipping_service = cart.shipping_service or mine.shipping_service
+    mine.promotion_codes = cart.promotion_codes or mine.promotion_codes
     cart.status, cart.merged_into = "abandoned", mine.id
     call.effect("merge", Cart.__tablename__, cart.id)
     return mine
+
+
+def _in_currency(call: Call, cart: Cart, wanted: str, which: str) -> None:
+    """An empty cart takes any. Raises CartOperationFailed."""
+    if cart.currency != wanted and items_of(call, cart):
+        raise CartOperationFailed(
+            f"{which} is in {cart.currency}; this is in {wanted}.",
+            next="Buy what is in that cart first, or empty it with remove_from_cart.",
+        )
+    cart.currency = wanted
 
 
 def _put(
@@ -251,12 +263,12 @@ def _put(
         )
     if wanted > available:
         raise CartOperationFailed(
-            f"Only {available} of it can be had.",
+            f"Only {available} of it can be had." if available else "None of it can be had now.",
             details={"sku": card.sku, "available": available, "wanted": wanted},
             next="Offer fewer units, or another product.",
         )
     if known is not None:
-        known.quantity, known.unit_price_minor = wanted, card.price_minor
+        known.quantity = wanted  # its price stays the one that was shown
         return
     call.add(
         CartItem(
@@ -293,12 +305,10 @@ def _contents(call: Call, cart: Cart, handle: str) -> Contents:
     skus = [item.sku for item in items]
     prices = select(Variant.id, Variant.price_minor).where(Variant.id.in_(skus))
     now = {row.id: row.price_minor for row in call.session.execute(prices)}
-    there: dict[str, int] = {}
-    for (sku, _), level in stock.levels(call.session, call.now, skus).items():
-        there[sku] = there.get(sku, 0) + level.available
+    there = lots.most_at_once(call.session, call.now, skus)
     lines = []
     for item in items:
-        price, left = now[item.sku], max(0, there.get(item.sku, 0))
+        price, left = now[item.sku], there[item.sku]
         was = item.unit_price_minor if item.unit_price_minor != price else None
         # While it is being paid for its own units are reserved, not short.
         short = left if left < item.quantity and cart.status == "active" else None

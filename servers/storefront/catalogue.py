@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 
 from common.call import Call
 from common.errors import ProductNotFound
-from common.rules import searching, stock
+from common.rules import lots, searching
 from common.rules.catalogue_cache import remembered
 from common.rules.searching import Scored
 from common.tables.inventory import Product, Variant
@@ -34,7 +34,8 @@ class Card:
 
 @dataclass(frozen=True)
 class Hit:
-    """``score`` is 0 to 100, 100 for an exact code or name; ``available`` is of this moment."""
+    """``score`` is 0 to 100, 100 for an exact code or name; ``available`` is what one
+    order can have at this moment."""
 
     card: Card
     score: int
@@ -132,11 +133,9 @@ def _hits(call: Call, scored: Sequence[Scored]) -> list[Hit]:
     if not skus:
         return []
     cards = remembered(call, ("cards", skus), lambda: _cards(call, skus))
-    available: dict[str, int] = {}
-    for (sku, _), level in stock.levels(call.session, call.now, skus).items():
-        available[sku] = available.get(sku, 0) + level.available
+    available = lots.most_at_once(call.session, call.now, skus)
     return [
-        Hit(cards[each.sku], each.score, max(0, available.get(each.sku, 0)))
+        Hit(cards[each.sku], each.score, available[each.sku])
         for each in scored
         if each.sku in cards
     ]

@@ -85,8 +85,8 @@ def prepare(call: Call, handle: str, details: Details) -> Prepared:
         cart.shipping_service = found.options[0].id
         found = quote(call, who, cart)
     _seen(call, cart, found)
-    checkout = _written(call, who, cart, found)
     carts.touch(call, cart)
+    checkout = _written(call, who, cart, found)
     return Prepared(checkout, found, opened, methods_of(call, who), not who.guest)
 
 
@@ -199,6 +199,7 @@ def _written(call: Call, who: Shopper, cart: Cart, found: Quote) -> Checkout:
     cost, new = found.priced, found.new
     checkout.state = "incomplete" if found.missing else "ready_for_complete"
     checkout.customer_id = who.customer.id if who.customer else None
+    checkout.currency = cost.currency
     checkout.ship_to, checkout.shipping_service = cart.ship_to, new.shipping_service
     checkout.subtotal_minor, checkout.discount_minor = cost.subtotal_minor, cost.discount_minor
     checkout.shipping_minor, checkout.tax_minor = cost.shipping_minor, cost.tax_minor
@@ -209,7 +210,7 @@ def _written(call: Call, who: Shopper, cart: Cart, found: Quote) -> Checkout:
         "promised_at": new.promised_at.isoformat() if new.promised_at else None,
     }
     checkout.agreed_sha256 = found.sha256
-    checkout.expires_at = call.now + QUOTE_LIFE
+    checkout.expires_at = min(call.now + QUOTE_LIFE, cart.expires_at)
     if known is None:
         return call.add(checkout)
     call.session.flush()

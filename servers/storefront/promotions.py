@@ -58,15 +58,17 @@ class Reductions:
     free_shipping: list[str] = field(default_factory=list)
     promotions: list[str] = field(default_factory=list)
 
-    def take(self, code: str, label: str, amount: int, nets: Sequence[int]) -> None:
-        """Spread an amount over lines by what is left of them, by largest remainder."""
+    def take(self, code: str, label: str, amount: int, nets: Sequence[int]) -> bool:
+        """Spread an amount over lines by what is left of them, by largest remainder. False when
+        there is nothing to take."""
         amount = min(amount, sum(nets))
         if amount <= 0:
-            return
+            return False
         self.by_line = [
             before + part for before, part in zip(self.by_line, allocate(amount, nets), strict=True)
         ]
         self.discounts.append(Discount(code, label, amount))
+        return True
 
 
 def goods_of(call: Call, lines: Sequence[tuple[str, int, int]]) -> list[Goods]:
@@ -99,13 +101,14 @@ def reduce(
         refusal = _refusal(call, promotion, goods, currency, customer, tier)
         if promotion is not None and refusal is None:
             refusal = _alone(promotion, found, alone)
+        if promotion is not None and refusal is None and not _apply(found, promotion, goods):
+            refusal = "nothing_left", "There is nothing left that it could take off."
         if promotion is None or refusal is not None:
             why, reason = refusal or ("unknown", "There is no such code.")
             found.rejected.append(Rejected(code, why, reason))
             continue
         alone = alone or ("" if promotion.stackable else promotion.id)
         found.promotions.append(promotion.id)
-        _apply(found, promotion, goods)
     if points:
         left = [each.gross_minor - off for each, off in zip(goods, found.by_line, strict=True)]
         found.take("POINTS", f"{min(points, sum(left))} points", points, left)
@@ -119,17 +122,18 @@ def _alone(promotion: Promotion, found: Reductions, alone: str) -> tuple[str, st
     return None
 
 
-def _apply(found: Reductions, promotion: Promotion, goods: Sequence[Goods]) -> None:
+def _apply(found: Reductions, promotion: Promotion, goods: Sequence[Goods]) -> bool:
+    """Whether it takes anything off: one that does not is not used up."""
     if promotion.kind == "free_shipping":
         found.free_shipping.append(promotion.id)
-        return
+        return True
     nets = [
         each.gross_minor - off if _meant(promotion, each) else 0
         for each, off in zip(goods, found.by_line, strict=True)
     ]
     percent = promotion.kind == "percent"
     amount = _share(sum(nets), promotion.value) if percent else promotion.value
-    found.take(promotion.id, promotion.name, amount, nets)
+    return found.take(promotion.id, promotion.name, amount, nets)
 
 
 def _refusal(

@@ -13,7 +13,7 @@ from common.shoppers import Shopper
 from common.tables.inventory import Variant, Warehouse
 from common.tables.logistics import RateCard
 from common.tables.storefront import Cart
-from servers.storefront import carts, promotions
+from servers.storefront import carts, catalogue, promotions
 
 USUAL_WEIGHT_G: Final = 500
 MOST_OPTIONS: Final = 10
@@ -59,7 +59,8 @@ def quote(call: Call, who: Shopper, cart: Cart) -> Quote:
     if not items:
         raise CartOperationFailed("The cart is empty.", next="Add a product with add_to_cart.")
     variants = {item.sku: call.get(Variant, item.sku) for item in items}
-    gone = [item.sku for item in items if not variants[item.sku].sellable]
+    sold = {hit.card.sku for hit in catalogue.hits_of(call, list(variants))}
+    gone = [item.sku for item in items if item.sku not in sold]
     if gone:
         raise CartOperationFailed(
             "Some items are no longer sold.", details={"skus": gone},
@@ -169,8 +170,8 @@ def _warehouse(call: Call, lines: list[NewLine]) -> str:
         return placing.warehouse_for(call, lines)
     except InsufficientStock as error:
         raise CartOperationFailed(
-            "Not everything in the cart can be had any more.", details=error.details,
-            next="Look at the cart with get_cart and take fewer.",
+            "Not everything in the cart can be had together now.", details=error.details,
+            next="Look at the cart with get_cart; take fewer, or order in parts.",
         ) from None  # fmt: skip
 
 
@@ -198,6 +199,11 @@ def _options(
             error.message, next="Ask for another address, or order in parts."
         ) from None
     usable = [each for each in found if each.card.currency == cart.currency][:MOST_OPTIONS]
+    if not usable:
+        raise CartOperationFailed(
+            f"No carrier's prices to there are in {cart.currency}.",
+            next="Ask for another address, or for products in another currency.",
+        )
     return [
         Shipping(
             f"{each.carrier.id}:{each.card.service}", each.carrier.name, each.card.service,

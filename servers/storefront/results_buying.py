@@ -352,6 +352,11 @@ def _after(checkout: Checkout) -> str:
             "The payment is being asked for; the goods are reserved until then. Call checkout "
             "with the same quote_id again in a moment."
         )
+    if checkout.failure_code == "timed_out":
+        return (
+            "Nothing was bought: the payment was not answered in time; goods and payment were let "
+            "go. Ask the shopper whether to try again, then prepare_checkout."
+        )
     return (
         "Nothing was bought: goods and payment were let go. Ask for another payment method, then "
         "prepare_checkout again."

@@ -74,6 +74,24 @@ async def test_variance_is_recounted_and_posted_against_the_snapshot(either: Des
     assert accuracy["totals"] == {"lines": 2, "exact": 1, "per_mille": 500, "items": 2}
 
 
+async def test_counted_after_something_left(either: Desk):
+    """Who finds what the books have by then misses nothing; other lines are counted again."""
+    await either.seed(stocked(CUPS, NORTH, 10))
+    await either.seed(stocked(BOX, NORTH, 10))
+    await either.seed(a_lot("A", 5, on(5)))
+    sheet = await started(either, CUPS, BOX, MILK)
+    for sku, lot, units in ((CUPS, {}, 5), (BOX, {}, 4), (MILK, {"lot": "A"}, 5)):
+        await done(
+            either.client, "move_stock", sku=sku, warehouse=NORTH, quantity=units,
+            from_status="available", to="damaged", reason="fell", **lot, **either.key(),
+        )  # fmt: skip
+    again = await submit(either, sheet, counted(5, 7, 0))
+    assert [line["sku"] for line in again["lines"]] == [BOX]
+    posted = await submit(either, again, [{"line": 2, "counted": 6}])
+    assert (posted["state"], posted["posted"]) == ("posted", [])
+    assert [(await either.level(sku, NORTH)).available for sku in (CUPS, BOX, MILK)] == [5, 6, 0]
+
+
 async def test_a_large_variance_waits_for_a_person(desk: Desk):
     await desk.seed(stocked(CUPS, NORTH, 500))
     sheet = await started(desk, CUPS)
