@@ -255,7 +255,7 @@ def test_rules_may_share_a_window(spine: Spine) -> None:
     spend(spine, DEFAULT, "aud_1", refund("150.00"), rule="returns.settle_return")
     spend(spine, DEFAULT, "aud_2", money("50.00"), rule="payments.issue_store_credit")
     assert verdict(spine, DEFAULT, REFUND, refund("1.00")).level == 1
-    assert verdict(spine, DEFAULT, "payments.capture_payment", money("1.00")).level == 0
+    assert verdict(spine, DEFAULT, "payments.authorize_payment", money("1.00")).level == 0
 
 
 def test_what_others_approved_does_not_use_up_what_one_may_do_alone(spine: Spine) -> None:
