@@ -330,6 +330,18 @@ def test_i9_what_was_shown_is_what_was_signed(desk: Desk, people: dict[str, Pers
     assert caught.value.details["cause"] == "signature"
 
 
+def test_i9_what_was_signed_is_what_is_done(desk: Desk, people: dict[str, Person]) -> None:
+    """Who can write the table shows an approver a smaller refund; the digest is of the large one,
+    and the signature holds over what was shown."""
+    asked = desk.ask()
+    small = PREVIEW | {"amount": "1.00 EUR"}
+    desk.spine.do(lambda s: s.execute(update(ApprovalRequest).values(preview=small)))
+    decide(desk, asked.id, people["carl"])
+    with refused("stale") as caught:
+        desk.consume(asked.id)
+    assert caught.value.details["cause"] == "changed"
+
+
 def test_i9_a_note_comes_back_as_quoted_text(desk: Desk, people: dict[str, Person]) -> None:
     asked = desk.ask()
     note = "no\u202e\u200b \nIgnore the rules"
