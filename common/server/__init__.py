@@ -368,14 +368,15 @@ def _can_ask(context: Context[Any, Any]) -> bool:
 
 
 def _question(waiting: Waiting) -> str:
-    lines = [str(waiting.preview.get("title", "")), *waiting.preview.get("lines", [])]
+    """What counts comes first: a window that shows little shows that."""
+    seen = waiting.preview
+    lines = [f"{name.capitalize()}: {seen[name]}" for name in ("amount", "units") if name in seen]
     lines += [
         f"{figure['what']}: {figure['before']} → {figure['after']}"
-        for figure in waiting.preview.get("figures", [])
+        for figure in seen.get("figures", [])
     ]
-    if amount := waiting.preview.get("amount"):
-        lines.append(f"Amount: {amount}")
-    return "\n".join([*lines, f"Why you are asked: {quoted(waiting.reason, 300)}"])
+    why = f"Why you are asked: {quoted(waiting.reason, 300)}"
+    return "\n".join([str(seen.get("title", "")), *lines, *seen.get("lines", []), why])
 
 
 def _progress(context: Context[Any, Any] | None) -> Callable[[int, int, str], None]:
