@@ -123,7 +123,7 @@ class ShopServer(MCPServer[Any]):
     ) -> CallToolResult | InputRequiredResult:
         spec = self.toolset.find(name)
         if spec is None:
-            raise MCPError(code=INVALID_PARAMS, message=f"Unknown tool: {name[:80]}")
+            raise MCPError(code=INVALID_PARAMS, message=f"Unknown tool: {quoted(name, 80)[1:-1]}")
         request = Request(
             spec, arguments, self.identity(), trace=_trace(), progress=_progress(context)
         )
@@ -248,7 +248,7 @@ class ShopServer(MCPServer[Any]):
             raise MCPError(
                 code=INVALID_PARAMS if wrong else INTERNAL_ERROR,
                 message=wire.get("message", "The URI is not UTF-8."),
-                data={"uri": text[:400], **wire},
+                data={"uri": quoted(text, 400)[1:-1], **wire},
             ) from None
 
     # -- prompts and completions ---------------------------------------------------------------
@@ -275,7 +275,7 @@ class ShopServer(MCPServer[Any]):
     ) -> GetPromptResult:
         spec = self.toolset.prompts.get(name)
         if spec is None:
-            raise MCPError(code=INVALID_PARAMS, message=f"Unknown prompt: {name[:80]}")
+            raise MCPError(code=INVALID_PARAMS, message=f"Unknown prompt: {quoted(name, 80)[1:-1]}")
         try:
             model = parse_text(spec.arguments, arguments or {})
         except InvalidParameters as error:
