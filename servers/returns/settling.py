@@ -121,6 +121,7 @@ def _exchange(
     call.show(
         f"Settle exchange {rma.id} of order {order.id}",
         *(f"send {n} × {line.exchange_sku}" for line, n in zip(lines, units, strict=True) if n),
+        f"goods of {Money(worth, order.currency)}",
         f"{Money(abs(difference), order.currency)} {direction} {paid.method_words(method)}",
     )
     for line in lines:

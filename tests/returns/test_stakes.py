@@ -51,6 +51,8 @@ async def test_what_an_exchange_gives_back_is_staked_beside_its_goods(desk: Desk
     await back(desk, rma)
     await step(desk, "settle_return", return_id=rma["return_id"])
     assert await asked(desk) == [("settle_return", 1)], "45.00 in goods and 15.00 in money"
+    assert "Amount: 60.00 EUR\n" in desk.person.questions[-1]
+    assert "goods of 45.00 EUR\n15.00 EUR goes back to" in desk.person.questions[-1]
 
 
 async def test_money_that_goes_elsewhere_is_confirmed(desk: Desk) -> None:
