@@ -251,8 +251,8 @@ class Guard:
             return computation.prepare(call, **arguments)
 
         data = await self.database.run(request.spec.domain, prepare, write=False)
-        running = Running(request.progress)
-        return {"plan": await running.run(computation.compute, data)}
+        running, whose = Running(request.progress), request.actor.counted
+        return {"plan": await running.run(computation.compute, data, whose)}
 
     # -- records -------------------------------------------------------------------------------
 
