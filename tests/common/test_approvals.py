@@ -12,6 +12,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from common.approvals import TERMINAL, approvers, decisions, move, person, requests
+from common.approvals.showing import visible
 from common.call import Actor, quoted
 from common.errors import (
     ApprovalInvalid,
@@ -340,6 +341,19 @@ def test_i9_what_was_signed_is_what_is_done(desk: Desk, people: dict[str, Person
     with refused("stale") as caught:
         desk.consume(asked.id)
     assert caught.value.details["cause"] == "changed"
+
+
+def test_i9_no_tower_of_marks_covers_the_lines_above() -> None:
+    for tower in ("a" + "\u0301" * 100, "a" + "\u0301\u20dd" * 50, "a\u0489" * 2 + "\u0489" * 90):
+        for shown in (quoted(tower), visible(tower)):
+            assert len(shown.strip('"')) <= 8
+    for word in (
+        "Nguy\u00ea\u0303n",
+        "\u05e9\u05bc\u05c1\u05b8",
+        "\u0e19\u0e49\u0e33",
+        "\u0915\u094d\u0937",
+    ):
+        assert visible(word) == quoted(word).strip('"') == word
 
 
 def test_i9_a_note_comes_back_as_quoted_text(desk: Desk, people: dict[str, Person]) -> None:
