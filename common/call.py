@@ -17,6 +17,7 @@ from common.ids import new_id
 from common.money import Money
 from common.storage import mapped
 from common.tables import Record
+from common.untrusted import levelled
 
 R = TypeVar("R", bound=Record)
 T = TypeVar("T")
@@ -230,5 +231,5 @@ def quoted(text: str, limit: int = 120) -> str:
         for ch in text
         if unicodedata.category(ch) not in _HIDDEN or ch in "\r\n\t"
     )
-    clean = mask(" ".join(clean.split()).replace('"', "'"))
+    clean = mask(levelled(" ".join(clean.split()).replace('"', "'")))
     return f'"{clean[: limit - 1]}…"' if len(clean) > limit else f'"{clean}"'

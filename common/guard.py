@@ -251,8 +251,8 @@ class Guard:
             return computation.prepare(call, **arguments)
 
         data = await self.database.run(request.spec.domain, prepare, write=False)
-        running = Running(request.progress)
-        return {"plan": await running.run(computation.compute, data)}
+        running, whose = Running(request.progress), request.actor.counted
+        return {"plan": await running.run(computation.compute, data, whose)}
 
     # -- records -------------------------------------------------------------------------------
 
@@ -350,14 +350,16 @@ class _Change:
         )  # fmt: skip
         if self.approval_id is None:
             raise Rollback(_Proposal(verdict, bound, preview))
-        self._consume(session, bound, verdict)
+        self._consume(session, bound, preview, verdict)
 
-    def _consume(self, session: Session, bound: str, verdict: Verdict) -> None:
+    def _consume(
+        self, session: Session, bound: str, preview: dict[str, Any], verdict: Verdict
+    ) -> None:
         spec, attempt = self.request.spec, self.attempt
         used = requests.consume(
             session, approval_id=str(self.approval_id), server=spec.domain, tool=spec.name,
             args_digest=attempt.args_digest, digest=bound, actor=self.request.actor,
-            verdict=verdict, now=attempt.now,
+            preview=preview, verdict=verdict, now=attempt.now,
         )  # fmt: skip
         attempt.approval = {"id": used.id, "level": used.level, "digest": used.digest}
 

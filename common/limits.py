@@ -157,7 +157,11 @@ def _number(name: str) -> Any:
 @cache
 def _charge(dialect: str) -> Any:
     column = _BUCKET.c.full_at_us
-    after = case((column > _number("b_now"), column), else_=_number("b_now")) + _number("b_cost")
+    # Fuller than any call could make it: the clock was put back since. It counts as full again.
+    ahead = column > _number("b_most") + _MINUTE_US
+    left = case((ahead, _number("b_now")), (column > _number("b_now"), column),
+                else_=_number("b_now"))  # fmt: skip
+    after = left + _number("b_cost")
     return (
         upsert(dialect, RateBucket)
         .values(id=bindparam("b_id"), full_at_us=_number("b_now") + _number("b_cost"))

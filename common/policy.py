@@ -15,6 +15,7 @@ from typing import Final, cast
 from sqlalchemy import Table, bindparam, func, insert, select
 from sqlalchemy.orm import Session
 
+from common.approvals import person
 from common.call import Actor, Stakes, quoted
 from common.money import exponent
 from common.policy_file import (
@@ -40,7 +41,7 @@ _EARLIER: Final = (
     select(_use.measure, func.sum(_use.amount))
     .where(
         _use.tool == bindparam("tool"),
-        _use.subject == bindparam("subject"),
+        _use.subject.in_(bindparam("subjects", expanding=True)),
         _use.measure.in_(bindparam("measures", expanding=True)),
         _use.at > bindparam("since"),
     )
@@ -142,7 +143,7 @@ class Policy:
         amount = self._measured(found.window, stakes)
         if amount:
             hot.change(
-                session, _USED, audit_id=audit_id, tool=found.window.name, subject=actor.id,
+                session, _USED, audit_id=audit_id, tool=found.window.name, subject=person(actor.id),
                 measure=f"{found.window.measure}:{level}", amount=amount, at=now,
             )  # fmt: skip
 
@@ -176,7 +177,7 @@ class Policy:
         amount = self._measured(window, stakes) if window else None
         if window is None or not amount:
             return 0, ""
-        one_at_a_time(session, f"policy:{window.name}:{actor.id}")
+        one_at_a_time(session, f"policy:{window.name}:{person(actor.id)}")
         earlier = _earlier_uses(session, window, actor, now)
         level = 0
         for k in range(1, DENY + 1):
@@ -221,11 +222,13 @@ def _by_fact(clause: Clause, stakes: Stakes) -> tuple[int, str]:
 
 
 def _earlier_uses(session: Session, window: Window, actor: Actor, now: datetime) -> list[int]:
-    """Sums within the window, by the level that had allowed them."""
+    """Sums within the window, by the level that had allowed them; one's own whatever issuer
+    vouches. Until version 0.2 a use named the issuer, too."""
     measures = [f"{window.measure}:{level}" for level in range(DENY)]
     since = now - timedelta(hours=window.hours)
+    subjects = [person(actor.id), actor.id]
     found = hot.rows(
-        session, _EARLIER, tool=window.name, subject=actor.id, measures=measures, since=since
+        session, _EARLIER, tool=window.name, subjects=subjects, measures=measures, since=since
     )
     sums = {measure: int(total) for measure, total in found}
     return [sums.get(measure, 0) for measure in measures]

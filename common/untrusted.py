@@ -26,6 +26,8 @@ FIELDS: Final = frozenset(
     }
 )  # fmt: skip
 _WITH_TEXT: Final = (str, dict, list)
+MOST_MARKS: Final = 4
+_MARKS: Final = frozenset({"Mn", "Me"})
 _HIDDEN: Final = frozenset({"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"})
 
 
@@ -46,6 +48,19 @@ def clean(text: str) -> str:
         if character in "\n\t"
         or not (unicodedata.category(character) in _HIDDEN or _selects_variation(character))
     )
+
+
+def levelled(text: str) -> str:
+    """With no more marks on a letter than any script writes: a tower of them covers what stands in
+    the lines above."""
+    if text.isascii():
+        return text
+    kept, marks = [], 0
+    for character in text:
+        marks = marks + 1 if unicodedata.category(character) in _MARKS else 0
+        if marks <= MOST_MARKS:
+            kept.append(character)
+    return "".join(kept)
 
 
 def _cleaned(value: Any, path: str, within: bool, paths: dict[str, None]) -> Any:

@@ -19,7 +19,7 @@ from clients.commands.common import (
 )
 from clients.commands.secrets import ask_passphrase
 from common.approvals import approvers
-from common.audit import restarting, verify
+from common.audit import anchors, restarting, verify
 from common.clock import stamp, utc_now
 from common.errors import NotFound, ShopError
 from common.keys import read_public_key
@@ -38,6 +38,13 @@ Key = Annotated[
         "--pubkey", exists=True, dir_okay=False, help="Public key of the anchors; the shop's own."
     ),
 ]
+Kept = Annotated[
+    Path | None,
+    typer.Option(
+        "--kept", exists=True, dir_okay=False,
+        help="A copy of the anchors made before, or its last line: it must still be among them.",
+    ),
+]  # fmt: skip
 
 
 def add_to(app: typer.Typer) -> None:
@@ -50,11 +57,17 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(group, name="audit")
 
 
-def check(anchor_file: Anchors = None, pubkey: Key = None, as_json: Json = False) -> None:
+def check(
+    anchor_file: Anchors = None, pubkey: Key = None, kept: Kept = None, as_json: Json = False
+) -> None:
     """Verify every chain against itself, the anchors and the rows it speaks of.
 
     Exit 0: sound. 1: broken, and the first bad record is named. 2: could not be checked.
     """
+    try:
+        known = anchors.kept(kept) if kept else ""
+    except anchors.AnchorsBroken:
+        raise typer.BadParameter(f"{kept} holds no anchor") from None
 
     async def work(shop: Shop) -> verify.Report:
         file = anchor_file or shop.settings.anchor_file
@@ -62,7 +75,7 @@ def check(anchor_file: Anchors = None, pubkey: Key = None, as_json: Json = False
         public = read_public_key(pubkey or own) if pubkey or own.exists() else None
 
         def read(session: Session) -> verify.Report:
-            return verify.verify(session, file, public)
+            return verify.verify(session, file, public, known_anchor=known)
 
         return await shop.database.run("*", read, write=False)
 

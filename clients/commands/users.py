@@ -209,7 +209,7 @@ def enable(subject: Subject) -> None:
     async def work(shop: Shop) -> None:
         def changed(call: Call) -> None:
             user = users.get(call.session, subject)
-            users.enable(user)
+            users.enable(call.session, user)
             call.effect("enable", "auth_user", user.id)
 
         await recorded(shop, person(shop.settings.operator), "user_enable", changed)

@@ -120,6 +120,15 @@ def revoke(
     return approver
 
 
+def withhold(session: Session, subject: str, withheld: bool) -> None:
+    """Who was sent away decides nothing, nor does what they approved count; until they are back.
+    They stay enrolled. Nothing for who is no approver."""
+    for approver in _everyone(session):
+        if person(approver.subject) == person(subject):
+            approver.scopes = [] if withheld else [str(Scope.APPROVALS_DECIDE)]
+    session.flush()
+
+
 def find(session: Session, subject: str) -> Approver:
     """By subject, revoked or not. Raises NotFound."""
     found = session.scalar(select(Approver).where(Approver.subject == subject))

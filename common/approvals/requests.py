@@ -127,6 +127,7 @@ def consume(
     tool: str,
     args_digest: str,
     digest: str,
+    preview: Mapping[str, Any],
     actor: Actor,
     verdict: Verdict,
     now: datetime,
@@ -154,9 +155,7 @@ def consume(
         raise refusal("level_raised", level=verdict.level)
     if request.state == "pending":
         raise refusal("pending", needed=request.needed)
-    approvals, cause = decisions.counted(session, request)
-    if len(approvals) < max(request.needed, NEEDED[request.level]):
-        raise refusal("stale", cause=cause or "approver")
+    approvals = _approvals(session, request, preview)
     if check is not None:
         check(request, approvals)
     still: list[ColumnElement[bool]] = [
@@ -263,6 +262,18 @@ def expire_due(session: Session, now: datetime, limit: int) -> list[Transition]:
     """Close open requests past their time."""
     closed = (settle_refusal(session, id, "expired", now) for id in due(session, now, limit))
     return [transition for transition in closed if transition is not None]
+
+
+def _approvals(
+    session: Session, request: ApprovalRequest, preview: Mapping[str, Any]
+) -> list[ApprovalDecision]:
+    """Enough of them that count now, for ``preview``: they are signed over what the row showed."""
+    approvals, cause = decisions.counted(session, request)
+    if len(approvals) < max(request.needed, NEEDED[request.level]):
+        raise refusal("stale", cause=cause or "approver")
+    if digest_of(request.preview) != digest_of(dict(preview)):
+        raise refusal("stale", cause="changed")
+    return approvals
 
 
 def _wait(verdict: Verdict) -> timedelta:

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from common.tables.spine import ApprovalRequest
+from common.untrusted import levelled
 
 TYPED_FROM: Final = 2
 _HIDDEN: Final = frozenset({"Cc", "Cf", "Co", "Cs", "Zl", "Zp"})
@@ -38,8 +39,9 @@ class Shown:
 
 
 def visible(text: str) -> str:
-    """Nothing that moves the cursor, reverses the reading direction or hides."""
-    return "".join("\ufffd" if unicodedata.category(ch) in _HIDDEN else ch for ch in text)
+    """Nothing that moves the cursor, reverses the reading direction, hides or covers."""
+    seen = "".join("\ufffd" if unicodedata.category(ch) in _HIDDEN else ch for ch in text)
+    return levelled(seen)
 
 
 def shown(request: ApprovalRequest) -> Shown:

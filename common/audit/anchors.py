@@ -97,15 +97,23 @@ def due(previous: Anchor | None, *, now: datetime, count: int) -> bool:
         return count > 0
     if count < previous.count:
         return True
-    return count - previous.count >= RECORDS or (
-        count > previous.count and now - previous.at >= EVERY
-    )
+    # A clock that was put back is behind the last anchor, maybe for years.
+    recent = timedelta() <= now - previous.at < EVERY
+    return count - previous.count >= RECORDS or (count > previous.count and not recent)
 
 
 def last(file: Path) -> Anchor | None:
     """The newest anchor, not verified. Raises AnchorsBroken, OSError."""
     with file.open("rb") as handle:
         return last_of(handle)
+
+
+def kept(file: Path) -> str:
+    """The digest of the last line of a copy, or of a file that is that line alone. Raises
+    AnchorsBroken, OSError."""
+    with file.open("rb") as handle:
+        handle.seek(max(0, handle.seek(0, os.SEEK_END) - 2 * MAX_LINE))
+        return _parsed(handle.read().strip().rpartition(b"\n")[2], 1)[1].digest
 
 
 def read(file: Path, public_key: Ed25519PublicKey, *, size: int | None = None) -> Iterator[Anchor]:

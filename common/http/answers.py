@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from starlette.types import Send
 
+from common.audit.redact import mask
 from common.errors import Busy, UpstreamError
 
 RawHeaders = list[tuple[bytes, bytes]]
@@ -55,7 +56,7 @@ def later(error: Busy | UpstreamError) -> Refused:
 
 def protocol(status: int, code: int, reason: str, message: str, id: Any = None) -> Refused:
     """A refusal in JSON-RPC's own form."""
-    error = {"code": code, "message": message}
+    error = {"code": code, "message": mask(message)}
     return Refused(status, reason, {"jsonrpc": "2.0", "id": id, "error": error})
 
 

@@ -123,7 +123,7 @@ class ShopServer(MCPServer[Any]):
     ) -> CallToolResult | InputRequiredResult:
         spec = self.toolset.find(name)
         if spec is None:
-            raise MCPError(code=INVALID_PARAMS, message=f"Unknown tool: {name[:80]}")
+            raise MCPError(code=INVALID_PARAMS, message=f"Unknown tool: {quoted(name, 80)[1:-1]}")
         request = Request(
             spec, arguments, self.identity(), trace=_trace(), progress=_progress(context)
         )
@@ -248,7 +248,7 @@ class ShopServer(MCPServer[Any]):
             raise MCPError(
                 code=INVALID_PARAMS if wrong else INTERNAL_ERROR,
                 message=wire.get("message", "The URI is not UTF-8."),
-                data={"uri": text[:400], **wire},
+                data={"uri": quoted(text, 400)[1:-1], **wire},
             ) from None
 
     # -- prompts and completions ---------------------------------------------------------------
@@ -275,7 +275,7 @@ class ShopServer(MCPServer[Any]):
     ) -> GetPromptResult:
         spec = self.toolset.prompts.get(name)
         if spec is None:
-            raise MCPError(code=INVALID_PARAMS, message=f"Unknown prompt: {name[:80]}")
+            raise MCPError(code=INVALID_PARAMS, message=f"Unknown prompt: {quoted(name, 80)[1:-1]}")
         try:
             model = parse_text(spec.arguments, arguments or {})
         except InvalidParameters as error:
@@ -368,14 +368,15 @@ def _can_ask(context: Context[Any, Any]) -> bool:
 
 
 def _question(waiting: Waiting) -> str:
-    lines = [str(waiting.preview.get("title", "")), *waiting.preview.get("lines", [])]
+    """What counts comes first: a window that shows little shows that."""
+    seen = waiting.preview
+    lines = [f"{name.capitalize()}: {seen[name]}" for name in ("amount", "units") if name in seen]
     lines += [
         f"{figure['what']}: {figure['before']} → {figure['after']}"
-        for figure in waiting.preview.get("figures", [])
+        for figure in seen.get("figures", [])
     ]
-    if amount := waiting.preview.get("amount"):
-        lines.append(f"Amount: {amount}")
-    return "\n".join([*lines, f"Why you are asked: {quoted(waiting.reason, 300)}"])
+    why = f"Why you are asked: {quoted(waiting.reason, 300)}"
+    return "\n".join([str(seen.get("title", "")), *lines, *seen.get("lines", []), why])
 
 
 def _progress(context: Context[Any, Any] | None) -> Callable[[int, int, str], None]:

@@ -99,7 +99,10 @@ def decide_customer(call: Call, claim_id: str, answer: Answer) -> Claim:
         )
     states.require(claim, ("under_review",), "be decided", next="submit_claim first.")
     amount = _amount(claim, answer)
-    call.stake(amount_minor=amount, currency=claim.currency, denies=answer.decision == "denied")
+    call.stake(
+        amount_minor=amount, currency=claim.currency, denies=amount < claim.claimed_minor
+        or answer.decision == "denied",
+    )  # fmt: skip
     call.show(f"Claim {claim.id}: {states.words(answer.decision)}", _told(claim, answer, amount))
     record_own(call, claim, answer, amount)
     _tell(call, claim)

@@ -63,10 +63,13 @@ def close(call: Call, claim_id: str) -> Claim:
     Raises RuleViolation while it is with the other side, or unfinished."""
     claim = service.find(call, claim_id)
     owed = claim.approved_minor - claim.paid_minor if claim.state in ("accepted", "paid") else 0
-    call.stake(amount_minor=owed, currency=claim.currency)
+    # Whoever records a denial and closes the claim gives up what one who withdraws it does.
+    gives_up = claim.kind != "customer" and claim.state == "denied"
+    call.stake(amount_minor=owed, currency=claim.currency, gives_up=gives_up)
     call.show(
         f"Close claim {claim.id}, {states.words(claim.state)}",
         f"written off: {Money(owed, claim.currency)}",
+        *([f"given up: {Money(claim.claimed_minor, claim.currency)}"] if gives_up else []),
     )
     if claim.state in states.BEFORE_FILING:
         _expire(call, claim)

@@ -49,7 +49,8 @@ def settle(call: Call, claim_id: str, wanted: Settlement) -> Claim:
     amount = _amount(claim, wanted)
     resolution = wanted.resolution or "refund"
     goods = _goods_minor(call, claim) if resolution == "replacement" else 0
-    call.stake(amount_minor=max(amount, goods), currency=claim.currency)
+    denies = claim.state == "under_review" and amount < claim.claimed_minor
+    call.stake(amount_minor=max(amount, goods), currency=claim.currency, denies=denies)
     call.show(
         f"Settle claim {claim.id} of order {order.id} ({states.words(claim.type)})",
         f"{resolution}: {Money(amount, claim.currency)} of "
@@ -83,7 +84,7 @@ def _take_offer(call: Call, claim: Claim, wanted: Settlement) -> Claim:
     if wanted.amount_minor not in (None, offer):
         raise InvalidParameters.field("amount_minor", wanted.amount_minor, f"{offer}, as offered")
     given_up = claim.claimed_minor - offer
-    call.stake(amount_minor=given_up, currency=claim.currency)
+    call.stake(amount_minor=given_up, currency=claim.currency, denies=False)
     call.show(
         f"Accept the offer for claim {claim.id}",
         f"{Money(offer, claim.currency)} of {Money(claim.claimed_minor, claim.currency)}",

@@ -123,8 +123,8 @@ def move_stock(
     worth, currency = costs.value(call, item, warehouse, quantity)
     leaves = to in AWAY
     call.stake(
-        amount_minor=worth if leaves else 0, currency=currency, units=quantity,
-        back_on_sale=to == "available",
+        amount_minor=worth if leaves else 0, currency=currency,
+        units=quantity if leaves else 0, back_on_sale=to == "available",
     )  # fmt: skip
     call.show(
         f"Move {quantity} of {sku} in {warehouse} from {from_status} to {to}",

@@ -117,15 +117,18 @@ def update_purchase_order(
         )  # fmt: skip
     if expected_on is not None:
         _expect(call, order, lines, expected_on, action)
-    call.stake(cancels=action == "cancel")
+    ends = action in ("cancel", "close")
+    gone = sum(outstanding(line) for line in lines) if ends else 0
+    call.stake(cancels=action == "cancel" or gone > 0)
     call.show(
         f"{action.capitalize()} purchase order {order.id}",
         f"{Money(order.total_minor, order.currency)}, supplier {order.supplier_id}",
+        *([f"{gone} units will not come"] if gone else []),
     )
     order.state = following
     if action == "send":
         order.sent_at = call.now
-    if action in ("cancel", "close"):
+    if ends:
         _end(call, order, lines, cancelled=action == "cancel")
     order.supplier_reference = supplier_reference or order.supplier_reference
     for line in lines:

@@ -86,12 +86,18 @@ def receive_purchase_order(
     found: list[Discrepancy] = []
     for arrival in arrivals:
         found += _book(call, order, receipt, arrival)
+    gone = sum(purchasing.outstanding(line) for line in ordered) if close_short else 0
     if close_short:
         found += _close_short(call, receipt, ordered)
     _settle(order, ordered)
     receipt.state = "putaway" if found else "closed"
     call.effect("receive", "purchase_order", order.id)
-    call.stake(units=sum(line.received + line.damaged for line in lines))
+    came = sum(line.received + line.damaged for line in lines)
+    call.stake(units=came, cancels=gone > 0)
+    call.show(
+        f"Receive {came} units of purchase order {order.id}",
+        *([f"{gone} units will not come"] if gone else []),
+    )
     call.session.flush()
     return Received(
         receipt_id=receipt.id,

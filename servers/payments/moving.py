@@ -51,9 +51,10 @@ def capture(call: Call, payment_id: str, amount_minor: int | None) -> service.Fi
     payment = paid.locked(call, payment_id)
     amount = payment.amount_minor if amount_minor is None else amount_minor
     taken = Money(amount, payment.currency)
-    call.stake(amount_minor=amount, currency=payment.currency)
+    lets_go = amount < payment.amount_minor
+    call.stake(amount_minor=amount, currency=payment.currency, lets_go=lets_go)
     call.show(f"Capture {taken} of payment {payment.id}", _whose(payment))
-    if amount < payment.amount_minor:
+    if lets_go:
         rest = Money(payment.amount_minor - amount, payment.currency)
         call.show("", f"{rest} of the authorization is let go and cannot be captured later")
     if amount > payment.amount_minor:

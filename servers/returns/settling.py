@@ -111,10 +111,10 @@ def _exchange(
         for line, n in zip(lines, units, strict=True)
     ]
     difference = sum(parts)
-    # Goods go out for goods that somebody says came back: their whole worth is at stake.
+    # Goods and money go out for goods that somebody says came back: all of both is at stake.
     worth = sum((line.exchange_price_minor or 0) * n for line, n in zip(lines, units, strict=True))
     call.stake(
-        amount_minor=max(abs(difference), worth), currency=order.currency,
+        amount_minor=max(difference, worth + max(0, -difference)), currency=order.currency,
         destination_differs=difference < 0
         and not paid.covers(call, order.id, method.id, -difference),
     )  # fmt: skip
@@ -122,6 +122,7 @@ def _exchange(
     call.show(
         f"Settle exchange {rma.id} of order {order.id}",
         *(f"send {n} × {line.exchange_sku}" for line, n in zip(lines, units, strict=True) if n),
+        f"goods of {Money(worth, order.currency)}",
         f"{Money(abs(difference), order.currency)} {direction} {paid.method_words(method)}",
     )
     for line in lines:

@@ -119,6 +119,34 @@ async def test_a_carrier_pays_cost_not_price(either: Desk) -> None:
     assert (await desk.read("get_claim", claim_id=customer))["linked_claims"] == [id]
 
 
+async def test_a_denial_is_taken_by_a_person(desk: Desk) -> None:
+    """An agent that records a denial and closes the claim gives up as much as one that withdraws
+    it."""
+    id = await desk.filed()
+    await desk.done(
+        "record_carrier_decision", claim_id=id, decision="denied", code="other", text="No."
+    )
+    desk.person.answer, asked = "no", len(desk.person.questions)
+    await desk.refused("close_claim", "approval_invalid", claim_id=id)
+    assert "given up: 52.00 EUR" in desk.person.questions[asked]
+    desk.person.answer = "yes"
+    desk.clock.forward(minutes=11)
+    assert (await desk.done("close_claim", claim_id=id))["state"] == "closed"
+
+
+@pytest.mark.parametrize(("tool", "more"), [
+    ("decide_customer_claim", {"decision": "partially_approved", "amount_minor": 1}),
+    ("settle_claim", {"amount_minor": 1}),
+])  # fmt: skip
+async def test_who_gets_a_cent_is_turned_away_by_a_person(
+    desk: Desk, tool: str, more: dict[str, Any]
+) -> None:
+    id = await desk.reviewed()
+    asked, desk.person.answer = len(desk.person.questions), "no"
+    await desk.refused(tool, "approval_invalid", claim_id=id, **more)
+    assert "0.01 EUR of 130.00 EUR" in desk.person.questions[asked]
+
+
 async def test_what_is_accepted_and_never_paid_is_written_off(desk: Desk) -> None:
     id = await desk.filed()
     accepted = await desk.done("record_carrier_decision", claim_id=id, decision="approved")

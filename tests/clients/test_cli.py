@@ -315,6 +315,27 @@ def test_audit_verify_says_sound_broken_or_unchecked(audited: Path) -> None:
     assert re.match(r"BROKEN: \w+ at chain 0 seq 2 aud_\w+: ", broken.stdout), broken.stdout
 
 
+def test_audit_verify_finds_the_anchor_that_was_kept(audited: Path) -> None:
+    """Who owns the machine deletes the newest records and all anchors, and lets it anchor anew:
+    only the line that somebody kept elsewhere shows it."""
+    quick(audited, "audit", "anchor")
+    file, kept = audited / "anchors.jsonl", audited / "kept"
+    line = file.read_text()
+    for text in (line, line.strip()):
+        kept.write_text(text)
+        found = run(audited, "audit", "verify", "--kept", str(kept))
+        assert (found.returncode, found.stdout[:6]) == (0, "Sound:"), found
+    file.unlink()
+    quick(audited, "audit", "anchor")
+    assert run(audited, "audit", "verify").returncode == 0
+    found = run(audited, "audit", "verify", "--kept", str(kept))
+    assert found.returncode == 1, found
+    assert "the known anchor is not in the anchors file" in found.stdout
+    kept.write_text("a note\n")
+    found = run(audited, "audit", "verify", "--kept", str(kept))
+    assert (found.returncode, "holds no anchor" in found.stderr) == (2, True), found
+
+
 def test_what_a_terminal_does_is_anchored(tmp_path: Path) -> None:
     """The first steps of the README: no server ran, and the log is sound all the same."""
     assert run(tmp_path, "seed", "--days", "1").returncode == 0

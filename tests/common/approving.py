@@ -179,5 +179,5 @@ def using(
     call = bound(args, versions)
     return lambda s: requests.consume(
         s, approval_id=id, server="payments", tool=tool, actor=who, verdict=at_level(level),
-        now=now, check=check, **call,
+        preview=PREVIEW, now=now, check=check, **call,
     )  # fmt: skip

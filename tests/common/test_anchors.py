@@ -72,6 +72,7 @@ def test_due() -> None:
     assert not due(before, now=START, count=1_009)
     assert due(before, now=START, count=1_010)
     assert due(before, now=START, count=9), "a database that shrank is anchored at once"
+    assert due(before, now=START - second, count=11), "a clock that was put back stops no anchors"
 
 
 def test_lines(log: Log) -> None:

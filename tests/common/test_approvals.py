@@ -12,6 +12,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from common.approvals import TERMINAL, approvers, decisions, move, person, requests
+from common.approvals.showing import visible
 from common.call import Actor, quoted
 from common.errors import (
     ApprovalInvalid,
@@ -328,6 +329,31 @@ def test_i9_what_was_shown_is_what_was_signed(desk: Desk, people: dict[str, Pers
     with refused("stale") as caught:
         desk.consume(asked.id)
     assert caught.value.details["cause"] == "signature"
+
+
+def test_i9_what_was_signed_is_what_is_done(desk: Desk, people: dict[str, Person]) -> None:
+    """Who can write the table shows an approver a smaller refund; the digest is of the large one,
+    and the signature holds over what was shown."""
+    asked = desk.ask()
+    small = PREVIEW | {"amount": "1.00 EUR"}
+    desk.spine.do(lambda s: s.execute(update(ApprovalRequest).values(preview=small)))
+    decide(desk, asked.id, people["carl"])
+    with refused("stale") as caught:
+        desk.consume(asked.id)
+    assert caught.value.details["cause"] == "changed"
+
+
+def test_i9_no_tower_of_marks_covers_the_lines_above() -> None:
+    for tower in ("a" + "\u0301" * 100, "a" + "\u0301\u20dd" * 50, "a\u0489" * 2 + "\u0489" * 90):
+        for shown in (quoted(tower), visible(tower)):
+            assert len(shown.strip('"')) <= 8
+    for word in (
+        "Nguy\u00ea\u0303n",
+        "\u05e9\u05bc\u05c1\u05b8",
+        "\u0e19\u0e49\u0e33",
+        "\u0915\u094d\u0937",
+    ):
+        assert visible(word) == quoted(word).strip('"') == word
 
 
 def test_i9_a_note_comes_back_as_quoted_text(desk: Desk, people: dict[str, Person]) -> None:

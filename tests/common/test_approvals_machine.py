@@ -207,7 +207,8 @@ class Approvals(RuleBasedStateMachine):
         def work(session: Session) -> str:
             return requests.consume(
                 session, approval_id=id, server="payments", tool="refund_payment",
-                actor=caller, verdict=at_level(level), now=self.now, check=None, **call,
+                actor=caller, verdict=at_level(level), now=self.now,
+                preview={"title": str(known.item)}, **call,
             ).state  # fmt: skip
 
         if not refusal:
@@ -386,7 +387,7 @@ def test_parallel_uses_have_one_effect(postgres_url: str) -> None:
         def use(session: Session) -> str:
             return requests.consume(
                 session, approval_id=asked.id, server="payments", tool="refund_payment",
-                actor=ANA, verdict=at_level(2), now=START, check=None, **call,
+                actor=ANA, verdict=at_level(2), now=START, preview=asked.preview, **call,
             ).state  # fmt: skip
 
         found = spine.both(*[use] * 8)

@@ -98,6 +98,16 @@ async def test_a_burst_then_the_rate(database: Database, monkeypatch: pytest.Mon
     assert caught.value.details["retry_after_s"] == 1
 
 
+async def test_a_clock_put_back_shuts_nobody_out(database: Database) -> None:
+    clock = Moving()
+    assert await given(Limits(database, {"writes": Rate(60, 20)}, now_us=clock), 50) == 20
+    clock.now -= 3_600_000_000
+    assert await given(Limits(database, {"writes": Rate(60, 20)}, now_us=clock), 50) == 20
+    clock.now -= 30_000_000
+    again = await given(Limits(database, {"writes": Rate(60, 20)}, now_us=clock), 50)
+    assert again == 0, "hosts whose clocks differ by seconds share what is left"
+
+
 async def test_a_refused_caller_costs_no_statement(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,16 +1,17 @@
 """The policy: what it answers, what it counts together, and what it refuses to read."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from common.call import Stakes
+from common.call import Actor, Stakes
 from common.money import parse_minor
 from common.policy import DENY, WHO, Policy, PolicyError, Verdict
 from common.tables.spine import PolicyUse
@@ -251,11 +252,27 @@ def test_windows_are_by_requester_and_slide(spine: Spine) -> None:
     assert verdict(spine, DEFAULT, REFUND, refund("1.00"), now=over).level == 0
 
 
+@pytest.mark.parametrize("who", [
+    replace(ANA, issuer="https://id.example.com"), replace(ANA, subject="ANA@example.com"),
+    replace(ANA, client="another"),
+])  # fmt: skip
+def test_a_person_has_one_window_whoever_vouches_for_them(spine: Spine, who: Actor) -> None:
+    spend(spine, DEFAULT, "aud_1", refund("200.00"))
+    assert verdict(spine, DEFAULT, REFUND, refund("1.00"), who=who).level == 1
+
+
+def test_what_was_used_before_an_upgrade_counts(spine: Spine) -> None:
+    """Until 0.2 a use named the issuer too."""
+    spend(spine, DEFAULT, "aud_1", refund("200.00"))
+    spine.do(lambda s: s.execute(update(PolicyUse).values(subject=ANA.id)))
+    assert verdict(spine, DEFAULT, REFUND, refund("1.00")).level == 1
+
+
 def test_rules_may_share_a_window(spine: Spine) -> None:
     spend(spine, DEFAULT, "aud_1", refund("150.00"), rule="returns.settle_return")
     spend(spine, DEFAULT, "aud_2", money("50.00"), rule="payments.issue_store_credit")
     assert verdict(spine, DEFAULT, REFUND, refund("1.00")).level == 1
-    assert verdict(spine, DEFAULT, "payments.capture_payment", money("1.00")).level == 0
+    assert verdict(spine, DEFAULT, "payments.authorize_payment", money("1.00")).level == 0
 
 
 def test_what_others_approved_does_not_use_up_what_one_may_do_alone(spine: Spine) -> None:

@@ -252,3 +252,19 @@ async def test_what_breaks_beside_the_guard_is_hidden_too(
         answer = await call(client, "take", quantity=10)
     assert answer["code"] == "internal_error"
     assert "secret" not in str(answer)
+
+
+CARD_NUMBER = "4111111111111111"
+
+
+async def test_what_is_refused_by_protocol_repeats_no_secret(shop: Shop) -> None:
+    async with connected(shop, toy.tools) as client:
+        for ask in (
+            client.read_resource(f"toy://nothing/{CARD_NUMBER}"),
+            client.call_tool(f"take_{CARD_NUMBER[:4]} {CARD_NUMBER}", {}),
+            client.get_prompt(CARD_NUMBER, {}),
+        ):
+            with pytest.raises(MCPError) as caught:
+                await ask
+            assert "[card]" in str(caught.value.error)
+            assert CARD_NUMBER not in str(caught.value.error)

@@ -160,7 +160,7 @@ async def _disabled(web: Web) -> None:
 
 async def _back_again(web: Web) -> None:
     await _disabled(web)
-    await web.shop.database.run("*", lambda s: users.enable(users.get(s, KIM)))
+    await web.shop.database.run("*", lambda s: users.enable(s, users.get(s, KIM)))
 
 
 async def _deciding_no_longer(web: Web) -> None:

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from common.approvals.showing import typed_right
+from common.auth.server import users
 from common.call import Actor
 from tests.console.world import (
     ANA,
@@ -43,6 +44,26 @@ async def test_a_large_refund_is_approved_and_committed_by_the_same_call(web: We
     last = (await web.records("approval_approve"))[-1]
     assert last["actor"] == {"iss": web.url, "sub": KIM, "client": "shop-console"}
     assert last["effects"][0]["channel"] == "console"
+
+
+async def test_who_was_sent_away_approves_nothing_any_more(web: Web) -> None:
+    run, kept = web.shop.database.run, users.hashed(PASSPHRASE, 4)
+    await run("*", lambda s: users.add(s, KIM, KIM, kept, ["approvals:decide"], web.clock()))
+    payment, kim = await web.paid(LARGE), await web.person()
+    id = (await call(web.agent, "refund_payment", **refund(payment, LARGE)))["approval_id"]
+    assert (await kim.decide(id)).status_code == 303
+    await run(
+        "*",
+        lambda s: users.disable(s, web.shop.settings, users.get(s, KIM), web.clock()),
+    )
+    answer = await refused(
+        web.agent, "refund_payment", "approval_invalid", **refund(payment, LARGE), approval_id=id
+    )
+    assert answer["details"] == {"reason": "stale", "cause": "approver"}
+    await run("*", lambda s: users.enable(s, users.get(s, KIM)))
+    web.clock.forward(minutes=1)
+    id, kim = await web.asked(), await web.person()
+    assert (await kim.decide(id)).headers["location"].endswith("said=approved")
 
 
 async def test_looking_decides_nothing_and_is_on_record(web: Web) -> None:

@@ -140,6 +140,26 @@ async def test_received_in_part_then_short(either: Desk):
     assert closed["state"] == "closed"
 
 
+async def test_what_will_not_come_any_more_is_a_persons_word(desk: Desk):
+    """However it is said: a delivery of one unit would cancel an order of many."""
+    order = await ordered(desk)
+    desk.person.answer, asked = "no", len(desk.person.questions)
+    ask = {"purchase_order_id": order["purchase_order_id"]}
+    one = [{"sku": CUPS, "received": 1}]
+    await refused(
+        desk.client, "receive_purchase_order", "approval_invalid", **ask, lines=one,
+        close_short=True, **desk.key(),
+    )  # fmt: skip
+    await receive(desk, order, *one)
+    await refused(
+        desk.client, "update_purchase_order", "approval_invalid", **ask, action="close",
+        **desk.key(),
+    )  # fmt: skip
+    assert ["29 units will not come" in each for each in desk.person.questions[asked:]] == [
+        True
+    ] * 2
+
+
 async def test_over_within_tolerance_is_kept_beyond_is_refused(either: Desk):
     order = await ordered(either)
     before = await either.level(CUPS)

@@ -127,6 +127,17 @@ async def test_capture_whole_part_and_never_twice(either: Desk):
         await refused(client, "void_payment", "rule_violation", payment_id=id, **either.key())
 
 
+async def test_a_capture_that_lets_the_rest_go_asks_as_a_void_does(desk: Desk):
+    made = await desk.seed(authorized())
+    desk.person.answer = "no"
+    answer = await call(desk.client, "capture_payment", payment_id=made.id, amount_minor=1)
+    assert answer.get("code") == "approval_invalid", answer
+    assert "99.99 EUR of the authorization is let go" in desk.person.questions[0]
+    assert (await desk.payment(made.id))["status"] == "authorized"
+    await desk.done("capture_payment", payment_id=made.id)
+    assert len(desk.person.questions) == 1, "all of it is captured as before"
+
+
 async def test_void_frees_stored_value(desk: Desk):
     made = await desk.seed(authorized(amount=4_000, method=GIFT))
     rows = await desk.done_reading("find_payment_methods", customer_id=ANA)

@@ -12,6 +12,7 @@ from tests.orders.seed import (
     CARD2,
     EVE,
     GIFT,
+    SHIRT_L,
     SHIRT_S,
     Desk,
     a_delivered_order,
@@ -39,6 +40,19 @@ async def test_an_exchange_for_the_same_price_stakes_the_goods(
     await back(desk, rma)
     await step(desk, "settle_return", return_id=rma["return_id"])
     assert await asked(desk) == levels
+
+
+async def test_what_an_exchange_gives_back_is_staked_beside_its_goods(desk: Desk) -> None:
+    order = await a_delivered_order(desk, (SHIRT_S, 3))
+    rma = await step(
+        desk, "request_exchange", order_id=order["order_id"], method_id=CARD,
+        lines=[{"line_id": order["lines"][0]["line_id"], "new_sku": SHIRT_L}],
+    )  # fmt: skip
+    await back(desk, rma)
+    await step(desk, "settle_return", return_id=rma["return_id"])
+    assert await asked(desk) == [("settle_return", 1)], "45.00 in goods and 15.00 in money"
+    assert "Amount: 60.00 EUR\n" in desk.person.questions[-1]
+    assert "goods of 45.00 EUR\n15.00 EUR goes back to" in desk.person.questions[-1]
 
 
 async def test_money_that_goes_elsewhere_is_confirmed(desk: Desk) -> None:

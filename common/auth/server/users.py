@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
+from common.approvals import approvers
 from common.auth import revocation
 from common.auth.profiles import EMAIL
 from common.auth.server.sealing import seal, unseal
@@ -128,14 +129,16 @@ def set_scopes(user: AuthUser, scopes: Iterable[str], now: datetime) -> None:
 
 
 def disable(session: Session, settings: Settings, user: AuthUser, now: datetime) -> None:
-    """No sign-in, no new token, no key from now on."""
+    """No sign-in, no new token, no key from now on, and no approval of theirs counts."""
     user.disabled_at = user.disabled_at or now
+    approvers.withhold(session, user.subject, True)
     end_everything(session, settings, user, now)
 
 
-def enable(user: AuthUser) -> None:
+def enable(session: Session, user: AuthUser) -> None:
     """The reverse of ``disable``; sessions do not come back."""
     user.disabled_at = None
+    approvers.withhold(session, user.subject, False)
 
 
 def end_everything(session: Session, settings: Settings, user: AuthUser, now: datetime) -> None:
