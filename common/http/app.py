@@ -75,6 +75,8 @@ def http_app(
     issuers = issuers or [issuer.url for issuer in trusted(http)]
     watch = Watching(shop)
     served = {}
+    for domain in ("", *(toolset.domain for toolset in toolsets)):
+        metrics.REFUSALS.labels(domain, "503", "storage_full")  # there from the start
     routes: list[BaseRoute] = health.routes(shop)
     for toolset in toolsets:
         server = shop.server(toolset, calling_actor)

@@ -1,5 +1,6 @@
 """Health, readiness and figures."""
 
+import math
 import re
 import sqlite3
 from pathlib import Path
@@ -12,7 +13,7 @@ from common import metrics
 from common.settings import METRICS_FOLDER, figures_shared, metrics_folder
 from tests.support import unavailable
 from tests.support.http import Face, a_face, on_port
-from tests.support.shop import a_shop, call, settings_in
+from tests.support.shop import MovingClock, a_shop, call, settings_in
 from tests.support.toy import tools
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -113,3 +114,49 @@ def test_workers_figures_meet_in_memory(monkeypatch: pytest.MonkeyPatch) -> None
         folder = metrics_folder()
         assert folder is not None
         assert folder.parent == Path("/dev/shm")
+
+
+async def figure(face: Face, series: str) -> float:
+    async with face.browser() as browser:
+        text = (await browser.get("/metrics")).text
+    return float(re.findall(rf"^{re.escape(series)} (\S+)$", text, re.MULTILINE)[0])
+
+
+async def test_no_disk_is_watched_where_the_database_is_no_file(
+    face: Face, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A figure of 0 would be a full disk for ever."""
+    monkeypatch.setattr("common.http.health.free_bytes", lambda shop: None)
+    assert math.isnan(await figure(face, "shop_storage_free_bytes"))
+
+
+async def test_what_is_not_anchored_grows_old_also_when_the_file_is_lost(tmp_path: Path) -> None:
+    clock = MovingClock()
+    http = on_port(settings_in(tmp_path)).http
+    async with a_shop(tmp_path, http=http, clock=clock) as shop, a_face(shop, [tools]) as face:
+        async with face.client("inventory", "inventory:write") as client:
+            await call(client, "never")
+        clock.forward(minutes=20)
+        age = "shop_anchor_age_seconds"
+        assert await figure(face, age) >= 1200
+        await shop.housekeeping.anchor(force=True)
+        clock.forward(minutes=20)
+        assert await figure(face, age) == 0, "nothing new has come"
+        shop.settings.anchor_file.unlink()
+        assert await figure(face, age) >= 2400
+
+
+async def test_what_waited_for_a_provider_is_gone_with_several_workers(
+    face: Face, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There a label that was written once stays."""
+    waiting = 'shop_outbox_waiting{port="gateway",state="unknown"}'
+    monkeypatch.setattr(metrics.OUTBOX, "clear", lambda: None)
+    metrics.OUTBOX.labels("gateway", "unknown").set(3)
+    assert await figure(face, waiting) == 0
+
+
+async def test_a_first_crash_is_an_increase(face: Face) -> None:
+    """Prometheus sees none in a series that begins with 1."""
+    crashed = 'shop_calls_total{outcome="internal_error",server="inventory",tool="crash"}'
+    assert await figure(face, crashed) == 0
