@@ -154,7 +154,7 @@ def _refuse_old(connection: Connection) -> None:
 
 def _sqlite(url: str, read_only: bool) -> None:
     path = Path(url.partition("///")[2])
-    if not path.name:
+    if path.name in ("", ":memory:"):
         raise SchemaError("A shop in SQLite needs a file: sqlite:///path/to/shop.db")
     if read_only and not path.exists():
         raise SchemaError(f"There is no database at {path}. Run: shop db upgrade")
