@@ -36,7 +36,7 @@ SHOP_STRIPE_WEBHOOK_SECRET  what Stripe signs its webhooks with; without it none
 SHOP_STRIPE_URL             another server than Stripe's, for tests: https or this machine
 SHOP_ALLOW_LIVE             ``1``: a live key is meant, and real money may move
 SHOP_METRICS_FROM           addresses or networks that may read ``/metrics``; default loopback
-SHOP_ACCESS_LOG             ``1``: one line of JSON a request on standard error
+SHOP_ACCESS_LOG             ``1``: one line a request on standard error
 SHOP_ROUTE_ENGINE           ``default``, or ``pyvrp`` with the extra ``[routing]``
 SHOP_TRAVEL_TIMES           ``osrm`` or ``valhalla``; default: distance and speed, offline
 SHOP_TRAVEL_URL             where that server answers, ``http(s)://host[:port][/path]``
