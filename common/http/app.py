@@ -76,9 +76,10 @@ def http_app(
     issuers = issuers or [issuer.url for issuer in trusted(http)]
     watch = Watching(shop)
     served = {}
-    for domain in ("", *(toolset.domain for toolset in toolsets)):
+    domains = [toolset.domain for toolset in toolsets]
+    for domain in ("", *domains):
         metrics.REFUSALS.labels(domain, "503", "storage_full")  # there from the start
-    routes: list[BaseRoute] = health.routes(shop)
+    routes: list[BaseRoute] = health.routes(shop, domains)
     for toolset in toolsets:
         server = shop.server(toolset, calling_actor)
         guest = (guests or {}).get(toolset.domain)

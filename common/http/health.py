@@ -4,6 +4,7 @@ import asyncio
 import logging
 import math
 import shutil
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -33,16 +34,18 @@ NEVER_KEPT: Final = {"cache-control": "no-store", "x-content-type-options": "nos
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
 
 
-def routes(shop: Shop) -> list[BaseRoute]:
-    """``/healthz`` answers while the process answers; ``/readyz`` asks database, schema, keys and,
-    for a file, its disk; ``/metrics`` is for the addresses that are named."""
+def routes(shop: Shop, domains: Sequence[str] = ()) -> list[BaseRoute]:
+    """``/healthz`` answers while the process answers; ``/readyz`` asks database (with the login of
+    each of ``domains`` until it answered once), schema, keys and, for a file, its disk;
+    ``/metrics`` is for the addresses that are named."""
+    unproved = set(domains) if shop.database.roles else set()
 
     async def healthz(request: Request) -> Response:
         return JSONResponse({"status": "ok"}, headers=NEVER_KEPT)
 
     async def readyz(request: Request) -> Response:
         checks = {"database": False, "schema": False, "keys": _keys(shop)}
-        checks |= await _database(shop)
+        checks |= await _database(shop, unproved)
         if (free := free_bytes(shop)) is not None and not shop.settings.read_only:
             checks["room"] = free >= LEAST_FREE
         ready = all(checks.values())
@@ -69,7 +72,7 @@ def routes(shop: Shop) -> list[BaseRoute]:
     return [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", figures)]
 
 
-async def _database(shop: Shop) -> dict[str, bool]:
+async def _database(shop: Shop, unproved: set[str]) -> dict[str, bool]:
     def ask(session: Session) -> dict[str, bool]:
         connection = session.connection()
         found = schema.current(connection)
@@ -81,9 +84,15 @@ async def _database(shop: Shop) -> dict[str, bool]:
 
     try:
         async with asyncio.timeout(PATIENCE_S):
+            for domain in tuple(unproved):  # a wrong password shows before anybody is sent here
+                await shop.database.run(domain, lambda s: s.scalar(select(1)), write=False)
+                unproved.discard(domain)  # two may ask at once
             return await shop.database.run("*", ask, write=False)
     except Exception as error:
-        log.warning("the database did not answer: %s", type(error).__name__)
+        why: BaseException = error
+        while why.__cause__ is not None:
+            why = why.__cause__  # such as a password that is not the role's any more
+        log.warning("the database did not answer: %s: %s", type(why).__name__, why)
         return {}
 
 

@@ -1,5 +1,6 @@
 """Health, readiness and figures."""
 
+import asyncio
 import math
 import re
 import sqlite3
@@ -8,12 +9,15 @@ from typing import Final
 
 import pytest
 from prometheus_client.metrics import MetricWrapperBase
+from sqlalchemy import make_url
 
 from common import metrics
 from common.settings import METRICS_FOLDER, figures_shared, metrics_folder
-from tests.support import unavailable
+from common.storage import grants, schema
+from tests.support import apart, unavailable
 from tests.support.http import Face, a_face, on_port
-from tests.support.shop import MovingClock, a_shop, call, settings_in
+from tests.support.postgres import Postgres, execute
+from tests.support.shop import MovingClock, a_shop, call, settings_in, walled
 from tests.support.toy import tools
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -46,6 +50,28 @@ async def test_not_ready_on_a_database_it_does_not_know(tmp_path: Path) -> None:
         assert answer.status_code == 503
         expected = {"database": True, "schema": False, "keys": True, "room": True}
         assert answer.json()["checks"] == expected
+
+
+async def test_not_ready_while_a_servers_own_login_does_not_work(
+    postgres: Postgres, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With a password that is not the role's any more every call would fail."""
+    url = postgres.copy_of("walled", walled)
+    apart(asyncio.run, schema.apply(url, grants.sql()))  # a copy has no rights on itself
+    may = f'CONNECT ON DATABASE "{make_url(url).database}"'
+    await execute(make_url(url), f"REVOKE {may} FROM shop_inventory")
+    http = on_port(settings_in(tmp_path)).http
+    async with (
+        a_shop(tmp_path, http=http, database_url=url, database_roles=True) as shop,
+        a_face(shop, [tools]) as face,
+        face.browser() as browser,
+    ):
+        answer = await browser.get("/readyz")
+        assert (answer.status_code, answer.json()["checks"]["database"]) == (503, False)
+        assert "permission denied for database" in caplog.text
+        await execute(make_url(url), f"GRANT {may} TO shop_inventory")
+        assert (await browser.get("/readyz")).status_code == 200
+    postgres.drop_database(url)
 
 
 async def test_figures_count_calls_and_refusals(face: Face) -> None:
