@@ -53,13 +53,17 @@ OLDEST_OUTBOX: Final = Gauge(
     multiprocess_mode="mostrecent",
 )  # fmt: skip
 ANCHOR_AGE: Final = Gauge(
-    "shop_anchor_age_seconds", "Since the audit chains were last anchored, where they are.",
+    "shop_anchor_age_seconds", "How long the oldest record that is not anchored has waited.",
     multiprocess_mode="mostrecent",
 )  # fmt: skip
 FREE: Final = Gauge(
-    "shop_storage_free_bytes", "What is left on the disk of a SQLite database.",
+    "shop_storage_free_bytes", "What is left on the disk of a SQLite database; NaN without one.",
     multiprocess_mode="mostrecent",
 )  # fmt: skip
+
+ALARMING: Final = ("internal_error", "storage_full")
+"""There from the start: of what begins with 1 Prometheus sees no increase, so the first crash of a
+tool would alarm nobody."""
 
 Next = Callable[[Any], Awaitable[Any]]
 
@@ -67,6 +71,9 @@ Next = Callable[[Any], Awaitable[Any]]
 def measuring(toolset: Toolset) -> Callable[[Any, Next], Awaitable[Any]]:
     """Middleware of a server: counts its tool calls by how they ended."""
     domain = toolset.domain
+    for name in toolset.tools:
+        for outcome in ALARMING:
+            CALLS.labels(domain, name, outcome)
 
     async def measured(context: Any, call_next: Next) -> Any:
         if context.method != "tools/call":

@@ -26,7 +26,7 @@ SHOP_HTTP_WORKERS           processes that answer HTTP; default ``1``
 SHOP_ALLOWED_HOSTS          exact ``Host`` values, by spaces; default the public URL's
 SHOP_ALLOWED_ORIGINS        exact browser origins, by spaces; default the public URL's
 SHOP_TLS                    ``terminated``: a proxy in front speaks TLS, as it must off loopback
-SHOP_TRUSTED_PROXIES        addresses whose ``X-Forwarded-For`` is believed, by spaces
+SHOP_TRUSTED_PROXIES        addresses or networks whose ``X-Forwarded-For`` is believed; ``*``: all
 SHOP_ISSUERS_FILE           authorization servers that are trusted (TOML); default: our own
 SHOP_AUTH_SERVER            ``1``: run the small authorization server; default on loopback only
 SHOP_AUTH_BASIC             ``1``: accept ``X-MCP-Auth`` (development, loopback only)
@@ -36,7 +36,7 @@ SHOP_STRIPE_WEBHOOK_SECRET  what Stripe signs its webhooks with; without it none
 SHOP_STRIPE_URL             another server than Stripe's, for tests: https or this machine
 SHOP_ALLOW_LIVE             ``1``: a live key is meant, and real money may move
 SHOP_METRICS_FROM           addresses or networks that may read ``/metrics``; default loopback
-SHOP_ACCESS_LOG             ``1``: one line of JSON a request on standard error
+SHOP_ACCESS_LOG             ``1``: one line a request on standard error
 SHOP_ROUTE_ENGINE           ``default``, or ``pyvrp`` with the extra ``[routing]``
 SHOP_TRAVEL_TIMES           ``osrm`` or ``valhalla``; default: distance and speed, offline
 SHOP_TRAVEL_URL             where that server answers, ``http(s)://host[:port][/path]``
@@ -54,7 +54,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from common.call_rates import rates
 from common.scopes import Scope
-from common.setting_values import SettingError, choice, flag, networks, number, words
+from common.setting_values import SettingError, choice, flag, networks, number, spelt, words
 
 NAMES = (
     "SHOP_HOME", "SHOP_DATABASE_URL", "SHOP_DATABASE_ROLES", "SHOP_DATABASE_POOL",
@@ -98,9 +98,9 @@ class HttpSettings:
     @classmethod
     def load(cls, env: Mapping[str, str]) -> "HttpSettings":
         """From a mapping. Raises SettingError."""
-        public_url = (env.get("SHOP_PUBLIC_URL") or "http://127.0.0.1:8300").rstrip("/")
+        public_url = (env.get("SHOP_PUBLIC_URL") or "http://127.0.0.1:8300").rstrip("/").lower()
         parts = _http_url("SHOP_PUBLIC_URL", public_url, "http(s)://host[:port]")
-        if parts.path:
+        if public_url != f"{parts.scheme}://{parts.netloc}" or "@" in parts.netloc:
             raise SettingError("SHOP_PUBLIC_URL", public_url, "http(s)://host[:port]")
         own_port = parts.port or (443 if parts.scheme == "https" else 80)
         host = env.get("SHOP_HTTP_HOST") or "127.0.0.1"
@@ -114,7 +114,7 @@ class HttpSettings:
             allowed_hosts=words(env, "SHOP_ALLOWED_HOSTS", parts.netloc),
             allowed_origins=words(env, "SHOP_ALLOWED_ORIGINS", public_url),
             tls_terminated=choice(env, "SHOP_TLS", "", ("", "terminated")) == "terminated",
-            trusted_proxies=words(env, "SHOP_TRUSTED_PROXIES", ""),
+            trusted_proxies=networks(env, "SHOP_TRUSTED_PROXIES", "", "*"),
             issuers_file=Path(issuers).expanduser() if issuers else None,
             auth_server=flag(env, "SHOP_AUTH_SERVER", loopback),
             auth_basic=flag(env, "SHOP_AUTH_BASIC"),
@@ -217,13 +217,14 @@ class Settings:
     @classmethod
     def load(cls, environment: Mapping[str, str] | None = None) -> "Settings":
         """From the environment, or from a mapping in its place. Raises SettingError."""
-        env = os.environ if environment is None else environment
+        env = spelt(os.environ if environment is None else environment, NAMES, "SHOP_")
         home = Path(env.get("SHOP_HOME") or _default_home(env)).expanduser()
         policy = env.get("SHOP_POLICY_FILE")
+        database_url = _database_url(env, home)
         return cls(
             home=home,
-            database_url=_database_url(env, home),
-            database_roles=flag(env, "SHOP_DATABASE_ROLES"),
+            database_url=database_url,
+            database_roles=_roles(env, database_url),
             database_pool=number(env, "SHOP_DATABASE_POOL", 16, 1, 1_000),
             policy_file=Path(policy).expanduser() if policy else None,
             operator=env.get("SHOP_OPERATOR") or _login(),
@@ -234,8 +235,8 @@ class Settings:
             log_level=_log_level(env),
             log_format=choice(env, "SHOP_LOG_FORMAT", "text", ("text", "json")),
             traces_url=env.get("SHOP_TRACES_URL", ""),
-            anchor_file=Path(env.get("SHOP_ANCHOR_FILE") or home / "anchors.jsonl"),
-            key_dir=Path(env.get("SHOP_KEY_DIR") or home / "keys"),
+            anchor_file=Path(env.get("SHOP_ANCHOR_FILE") or home / "anchors.jsonl").expanduser(),
+            key_dir=Path(env.get("SHOP_KEY_DIR") or home / "keys").expanduser(),
             http=HttpSettings.load(env),
             gateway=GatewaySettings.load(env),
             storefront=StorefrontSettings.load(env),
@@ -290,7 +291,24 @@ def _database_url(env: Mapping[str, str], home: Path) -> str:
     if not url.startswith(DATABASES):
         shown = url.partition(":")[0]  # what follows may hold a password
         raise SettingError("SHOP_DATABASE_URL", shown, " or ".join(f"{d}…" for d in DATABASES))
+    if url.startswith(DATABASES[1]):
+        try:
+            parts = urlsplit(url)
+            right = parts.port != 0 and not parts.fragment and "@" not in parts.path
+        except ValueError:  # no such port, no such host
+            right = False
+        if not right:
+            form = f"{DATABASES[1]}host:port/name, with the password percent-encoded"
+            raise SettingError("SHOP_DATABASE_URL", f"{DATABASES[1]}…", form)
     return url
+
+
+def _roles(env: Mapping[str, str], database_url: str) -> bool:
+    """A URL that was forgotten would begin an empty shop in a file, where there are no roles."""
+    wanted = flag(env, "SHOP_DATABASE_ROLES")
+    if wanted and not database_url.startswith(DATABASES[1]):
+        raise SettingError("SHOP_DATABASE_ROLES", "1", "0 without PostgreSQL in SHOP_DATABASE_URL")
+    return wanted
 
 
 def _scopes(env: Mapping[str, str]) -> frozenset[str]:

@@ -53,7 +53,7 @@ class Shop:
     @classmethod
     async def open(cls, settings: Settings, *, clock: Clock = utc_now) -> "Shop":
         """Open or create the shop's database, bring its schema up to date, load the policy."""
-        settings.home.mkdir(parents=True, exist_ok=True)
+        settings.home.mkdir(0o700, parents=True, exist_ok=True)
         policy = Policy.load(settings.policy_file)
         database = Database(
             settings.database_url, read_only=settings.read_only, roles=settings.database_roles,

@@ -20,7 +20,7 @@ from common.audit.anchors import AnchorsBroken, last
 from common.audit.chain import heads
 from common.call import Actor, Call
 from common.clock import utc_now
-from common.errors import ShopError
+from common.errors import PolicyDenied, ShopError
 from common.keys import KeyUnusable
 from common.settings import Settings
 from common.shop import Shop, opened, release
@@ -44,6 +44,8 @@ def with_shop(work: Callable[[Shop], Coroutine[Any, Any, T]], *, makes: bool = F
     What was put on record is anchored, a refusal too: at a terminal there may be no server that
     would do it."""
     settings = Settings.load()
+    if makes:
+        _refuse_read_only(settings)
     file = sqlite_file(settings.database_url)
     if not makes and file is not None and not file.exists():
         raise NoShop(
@@ -88,15 +90,24 @@ async def _anchored(shop: Shop, records: int) -> None:
 async def recorded(
     shop: Shop, actor: Actor, tool: str, work: Callable[[Call], T], *, domain: str = "*"
 ) -> T:
-    """Do something outside a tool in one transaction with its own audit record."""
+    """Do something outside a tool in one transaction with its own audit record. Raises
+    PolicyDenied where the settings say that nothing changes."""
+    _refuse_read_only(shop.settings)
     return await outside.recorded(
         shop.database, utc_now, actor, "shop", tool, release(), work, domain=domain
     )
 
 
 async def refusal_recorded(shop: Shop, actor: Actor, tool: str, error: ShopError) -> None:
-    """What was refused at a terminal is on record too."""
+    """What was refused at a terminal is on record too, where anything is."""
+    if shop.settings.read_only:
+        return
     await outside.refusal_recorded(shop.database, utc_now, actor, "shop", tool, release(), error)
+
+
+def _refuse_read_only(settings: Settings) -> None:
+    if settings.read_only:
+        raise PolicyDenied("Nothing is changed: SHOP_READ_ONLY is set.", next="Unset it first.")
 
 
 def person(subject: str) -> Actor:

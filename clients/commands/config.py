@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from sqlalchemy import URL, make_url
 
+from clients.commands.common import sqlite_file
 from common.settings import Settings
 from servers.run import DOMAINS
 
@@ -78,6 +80,31 @@ def remote_entries(host: Host, servers: list[str], url: str) -> dict[str, Any]:
     return {"servers" if host is Host.VSCODE else "mcpServers": listed}
 
 
+def _which_shop(settings: Settings) -> dict[str, str]:
+    """What says which shop it is and by which rules, as far as it was set; no password."""
+    said = {
+        "SHOP_HOME": str(settings.home.resolve()),
+        "SHOP_OPERATOR": settings.operator,
+    }
+    file = sqlite_file(settings.database_url)
+    if file is None:
+        url = make_url(settings.database_url)
+        bare = URL.create(url.drivername, url.username, None, url.host, url.port, url.database,
+                          url.query)  # fmt: skip
+        said["SHOP_DATABASE_URL"] = bare.render_as_string()
+    elif file != settings.home / "shop.db":
+        said["SHOP_DATABASE_URL"] = f"sqlite:///{file.resolve()}"
+    if settings.database_roles:
+        said["SHOP_DATABASE_ROLES"] = "1"
+    if settings.policy_file is not None:
+        said["SHOP_POLICY_FILE"] = str(settings.policy_file.resolve())
+    if settings.key_dir != settings.home / "keys":
+        said["SHOP_KEY_DIR"] = str(settings.key_dir.resolve())
+    if settings.anchor_file != settings.home / "anchors.jsonl":
+        said["SHOP_ANCHOR_FILE"] = str(settings.anchor_file.resolve())
+    return said
+
+
 def entries(host: Host, servers: list[str], read_only: bool = False) -> dict[str, Any]:
     """The configuration as data."""
     settings = Settings.load()
@@ -88,11 +115,7 @@ def entries(host: Host, servers: list[str], read_only: bool = False) -> dict[str
             "command": sys.executable,
             "args": ["-m", "servers", name, *more],
             "cwd": str(Path(__file__).resolve().parents[2]),
-            "env": {
-                "SHOP_HOME": str(settings.home.resolve()),
-                "SHOP_OPERATOR": settings.operator,
-                "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
-            },
+            "env": _which_shop(settings) | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])},
         }
         for name in servers
     }

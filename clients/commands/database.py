@@ -24,7 +24,7 @@ def add_to(app: typer.Typer) -> None:
 def upgrade() -> None:
     """Create the database or bring its schema up to date. Does nothing if it is."""
     settings = Settings.load()
-    settings.home.mkdir(parents=True, exist_ok=True)
+    settings.home.mkdir(0o700, parents=True, exist_ok=True)
     schema.upgrade_now(settings.database_url)
     typer.echo(f"The schema is at {schema.head()}.")
 

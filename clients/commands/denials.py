@@ -106,7 +106,7 @@ def _deny(kind: str, value: str, issuer: str, reason: str) -> None:
 
         return await recorded(shop, person(operator), f"deny_{kind}", denied)
 
-    until = with_shop(work, makes=True)
+    until = with_shop(work)
     typer.echo(f"Denied, and forgotten after {stamp(until)}, when every such token has expired.")
 
 

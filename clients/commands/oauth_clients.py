@@ -164,7 +164,7 @@ def rotate_keys(
 
         return await recorded(shop, person(shop.settings.operator), "auth_rotate_keys", rotated)
 
-    typer.echo(f"Signing with {with_shop(work, makes=True)}.")
+    typer.echo(f"Signing with {with_shop(work)}.")
 
 
 def list_keys(as_json: Json = False) -> None:

@@ -21,7 +21,7 @@ from common.auth.issuers import trusted
 from common.errors import LATER
 from common.gateways import webhook
 from common.http import console, health, metadata
-from common.http.answers import later
+from common.http.answers import later, plain
 from common.http.front import Front
 from common.http.gate import Endpoint, Gate
 from common.http.required_scopes import Needs
@@ -33,6 +33,7 @@ from common.shop import Shop
 from common.toolset import Toolset
 
 Guest = Callable[[Headers, str], Caller]
+READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,10 @@ def http_app(
     issuers = issuers or [issuer.url for issuer in trusted(http)]
     watch = Watching(shop)
     served = {}
-    routes: list[BaseRoute] = health.routes(shop)
+    domains = [toolset.domain for toolset in toolsets]
+    for domain in ("", *domains):
+        metrics.REFUSALS.labels(domain, "503", "storage_full")  # there from the start
+    routes: list[BaseRoute] = health.routes(shop, domains)
     for toolset in toolsets:
         server = shop.server(toolset, calling_actor)
         guest = (guests or {}).get(toolset.domain)
@@ -89,7 +93,7 @@ def http_app(
         routes += auth_server.routes(shop)
         routes += api_keys.routes(shop, authenticator)
         routes += console.routes(shop, authenticator)
-    return compose(http, served, routes)
+    return compose(http, served, routes, read_only=shop.settings.read_only)
 
 
 def serve_one(
@@ -130,8 +134,9 @@ async def _later(request: Request, error: Exception) -> Response:
 
 
 def compose(
-    http: HttpSettings, served: Mapping[str, Served], routes: Sequence[BaseRoute]
-) -> HttpApp:
+    http: HttpSettings, served: Mapping[str, Served], routes: Sequence[BaseRoute], *,
+    read_only: bool = False,
+) -> HttpApp:  # fmt: skip
     """Gates and routes under one roof. The lifespan runs every server's transports."""
 
     @asynccontextmanager
@@ -150,7 +155,10 @@ def compose(
 
     async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
         one = served.get(scope["path"]) if scope["type"] == "http" else None
-        await (one.gate if one else pages)(scope, receive, send)
+        if read_only and one is None and scope.get("method", "GET") not in READING:
+            await plain(503, "read_only", "This shop was started read-only.").answer(send)
+        else:
+            await (one.gate if one else pages)(scope, receive, send)
 
     crossing = CORSMiddleware(
         dispatch,

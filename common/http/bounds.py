@@ -10,6 +10,7 @@ HEAD_S: Final = 10.0
 BODY_S: Final = 60.0
 STUCK_S: Final = 60.0  # an answer is taken by a trickle or not at all
 MOST_HEAD_BYTES: Final = 32 * 1024
+MAPPED: Final = "::ffff:"
 MOST_HEADERS: Final = 100
 MOST_UNREAD_BYTES: Final = 16 * 1024 * 1024
 
@@ -30,6 +31,8 @@ class BoundedHttp(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        if self.client and self.client[0].startswith(MAPPED):  # listening on ::, all see IPv4 so
+            self.client = (self.client[0].removeprefix(MAPPED), self.client[1])
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -117,4 +117,4 @@ def _line(scope: Scope, status: int, seconds: float) -> None:
         "client": client[0] if client else "", "method": scope["method"],
         "path": scope["path"][:200], "status": status, "ms": round(seconds * 1_000, 1),
     }  # fmt: skip
-    access.info(json.dumps(said, separators=(",", ":")))
+    access.info(json.dumps(said, separators=(",", ":")), extra={telemetry.FIELDS: said})

@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+import math
 import shutil
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Final
@@ -20,27 +22,30 @@ from common.keys import KeyUnusable, request_state_key
 from common.settings import metrics_folder
 from common.shop import Shop
 from common.storage import schema
-from common.tables.payments import Outbox
-from common.tables.spine import ApprovalRequest
+from common.tables.payments import OUTBOX_PORTS, OUTBOX_STATES, Outbox
+from common.tables.spine import ApprovalRequest, AuditRecord
 
 log = logging.getLogger(__name__)
 
 PATIENCE_S: Final = 3
+NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 LEAST_FREE: Final = 1024 * 1024  # of the disk of a SQLite file: some transactions at once
 NEVER_KEPT: Final = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
 
 
-def routes(shop: Shop) -> list[BaseRoute]:
-    """``/healthz`` answers while the process answers; ``/readyz`` asks database, schema, keys and,
-    for a file, its disk; ``/metrics`` is for the addresses that are named."""
+def routes(shop: Shop, domains: Sequence[str] = ()) -> list[BaseRoute]:
+    """``/healthz`` answers while the process answers; ``/readyz`` asks database (with the login of
+    each of ``domains`` until it answered once), schema, keys and, for a file, its disk;
+    ``/metrics`` is for the addresses that are named."""
+    unproved = set(domains) if shop.database.roles else set()
 
     async def healthz(request: Request) -> Response:
         return JSONResponse({"status": "ok"}, headers=NEVER_KEPT)
 
     async def readyz(request: Request) -> Response:
         checks = {"database": False, "schema": False, "keys": _keys(shop)}
-        checks |= await _database(shop)
+        checks |= await _database(shop, unproved)
         if (free := free_bytes(shop)) is not None and not shop.settings.read_only:
             checks["room"] = free >= LEAST_FREE
         ready = all(checks.values())
@@ -67,7 +72,7 @@ def routes(shop: Shop) -> list[BaseRoute]:
     return [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", figures)]
 
 
-async def _database(shop: Shop) -> dict[str, bool]:
+async def _database(shop: Shop, unproved: set[str]) -> dict[str, bool]:
     def ask(session: Session) -> dict[str, bool]:
         connection = session.connection()
         found = schema.current(connection)
@@ -79,9 +84,15 @@ async def _database(shop: Shop) -> dict[str, bool]:
 
     try:
         async with asyncio.timeout(PATIENCE_S):
+            for domain in tuple(unproved):  # a wrong password shows before anybody is sent here
+                await shop.database.run(domain, lambda s: s.scalar(select(1)), write=False)
+                unproved.discard(domain)  # two may ask at once
             return await shop.database.run("*", ask, write=False)
     except Exception as error:
-        log.warning("the database did not answer: %s", type(error).__name__)
+        why: BaseException = error
+        while why.__cause__ is not None:
+            why = why.__cause__  # such as a password that is not the role's any more
+        log.warning("the database did not answer: %s: %s", type(why).__name__, why)
         return {}
 
 
@@ -98,19 +109,32 @@ def free_bytes(shop: Shop) -> int | None:
 async def _state(shop: Shop) -> None:
     """Gauges of what waits in the database and beside it."""
     now = shop.guard.clock()
-    if (free := free_bytes(shop)) is not None:
-        metrics.FREE.set(free)
+    free = free_bytes(shop)
+    metrics.FREE.set(math.nan if free is None else free)  # a full disk has 0
+    since = _anchored(shop, now)
+
+    def count(session: Session) -> None:
+        _waiting(session, now)
+        oldest = select(func.min(AuditRecord.at)).where(AuditRecord.at > since)
+        metrics.ANCHOR_AGE.set((now - (session.scalar(oldest) or now)).total_seconds())
+
     try:
         async with asyncio.timeout(PATIENCE_S):
-            await shop.database.run("*", lambda session: _waiting(session, now), write=False)
+            await shop.database.run("*", count, write=False)
     except Exception as error:
         log.warning("what waits could not be counted: %s", type(error).__name__)
+
+
+def _anchored(shop: Shop, now: datetime) -> datetime:
+    """When the records were last anchored: never, where this process ought to and has no file."""
     try:
-        anchored = anchors.last(shop.settings.anchor_file)
+        found = anchors.last(shop.settings.anchor_file)
     except (OSError, anchors.AnchorsBroken):
-        return  # another process has that duty
-    if anchored is not None:
-        metrics.ANCHOR_AGE.set((now - anchored.at).total_seconds())
+        found = None
+    if found is None:
+        ours = shop.settings.duties and not shop.settings.read_only
+        return NEVER if ours else now
+    return found.at
 
 
 def _waiting(session: Session, now: datetime) -> None:
@@ -125,11 +149,13 @@ def _waiting(session: Session, now: datetime) -> None:
         .where(Outbox.finished_at.is_(None))
         .group_by(Outbox.port, Outbox.state)
     )
-    metrics.OUTBOX.clear()
+    counts = {(port, state): 0 for port in OUTBOX_PORTS for state in OUTBOX_STATES}
     since = now
     for port, state, waiting, first in session.execute(queued):
-        metrics.OUTBOX.labels(port, state).set(waiting)
+        counts[port, state] = waiting
         since = min(since, first)
+    for labels, waiting in counts.items():  # 0 too: what a worker wrote stays until it writes anew
+        metrics.OUTBOX.labels(*labels).set(waiting)
     metrics.OLDEST_OUTBOX.set((now - since).total_seconds())
 
 

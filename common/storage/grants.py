@@ -54,10 +54,11 @@ _BOOKS: Final = (books.UNITS, books.MONEY, books.POINTS)
 
 
 def role_of(domain: str, *, read_only: bool = False) -> str:
-    """The role a transaction of this domain runs as; the keeper's for everything between them."""
-    if read_only:
-        return READER
-    return f"shop_{domain}" if domain in SERVERS else KEEPER
+    """The role a transaction of this domain runs as; the keeper's for everything between them, also
+    where nothing is written: who may call stands in tables that the reader must not see."""
+    if domain not in SERVERS:
+        return KEEPER
+    return READER if read_only else f"shop_{domain}"
 
 
 def roles() -> list[str]:

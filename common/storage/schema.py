@@ -154,12 +154,12 @@ def _refuse_old(connection: Connection) -> None:
 
 def _sqlite(url: str, read_only: bool) -> None:
     path = Path(url.partition("///")[2])
-    if not path.name:
+    if path.name in ("", ":memory:"):
         raise SchemaError("A shop in SQLite needs a file: sqlite:///path/to/shop.db")
     if read_only and not path.exists():
         raise SchemaError(f"There is no database at {path}. Run: shop db upgrade")
     if not read_only:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(0o700, parents=True, exist_ok=True)
         path.touch(mode=0o600)
     engine = create_engine(
         f"sqlite:///{path}",
@@ -205,9 +205,14 @@ def _write_ahead(path: Path) -> None:
 
 
 async def apply(url: str, script: str) -> None:
-    """Run a script of many statements in one transaction, under the lock of the migrations."""
-
-    await _locked(url, lambda connection: _say(connection, f"BEGIN; {script}; COMMIT"))
+    """Run a script of many statements in one transaction, under the lock of the migrations. Raises
+    SchemaError."""
+    try:
+        await _locked(url, lambda connection: _say(connection, f"BEGIN; {script}; COMMIT"))
+    except Exception as error:
+        if not getattr(error, "sqlstate", ""):  # the driver's own errors have one
+            raise
+        raise SchemaError(f"Nothing was applied. The database answers: {error}") from error
 
 
 async def _say(connection: AsyncConnection, script: str) -> None:

@@ -57,6 +57,7 @@ EVIDENCE_KINDS: Final = (
     "proof_of_delivery", "tracking", "invoice", "customer_communication", "refund_policy",
     "return_record", "other",
 )  # fmt: skip
+OUTBOX_PORTS: Final = ("gateway", "carrier")
 OUTBOX_STATES: Final = ("pending", "sent", "done", "unknown", "failed")
 PAYOUT_STATES: Final = ("imported", "matched", "exceptions", "reconciled")
 PAYOUT_KINDS: Final = ("charge", "refund", "fee", "dispute", "adjustment")
@@ -295,7 +296,7 @@ class Outbox(Record):
     __table_args__ = (
         Index("ix_outbox_due", "port", "state", "next_at", "id"),
         Index("ix_outbox_target", "target_type", "target_id"),
-        one_of("port", ("gateway", "carrier")),
+        one_of("port", OUTBOX_PORTS),
         one_of("state", OUTBOX_STATES),
         not_negative("attempts"),
     )

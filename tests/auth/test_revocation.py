@@ -22,7 +22,7 @@ from common.shop import Shop
 from common.tables.auth_tokens import AuthDenial
 from tests.auth.support import INVENTORY, PUBLIC, Tick, ask, http_settings, issuer, reason
 from tests.support.oidc import Oidc
-from tests.support.shop import a_shop, look
+from tests.support.shop import a_shop, begin, look
 
 
 @dataclass
@@ -287,6 +287,7 @@ def shop_command(folder: Path, *words: str, **environment: str) -> Result:
 
 
 def test_shop_deny(tmp_path: Path) -> None:
+    begin(tmp_path)
     for words in (
         ("token", "the-id", "--reason", "lost laptop"),
         ("person", "ana@example.com"),
@@ -305,6 +306,7 @@ def test_shop_deny(tmp_path: Path) -> None:
 
 
 def test_shop_deny_needs_to_know_whose_token(tmp_path: Path) -> None:
+    begin(tmp_path)
     file = tmp_path / "issuers.toml"
     file.write_text(issuer("https://a.example") + issuer("https://b.example"))
     both = {"SHOP_ISSUERS_FILE": str(file), "SHOP_AUTH_SERVER": "0"}

@@ -64,6 +64,30 @@ async def test_a_pasted_server_starts(tmp_path: Path) -> None:
         await refused(client, "approval_cancel", "policy_denied", id="apr_x")
 
 
+def test_the_host_opens_the_shop_that_is_meant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without its database a host would begin an empty shop, without its policy ask nobody."""
+    meant = {
+        "SHOP_DATABASE_URL": "postgresql+asyncpg://db/shop", "SHOP_DATABASE_ROLES": "1",
+        "SHOP_POLICY_FILE": str(tmp_path / "policy.toml"), "SHOP_KEY_DIR": str(tmp_path / "k"),
+        "SHOP_ANCHOR_FILE": str(tmp_path / "kept" / "anchors.jsonl"),
+    }  # fmt: skip
+    for name, value in meant.items():
+        monkeypatch.setenv(name, value)
+    (entry,) = pasted(tmp_path).values()
+    assert meant.items() <= entry["env"].items()
+    monkeypatch.setenv("SHOP_DATABASE_URL", "postgresql+asyncpg://ana:opensesame@db/shop")
+    (entry,) = pasted(tmp_path).values()
+    assert entry["env"]["SHOP_DATABASE_URL"] == "postgresql+asyncpg://ana@db/shop"
+
+
+def pasted(folder: Path) -> dict[str, Any]:
+    said = printed(folder, "claude", "--server", "orders").stdout
+    found: dict[str, Any] = json.loads(said)["mcpServers"]
+    return found
+
+
 def test_a_host_or_server_that_is_not_there(tmp_path: Path) -> None:
     for words in (["emacs"], ["claude", "--server", "banking"], []):
         result = printed(tmp_path, *words)

@@ -34,7 +34,7 @@ def test_what_a_file_is_not_is_said_without_python(
 @pytest.mark.parametrize(
     "command",
     [["approvals"], ["approve", "apr_1"], ["audit", "verify"], ["user", "list"],
-     ["export", "tau2", "-"]],
+     ["export", "tau2", "-"], ["deny", "person", "ana@example.com"], ["auth", "rotate-keys"]],
     ids=" ".join,
 )  # fmt: skip
 def test_a_mistyped_home_is_no_shop(tmp_path: Path, command: list[str]) -> None:
@@ -49,3 +49,13 @@ def test_a_broken_anchor_file_is_said_and_the_work_is_done(tmp_path: Path) -> No
     done = run(tmp_path, "seed", "--days", "1")
     assert done.returncode == 0, done
     assert "Not anchored: line 0" in done.stderr
+
+
+@pytest.mark.parametrize("command", [["auth", "rotate-keys"], ["deny", "token", "x"],
+                                     ["seed", "--days", "1"]], ids=" ".join)  # fmt: skip
+def test_nothing_is_changed_where_the_settings_say_so(tmp_path: Path, command: list[str]) -> None:
+    begin(tmp_path)
+    ended = run(tmp_path, *command, env={"SHOP_READ_ONLY": "1"})
+    assert ended.returncode == 1, ended
+    assert ended.stderr.startswith("policy_denied: Nothing is changed: SHOP_READ_ONLY is set.")
+    assert len(ended.stderr.splitlines()) == 2

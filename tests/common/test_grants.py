@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 from sqlalchemy import select, text
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from common.call import Call
@@ -19,12 +20,14 @@ from common.rules import paid
 from common.shop import Shop
 from common.storage import grants, schema
 from common.storage.database import WRITERS, Database
+from common.tables.auth_server import ApiKey, AuthKey, AuthUser
+from common.tables.auth_tokens import AuthDenial
 from common.tables.orders import Customer
 from common.tables.payments import Payment, PaymentMethod
 from common.tables.spine import ApprovalRequest
 from common.tables.whole import tables
 from servers.run import DOMAINS
-from tests.support import toy
+from tests.support import apart, toy
 from tests.support.postgres import Postgres
 from tests.support.shop import MovingClock, a_shop, actor, do, look, walled
 
@@ -356,6 +359,11 @@ async def test_read_only_is_a_role_that_cannot_write(shop: Shop, tmp_path: Path)
         assert isinstance(peek, Done)
         with pytest.raises(PolicyDenied):
             await reading.guard.call(Request(toy.tools.tools["take"], {"quantity": 1}, actor()))
+        for kind in (ApiKey, AuthDenial, AuthKey, AuthUser):  # who may call
+            await look(reading, lambda s, kind=kind: s.scalars(select(kind)).all())
+        write = text("DO $$ BEGIN DELETE FROM auth_denial; END $$")  # unseen by the check in Python
+        with pytest.raises(DBAPIError, match="read-only transaction"):
+            await reading.database.run("*", lambda s: s.execute(write))
         connection = await as_role(shop.settings.database_url, grants.READER)
         try:
             await connection.execute("SET default_transaction_read_only = off")
@@ -363,6 +371,12 @@ async def test_read_only_is_a_role_that_cannot_write(shop: Shop, tmp_path: Path)
                 await connection.execute("UPDATE product SET name = 'x'")
         finally:
             await connection.close()
+
+
+def test_grants_by_somebody_else_are_refused_in_words(walled_url: str) -> None:
+    url = make_url(walled_url).set(username=grants.KEEPER).render_as_string(hide_password=False)
+    with pytest.raises(schema.SchemaError, match="Nothing was applied"):
+        apart(asyncio.run, schema.apply(url, grants.sql()))
 
 
 async def test_a_server_does_not_migrate_what_it_does_not_own(

@@ -15,7 +15,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import JSON, Column, Connection, String, insert, inspect, text
 from sqlalchemy.exc import DBAPIError
 
-from common.settings import inherited
+from common.settings import Settings, inherited
+from common.shop import Shop
 from common.storage import schema
 from common.storage.database import Database
 from common.tables.base import Utc
@@ -224,6 +225,15 @@ def test_the_file_is_for_its_owner_alone() -> None:
     connection = sqlite3.connect(file)
     assert connection.execute("pragma journal_mode").fetchone() == ("wal",)
     connection.close()
+
+
+async def test_a_new_shops_folder_is_for_its_owner_alone(tmp_path: Path) -> None:
+    """Anchors and the simulator's books lie there as well."""
+    await asyncio.to_thread(schema.upgrade_now, f"sqlite:///{tmp_path / 'migrated' / 'shop.db'}")
+    opened = await Shop.open(Settings.load({"SHOP_HOME": str(tmp_path / "opened")}))
+    await opened.close()
+    for name in ("migrated", "opened"):
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o700
 
 
 def test_opening_an_up_to_date_shop_does_not_import_alembic(tmp_path: Path) -> None:

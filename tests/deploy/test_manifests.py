@@ -13,6 +13,7 @@ import yaml
 from check_jsonschema.builtin_schemas import get_builtin_schema
 from jsonschema import Draft7Validator
 
+from common.http.serving import GRACE_S
 from common.settings import NAMES
 from common.storage import grants
 from servers.run import DOMAINS
@@ -70,12 +71,42 @@ def test_every_manifest_is_valid(helm: str, options: tuple[str, ...]) -> None:
 
 
 def test_a_wrong_value_is_refused(helm: str) -> None:
-    for option in ("publicUrl=http://shop.example.com", "servers.kitchen.replicas=1", "image.tg=1"):
+    for option in (
+        "publicUrl=http://shop.example.com", "publicUrl=https://Shop.Example.com", "image.tg=1",
+        "servers.kitchen.replicas=1", "ingress.enbled=false", "networkPolicy.databasePort=5432s",
+        "identity.issuers=", "anchors.size=", "settings.SHOP_DUTIES=off",
+        "secretSettings.SHOP_DATABASE_URL.secret=s,secretSettings.SHOP_DATABASE_URL.key=k",
+    ):  # fmt: skip
         done = subprocess.run(
             [helm, "template", "shop", str(CHART), "--set", option],
             capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
         assert done.returncode != 0, option
+
+
+def test_names_and_settings_are_what_a_cluster_takes(helm: str) -> None:
+    options = ("publicUrl=https://shop.example.com:8443", "settings.SHOP_LOG_FORMAT=text",
+               "settings.SHOP_TRUSTED_PROXIES=10.0.0.0/8")  # fmt: skip
+    manifests = rendered(helm, "--set-string", ",".join(options))
+    (ingress,) = [each for each in manifests if each["kind"] == "Ingress"]
+    assert ingress["spec"]["rules"][0]["host"] == "shop.example.com"
+    for name, container in containers(manifests):
+        named = [entry["name"] for entry in container["env"]]
+        assert len(set(named)) == len(named), f"{name}: the last one wins, or none"
+
+
+def test_one_pod_alone_can_be_moved_to_another_machine(helm: str) -> None:
+    """A budget that keeps the only one keeps the machine too."""
+    for manifest in rendered(helm, "--set", "desk.replicas=1,servers.orders.replicas=1"):
+        if manifest["kind"] == "PodDisruptionBudget":
+            assert "minAvailable" not in manifest["spec"], manifest["metadata"]["name"]
+
+
+def test_no_service_beside_it_sets_anything(helm: str) -> None:
+    """A service called shop-http would be SHOP_HTTP_PORT=tcp://…"""
+    for manifest in rendered(helm):
+        if manifest["kind"] in {"Deployment", "Job"}:
+            assert manifest["spec"]["template"]["spec"]["enableServiceLinks"] is False
 
 
 def test_each_server_has_its_own_account_and_its_own_passwords(helm: str) -> None:
@@ -150,6 +181,7 @@ def test_compose_file() -> None:
     schema = get_builtin_schema("vendor.compose-spec")
     errors = [error.message for error in Draft7Validator(schema).iter_errors(compose)]
     assert not errors
+    assert compose["services"]["servers"]["stop_grace_period"] == f"{GRACE_S + 20}s"
     for service in compose["services"].values():
         for volume in service.get("volumes", []):
             source = volume.split(":")[0]

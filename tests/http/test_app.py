@@ -1,13 +1,15 @@
 """The app: every server at its path, both eras, the right caller on every request."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from servers.run import DOMAINS
-from tests.support.http import Face
-from tests.support.shop import Person, done
+from tests.support import toy
+from tests.support.http import Face, a_face, on_port
+from tests.support.shop import Person, a_shop, done, settings_in
 
 ERAS = {"legacy": "2025-11-25", "auto": "2026-07-28"}
 
@@ -76,3 +78,21 @@ async def test_a_session_sees_the_caller_of_each_request(face: Face) -> None:
         allowed = await post(writing, take, session)
         assert allowed.status_code == 200
         assert '"available":999' in allowed.text
+
+
+@pytest.mark.parametrize("path", ["/login", "/api-keys", "/auth/token", "/auth/login"])
+async def test_what_writes_is_not_served_read_only(tmp_path: Path, path: str) -> None:
+    http = on_port(settings_in(tmp_path)).http
+    async with a_shop(tmp_path):
+        pass
+    async with (
+        a_shop(tmp_path, http=http, read_only=True) as shop,
+        a_face(shop, [toy.tools], faces=True) as face,
+        face.browser() as browser,
+    ):
+        person = {"username": "ana@example.com", "password": "correct horse battery"}
+        for body in ({"json": person}, {"data": {"grant_type": "refresh_token"}}):
+            answer = await browser.post(path, **body)
+            assert (answer.status_code, answer.json()["error"]) == (503, "read_only")
+        async with face.client("inventory", "inventory:read") as client:
+            assert not (await client.call_tool("peek", {})).is_error

@@ -2,12 +2,16 @@
 connection for ever, and nobody gets an answer that is another's."""
 
 import asyncio
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from common.http import bounds, serving
 from tests.http.test_attacks import message, routed
-from tests.support.http import Face
+from tests.support import toy
+from tests.support.http import Face, a_face, on_port
+from tests.support.shop import a_shop, settings_in
 from tests.support.wire import PATIENCE_S, Wire, answer
 
 SOON_S = 0.5
@@ -78,3 +82,20 @@ async def test_a_slow_request_does_not_write_into_the_answer_before_it(wire: Wir
     writer.close()
     assert said.count(b"HTTP/1.1 ") == 1, said
     assert said.startswith(b"HTTP/1.1 200")
+
+
+async def test_listening_everywhere_an_ipv4_caller_keeps_its_address(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By ``::ffff:127.0.0.1`` no list knows it: not the proxies', not that of the figures."""
+    http = on_port(settings_in(tmp_path)).http
+    http = replace(http, host="::", trusted_proxies=("127.0.0.1",), access_log=True)
+    async with (
+        a_shop(tmp_path, http=http) as shop,
+        a_face(shop, [toy.tools]) as face,
+        face.browser() as browser,
+    ):
+        assert (await browser.get("/metrics")).status_code == 200
+        with caplog.at_level("INFO", "shop.access"):
+            await browser.get("/healthz", headers={"X-Forwarded-For": "203.0.113.9"})
+        assert '"client":"203.0.113.9"' in caplog.text

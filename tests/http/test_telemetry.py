@@ -267,3 +267,20 @@ def test_a_crash_is_told_without_marks_and_with_what_lies_beneath_it(lines: io.S
     assert told.endswith("\nIndexError: list index out of range")
     assert "^" not in told
     assert "~" not in told
+
+
+async def test_a_request_is_one_object_for_a_machine(tmp_path: Path, lines: io.StringIO) -> None:
+    """Not JSON in a string of JSON."""
+    http = on_port(settings_in(tmp_path), SHOP_ACCESS_LOG="1").http
+    async with (
+        a_shop(tmp_path, http=http) as shop,
+        a_face(shop, [storefront]) as face,
+        face.browser() as browser,
+    ):
+        await browser.get(f"/nowhere/{CANARIES['key']}?q=1")
+    found = [json.loads(line) for line in lines.getvalue().splitlines() if "shop.access" in line]
+    (line,) = found
+    assert (line["client"], line["method"], line["status"]) == ("127.0.0.1", "GET", 404)
+    assert line["path"].startswith("/nowhere/")
+    assert CANARIES["key"] not in json.dumps(line)
+    assert "message" not in line

@@ -24,12 +24,16 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   value: {{ $root.Values.publicUrl | quote }}
 - name: SHOP_TLS
   value: terminated
+{{- if not (hasKey $root.Values.settings "SHOP_TRUSTED_PROXIES") }}
 - name: SHOP_TRUSTED_PROXIES
   value: "*"
+{{- end }}
 - name: SHOP_METRICS_FROM
   value: {{ $root.Values.metricsFrom | quote }}
+{{- if not (hasKey $root.Values.settings "SHOP_LOG_FORMAT") }}
 - name: SHOP_LOG_FORMAT
   value: json
+{{- end }}
 - name: SHOP_KEY_DIR
   value: /etc/shop/keys
 - name: SHOP_ANCHOR_FILE
@@ -105,6 +109,7 @@ metadata:
 spec:
   serviceAccountName: {{ $root.Release.Name }}-{{ .name }}
   automountServiceAccountToken: false
+  enableServiceLinks: false # a service shop-http beside it would be SHOP_HTTP_PORT
   terminationGracePeriodSeconds: 30
   securityContext:
     {{- include "shop.podSecurity" $root | nindent 4 }}
