@@ -33,7 +33,7 @@ def page(
     """
     there: dict[str, Any] = {}
     if cursor:
-        there = {f"after_{n}": value for n, value in enumerate(_decoded(cursor, keys))}
+        there = {f"after_{n}": value for n, value in enumerate(values_of(cursor, keys))}
         query = query.where(_after(tuple(keys), descending))
     order = [key.desc() if descending else key.asc() for key in keys]
     rows: list[T] = list(session.scalars(query.order_by(*order).limit(limit + 1), there))
@@ -63,6 +63,19 @@ def decoded(cursor: str, length: int) -> list[Any]:
     return list(values)
 
 
+def values_of(cursor: str, keys: Sequence[InstrumentedAttribute[Any]]) -> list[Any]:
+    """The values of the keys in a cursor. Raises InvalidParameters for a forged one."""
+    values = decoded(cursor, len(keys))
+    found: list[Any] = []
+    for key, value in zip(keys, values, strict=True):
+        kind = key.type.python_type
+        read = moment(value) if kind is datetime else value
+        if not isinstance(read, kind):
+            raise InvalidParameters.field("cursor", cursor, "a cursor from an earlier page")
+        found.append(read)
+    return found
+
+
 def moment(text: object) -> datetime | None:
     """A time with its zone, in UTC; None for anything else."""
     try:
@@ -77,18 +90,6 @@ def _askable(value: object) -> bool:
     if isinstance(value, str):
         return storable(value) == value
     return type(value) is int and -LARGEST <= value <= LARGEST
-
-
-def _decoded(cursor: str, keys: Sequence[InstrumentedAttribute[Any]]) -> list[Any]:
-    values = decoded(cursor, len(keys))
-    found: list[Any] = []
-    for key, value in zip(keys, values, strict=True):
-        kind = key.type.python_type
-        read = moment(value) if kind is datetime else value
-        if not isinstance(read, kind):
-            raise InvalidParameters.field("cursor", cursor, "a cursor from an earlier page")
-        found.append(read)
-    return found
 
 
 @cache  # made anew for each page it took longer than the rest of the statement
