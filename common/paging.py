@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Select, bindparam, tuple_
+from sqlalchemy import ColumnElement, Select, bindparam, literal_column, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from common.audit.redact import storable
@@ -41,6 +41,11 @@ def page(
         return rows, None
     rows = rows[:limit]
     return rows, encoded([getattr(rows[-1], key.key) for key in keys])
+
+
+def plain(column: InstrumentedAttribute[Any]) -> ColumnElement[Any]:
+    """A text column's value as an expression that no index fits, where another one is to lead."""
+    return column.concat(literal_column("''"))
 
 
 def encoded(values: Sequence[Any]) -> str:

@@ -4,7 +4,15 @@ from datetime import date, datetime
 from itertools import combinations
 from typing import Any, Final
 
-from sqlalchemy import CheckConstraint, Index, String, UniqueConstraint, text
+from sqlalchemy import (
+    CheckConstraint,
+    ColumnElement,
+    Index,
+    String,
+    UniqueConstraint,
+    literal_column,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from common.tables import inventory  # noqa: F401 - its foreign keys name them
@@ -58,6 +66,8 @@ AXES: Final = {
     "fulfilment": "fulfilment_status",
     "house": "warehouse_id",
 }
+# As it stands in the index of the few that wait: of a parameter no database knows that it is this.
+BACKORDERED: Final[ColumnElement[str]] = literal_column("'backordered'")
 DEMAND: Final = ("order_id", "status", "quantity", "warehouse_id")
 
 
@@ -200,6 +210,13 @@ class OrderLine(Record):
     __table_args__ = (
         Index("ix_order_line_order", "order_id", "position", "id"),
         Index("ix_order_line_status", "status", "placed_at", "id"),
+        Index(
+            "ix_order_line_backordered",
+            "sku",
+            *DEMAND,
+            sqlite_where=text("status = 'backordered'"),
+            postgresql_where=text("status = 'backordered'"),
+        ),
         # All that demand is made of, so that nothing else is read for it.
         Index("ix_order_line_sku", "sku", "placed_at", *DEMAND),
         Index("ix_order_line_day", "placed_at", "sku", *DEMAND),

@@ -14,7 +14,7 @@ from common.errors import InvalidParameters
 from common.ledgers.accounts import BATCH
 from common.rules import stock
 from common.tables.inventory import KitComponent, Lot, PurchaseLine, PurchaseOrder
-from common.tables.orders import Order, OrderLine
+from common.tables.orders import BACKORDERED, Order, OrderLine
 from common.tables.stock_documents import StockTransfer, StockTransferLine
 from servers.inventory import catalogue, levels
 from servers.inventory.results import Availability, Incoming, Promise
@@ -156,7 +156,7 @@ def backordered(session: Session, skus: Sequence[str]) -> dict[tuple[str, str], 
             .join(Order, Order.id == OrderLine.order_id)
             .where(
                 OrderLine.sku.in_(skus[start : start + BATCH]),
-                OrderLine.status == "backordered",
+                OrderLine.status == BACKORDERED,
                 Order.status.not_in(("cancelled", "draft")),
             )
             .group_by(OrderLine.sku, where)

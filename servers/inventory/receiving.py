@@ -19,7 +19,7 @@ from common.tables.inventory import (
     PurchaseOrder,
     Variant,
 )
-from common.tables.orders import Order, OrderLine
+from common.tables.orders import BACKORDERED, Order, OrderLine
 from common.tables.stock_documents import Receipt, ReceiptLine
 from common.wire import Args, Count, Day, Identifier, Sku
 from servers.inventory import catalogue, costs, levels, purchasing
@@ -282,7 +282,7 @@ def _waiting(call: Call, skus: list[str]) -> list[str]:
         .join(Order, Order.id == OrderLine.order_id)
         .where(
             OrderLine.sku.in_(skus),
-            OrderLine.status == "backordered",
+            OrderLine.status == BACKORDERED,
             Order.status.not_in(("cancelled", "draft")),
         )
         .distinct()

@@ -2,7 +2,7 @@
 
 One side leads: its index holds the orders in the order of the answer, and is entered at the cursor.
 Without statistics a database may well walk through every completed order to find one customer's,
-so where one side leads, the others are written such that no index fits them (``_plain``).
+so where one side leads, the others are written such that no index fits them (``plain``).
 """
 
 from collections.abc import Sequence
@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, literal, literal_column, or_, select, text, tuple_
+from sqlalchemy import ColumnElement, Select, literal, or_, select, text, tuple_
 from sqlalchemy.orm import InstrumentedAttribute
 
 from common.call import Call
-from common.paging import page, values_of
+from common.paging import page, plain, values_of
 from common.rules import meant
 from common.tables.inventory import Variant, Warehouse
 from common.tables.orders import MAY_BE_LATE, Customer, Order, OrderLine
@@ -90,8 +90,8 @@ def _query(call: Call, wanted: Wanted, lead: str, *, drafts: bool) -> Select[Ord
     placed = Order.placed_at.is_(None) if drafts else Order.placed_at.is_not(None)
     query = select(Order).where(placed, *_dates(call, wanted, Order.placed_at))
     for column, value in wanted.axes:
-        query = query.where((column if lead == "axes" else _plain(column)) == value)
-    customer = _plain(Order.customer_id) if wanted.axes and lead == "axes" else Order.customer_id
+        query = query.where((column if lead == "axes" else plain(column)) == value)
+    customer = plain(Order.customer_id) if wanted.axes and lead == "axes" else Order.customer_id
     if wanted.customer_id is not None:
         query = query.where(customer == wanted.customer_id)
     if wanted.email is not None:
@@ -101,7 +101,7 @@ def _query(call: Call, wanted: Wanted, lead: str, *, drafts: bool) -> Select[Ord
         query = query.where(customer == ids[0] if len(ids) == 1 else customer.in_(who))
     if wanted.sku is not None:
         line = select(OrderLine.id).where(
-            OrderLine.order_id == Order.id, _plain(OrderLine.sku) == wanted.sku
+            OrderLine.order_id == Order.id, plain(OrderLine.sku) == wanted.sku
         )
         query = query.where(line.exists())
     if wanted.late:
@@ -142,11 +142,6 @@ def _dates(
     if wanted.placed_to:
         found.append(placed_at < midnight(call.now, wanted.placed_to) + timedelta(days=1))
     return found
-
-
-def _plain(column: InstrumentedAttribute[Any]) -> ColumnElement[Any]:
-    """The column's value as an expression that is in no index."""
-    return column.concat(literal_column("''"))
 
 
 def _late(now: datetime) -> ColumnElement[bool]:

@@ -32,6 +32,8 @@ def upgrade() -> None:
     index("ix_order_late", "sales_order", ["placed_at", "id"], where=MAY_BE_LATE)
     index("ix_order_line_sku", "order_line", ["sku", "placed_at", *DEMAND])
     index("ix_order_line_day", "order_line", ["placed_at", "sku", *DEMAND])
+    waiting = "status = 'backordered'"
+    index("ix_order_line_backordered", "order_line", ["sku", *DEMAND], where=waiting)
     gone("ix_order_line_demand", "order_line")
     gone("ix_order_line_placed", "order_line")
 
