@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import ColumnElement, Select, bindparam, literal_column, tuple_
+from sqlalchemy import ColumnElement, Select, bindparam, literal, literal_column, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from common.audit.redact import storable
@@ -33,7 +33,7 @@ def page(
     """
     there: dict[str, Any] = {}
     if cursor:
-        there = {f"after_{n}": value for n, value in enumerate(values_of(cursor, keys))}
+        there = {f"after_{n}": value for n, value in enumerate(_values(cursor, keys))}
         query = query.where(_after(tuple(keys), descending))
     order = [key.desc() if descending else key.asc() for key in keys]
     rows: list[T] = list(session.scalars(query.order_by(*order).limit(limit + 1), there))
@@ -41,6 +41,13 @@ def page(
         return rows, None
     rows = rows[:limit]
     return rows, encoded([getattr(rows[-1], key.key) for key in keys])
+
+
+def before(cursor: str, keys: Sequence[InstrumentedAttribute[Any]]) -> ColumnElement[bool]:
+    """What comes after the cursor where the latest comes first, for a query that ``page`` does not
+    make. Raises InvalidParameters for a cursor that is not one of ours."""
+    values = zip(keys, _values(cursor, keys), strict=True)
+    return tuple_(*keys) < tuple_(*(literal(value, key.type) for key, value in values))
 
 
 def plain(column: InstrumentedAttribute[Any]) -> ColumnElement[Any]:
@@ -68,19 +75,6 @@ def decoded(cursor: str, length: int) -> list[Any]:
     return list(values)
 
 
-def values_of(cursor: str, keys: Sequence[InstrumentedAttribute[Any]]) -> list[Any]:
-    """The values of the keys in a cursor. Raises InvalidParameters for a forged one."""
-    values = decoded(cursor, len(keys))
-    found: list[Any] = []
-    for key, value in zip(keys, values, strict=True):
-        kind = key.type.python_type
-        read = moment(value) if kind is datetime else value
-        if not isinstance(read, kind):
-            raise InvalidParameters.field("cursor", cursor, "a cursor from an earlier page")
-        found.append(read)
-    return found
-
-
 def moment(text: object) -> datetime | None:
     """A time with its zone, in UTC; None for anything else."""
     try:
@@ -95,6 +89,18 @@ def _askable(value: object) -> bool:
     if isinstance(value, str):
         return storable(value) == value
     return type(value) is int and -LARGEST <= value <= LARGEST
+
+
+def _values(cursor: str, keys: Sequence[InstrumentedAttribute[Any]]) -> list[Any]:
+    values = decoded(cursor, len(keys))
+    found: list[Any] = []
+    for key, value in zip(keys, values, strict=True):
+        kind = key.type.python_type
+        read = moment(value) if kind is datetime else value
+        if not isinstance(read, kind):
+            raise InvalidParameters.field("cursor", cursor, "a cursor from an earlier page")
+        found.append(read)
+    return found
 
 
 @cache  # made anew for each page it took longer than the rest of the statement

@@ -11,7 +11,6 @@ from sqlalchemy import (
     String,
     UniqueConstraint,
     literal_column,
-    text,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -25,6 +24,7 @@ from common.tables.columns import (
     Ref,
     Word,
     a_currency,
+    index_where,
     not_negative,
     one_of,
     positive,
@@ -150,13 +150,7 @@ class Order(Record):
             Index(f"ix_order_{one}_{two}", AXES[one], AXES[two], "placed_at", "id")
             for one, two in combinations(AXES, 2)
         ),
-        Index(
-            "ix_order_late",
-            "placed_at",
-            "id",
-            sqlite_where=text(MAY_BE_LATE),
-            postgresql_where=text(MAY_BE_LATE),
-        ),
+        index_where("ix_order_late", MAY_BE_LATE, "placed_at", "id"),
         Index("ix_order_upcoming", "fulfilment_status", "ship_by", "id"),
         Index("ix_order_warehouse", "warehouse_id", "ship_by", "id"),
         Index("ix_order_promised", "fulfilment_status", "promised_at", "id"),
@@ -210,13 +204,7 @@ class OrderLine(Record):
     __table_args__ = (
         Index("ix_order_line_order", "order_id", "position", "id"),
         Index("ix_order_line_status", "status", "placed_at", "id"),
-        Index(
-            "ix_order_line_backordered",
-            "sku",
-            *DEMAND,
-            sqlite_where=text("status = 'backordered'"),
-            postgresql_where=text("status = 'backordered'"),
-        ),
+        index_where("ix_order_line_backordered", "status = 'backordered'", "sku", *DEMAND),
         # All that demand is made of, so that nothing else is read for it.
         Index("ix_order_line_sku", "sku", "placed_at", *DEMAND),
         Index("ix_order_line_day", "placed_at", "sku", *DEMAND),

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, literal, or_, select, text, tuple_
+from sqlalchemy import ColumnElement, Select, or_, select, text
 from sqlalchemy.orm import InstrumentedAttribute
 
 from common.call import Call
-from common.paging import page, plain, values_of
+from common.paging import before, page, plain
 from common.rules import meant
 from common.tables.inventory import Variant, Warehouse
 from common.tables.orders import MAY_BE_LATE, Customer, Order, OrderLine
@@ -128,8 +128,7 @@ def _with_item(call: Call, wanted: Wanted, cursor: str | None, limit: int) -> li
         order = select(Order.id).where(Order.id == OrderLine.order_id, *conditions)
         query = query.where(order.exists())
     if cursor:
-        values = zip(keys, values_of(cursor, keys), strict=True)
-        query = query.where(tuple_(*keys) < tuple_(*(literal(v, key.type) for key, v in values)))
+        query = query.where(before(cursor, keys))
     return list(call.session.scalars(query))
 
 

@@ -13,12 +13,12 @@ from common.errors import NotFound, RuleViolation
 from common.tables.claims import Claim, ClaimLine
 from common.tables.inventory import Product
 from common.tables.orders import Order, OrderLine
-from common.tables.returns import Return, ReturnLine, ReturnPolicy
+from common.tables.returns import RETURN_OVER, Return, ReturnLine, ReturnPolicy
 
 # Not sent back in time: nobody has to write it down for it to be so.
 _EXPIRING: Final = ("requested", "needs_review", "authorized", "label_issued")
 _FREED: Final = ("rejected", "expired", "cancelled")
-OVER: Final = ("rejected", "expired", "cancelled", "closed", "settled")
+OVER: Final = RETURN_OVER
 # The customer does not pay for what went wrong on our side.
 OUR_FAULT: Final = frozenset({"defective", "not_as_described", "damaged_in_transit", "wrong_item"})
 
