@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Select, bindparam, tuple_
+from sqlalchemy import ColumnElement, Select, bindparam, literal, literal_column, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from common.audit.redact import storable
@@ -33,7 +33,7 @@ def page(
     """
     there: dict[str, Any] = {}
     if cursor:
-        there = {f"after_{n}": value for n, value in enumerate(_decoded(cursor, keys))}
+        there = {f"after_{n}": value for n, value in enumerate(_values(cursor, keys))}
         query = query.where(_after(tuple(keys), descending))
     order = [key.desc() if descending else key.asc() for key in keys]
     rows: list[T] = list(session.scalars(query.order_by(*order).limit(limit + 1), there))
@@ -41,6 +41,18 @@ def page(
         return rows, None
     rows = rows[:limit]
     return rows, encoded([getattr(rows[-1], key.key) for key in keys])
+
+
+def before(cursor: str, keys: Sequence[InstrumentedAttribute[Any]]) -> ColumnElement[bool]:
+    """What comes after the cursor where the latest comes first, for a query that ``page`` does not
+    make. Raises InvalidParameters for a cursor that is not one of ours."""
+    values = zip(keys, _values(cursor, keys), strict=True)
+    return tuple_(*keys) < tuple_(*(literal(value, key.type) for key, value in values))
+
+
+def plain(column: InstrumentedAttribute[Any]) -> ColumnElement[Any]:
+    """A text column's value as an expression that no index fits, where another one is to lead."""
+    return column.concat(literal_column("''"))
 
 
 def encoded(values: Sequence[Any]) -> str:
@@ -79,7 +91,7 @@ def _askable(value: object) -> bool:
     return type(value) is int and -LARGEST <= value <= LARGEST
 
 
-def _decoded(cursor: str, keys: Sequence[InstrumentedAttribute[Any]]) -> list[Any]:
+def _values(cursor: str, keys: Sequence[InstrumentedAttribute[Any]]) -> list[Any]:
     values = decoded(cursor, len(keys))
     found: list[Any] = []
     for key, value in zip(keys, values, strict=True):

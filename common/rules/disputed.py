@@ -15,11 +15,10 @@ from common.errors import InvalidParameters, RuleViolation
 from common.ledgers import ledger
 from common.money import Money
 from common.rules import funds, paid
-from common.rules.paid_state import OPEN_DISPUTES
 from common.rules.timeline import happened
-from common.tables.payments import Dispute, Payment, PaymentMethod
+from common.tables.payments import NOT_DECIDED, Dispute, Payment, PaymentMethod
 
-OPEN = ("inquiry", *OPEN_DISPUTES)
+OPEN = NOT_DECIDED
 
 
 def record(

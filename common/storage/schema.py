@@ -226,6 +226,17 @@ async def _say(connection: AsyncConnection, script: str) -> None:
         raise
 
 
+async def _take_turn(connection: AsyncConnection) -> None:
+    """Asked again and again: who waits within a statement holds a snapshot, and an index that is
+    built online waits for all of them."""
+    driver = (await connection.get_raw_connection()).driver_connection
+    assert driver is not None
+    while True:
+        if await driver.fetchval(f"SELECT pg_try_advisory_lock({LOCK})"):
+            return
+        await asyncio.sleep(random.uniform(0.05, 0.2))
+
+
 async def _postgres(url: str, only_check: bool) -> None:
     engine = postgres.engine(url, {"application_name": "shop schema"}, poolclass=NullPool)
     try:
@@ -245,9 +256,8 @@ async def _locked(url: str, work: Callable[[AsyncConnection], Awaitable[None]]) 
     engine = postgres.engine(url, {"application_name": "shop schema"}, poolclass=NullPool)
     try:
         async with engine.connect() as connection:
-            await _say(
-                connection, f"SELECT pg_advisory_lock({LOCK}); SET lock_timeout = {LOCK_WAIT_MS}"
-            )
+            await _take_turn(connection)
+            await _say(connection, f"SET lock_timeout = {LOCK_WAIT_MS}")
             for turn in range(1, TRIES + 1):
                 try:
                     await work(connection)

@@ -23,6 +23,8 @@ from common.tables.columns import (
     Ref,
     Word,
     a_currency,
+    index_where,
+    none_of,
     not_negative,
     one_of,
     positive,
@@ -45,6 +47,8 @@ CARRIER_STATES: Final = (
     "accepted", "denied", "appealed", "paid", "reconciled", "written_off", "closed", "expired",
     "withdrawn",
 )  # fmt: skip
+CLAIM_OVER: Final = ("closed", "withdrawn", "expired", "written_off")
+OPEN_CLAIM: Final = none_of("state", CLAIM_OVER)
 RESOLUTIONS: Final = ("refund", "replacement", "credit")
 EVIDENCE_KINDS: Final = (
     "photo", "packaging_photo", "proof_of_delivery", "tracking", "proof_of_value",
@@ -130,6 +134,10 @@ class Claim(Record):
     __table_args__ = (
         Index("ix_claim_opened", "opened_at", "id"),
         Index("ix_claim_state", "kind", "state", "opened_at", "id"),
+        index_where("ix_claim_open", OPEN_CLAIM, "opened_at", "id"),
+        *(Index(f"ix_claim_by_{one}", one, "opened_at", "id") for one in ("kind", "type", "state")),
+        # Claims that are over have none.
+        Index("ix_claim_deadline", "deadline_at", "id"),
         Index("ix_claim_due", "state", "deadline_at", "id"),
         Index("ix_claim_customer", "customer_id", "opened_at", "id"),
         Index("ix_claim_carrier", "carrier_id", "opened_at", "id"),

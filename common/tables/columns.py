@@ -27,6 +27,23 @@ def one_of(column: str, words: tuple[str, ...]) -> CheckConstraint:
     return CheckConstraint(f"{column} in ({quoted(words)})", name=column)
 
 
+def none_of(column: str, words: tuple[str, ...]) -> str:
+    """The condition of an index: the column holds none of the words."""
+    return f"{column} not in ({quoted(words)})"
+
+
+def any_of(column: str, words: tuple[str, ...]) -> str:
+    """The condition of an index: the column holds one of the words."""
+    return f"{column} in ({quoted(words)})"
+
+
+def index_where(name: str, condition: str, *columns: str) -> Index:
+    """An index of the rows that fit. It is used by a query only that states the condition in these
+    very words, ``text(condition)``: of a parameter no database knows what it will be."""
+    where = text(condition)
+    return Index(name, *columns, sqlite_where=where, postgresql_where=where)
+
+
 def not_negative(*columns: str) -> CheckConstraint:
     return CheckConstraint(" and ".join(f"{name} >= 0" for name in columns), name="not_negative")
 

@@ -14,6 +14,8 @@ from common.tables.columns import (
     Ref,
     Word,
     a_currency,
+    any_of,
+    index_where,
     not_negative,
     on_earth,
     one_of,
@@ -22,11 +24,14 @@ from common.tables.columns import (
 )
 
 RESERVATION_STATES: Final = ("pending", "confirmed", "consumed", "released", "expired")
+OPEN_RESERVATION: Final = any_of("state", ("pending", "confirmed"))
 RESERVATION_SOURCES: Final = ("order", "checkout", "exchange", "claim", "transfer", "manual")
 PURCHASE_STATES: Final = (
     "draft", "pending_approval", "approved", "sent", "acknowledged", "partially_received",
     "received", "closed", "cancelled",
 )  # fmt: skip
+COMING: Final = ("approved", "sent", "acknowledged", "partially_received")
+OPEN_PURCHASE: Final = any_of("state", COMING)
 RECEIPT_STATES: Final = ("open", "counted", "inspected", "putaway", "closed")
 DISCREPANCIES: Final = ("over", "short", "damaged", "wrong_item", "expired")
 TRANSFER_STATES: Final = (
@@ -285,6 +290,9 @@ class PurchaseOrder(Record):
 
     __table_args__ = (
         Index("ix_purchase_order_created", "created_at", "id"),
+        index_where("ix_purchase_order_open", OPEN_PURCHASE, "created_at", "id"),
+        Index("ix_purchase_order_by_state", "state", "created_at", "id"),
+        Index("ix_purchase_order_house", "warehouse_id", "created_at", "id"),
         Index("ix_purchase_order_state", "state", "expected_at", "id"),
         Index("ix_purchase_order_supplier", "supplier_id", "created_at"),
         one_of("state", PURCHASE_STATES),
@@ -347,6 +355,10 @@ class Reservation(Record):
     __table_args__ = (
         Index("ix_reservation_source", "source_type", "source_id"),
         Index("ix_reservation_stock", "sku", "warehouse_id", "state"),
+        index_where("ix_reservation_open", OPEN_RESERVATION, "created_at", "id"),
+        Index("ix_reservation_created", "created_at", "id"),
+        Index("ix_reservation_sku", "sku", "created_at", "id"),
+        Index("ix_reservation_house", "warehouse_id", "created_at", "id"),
         Index("ix_reservation_state", "state", "expires_at", "id"),
         one_of("state", RESERVATION_STATES),
         one_of("source_type", RESERVATION_SOURCES),

@@ -17,6 +17,8 @@ from common.tables.columns import (
     Ref,
     Word,
     a_currency,
+    index_where,
+    none_of,
     not_negative,
     on_earth,
     one_of,
@@ -30,6 +32,11 @@ SHIPMENT_STATUSES: Final = (
     "out_for_delivery", "delivered", "attempted", "exception", "held", "returned_to_sender",
     "lost", "cancelled",
 )  # fmt: skip
+SHIPMENT_OVER: Final = ("delivered", "returned_to_sender", "lost", "cancelled")
+OPEN_SHIPMENT: Final = none_of("status", SHIPMENT_OVER)
+# The carrier took more for the label than its contract says.
+OVERCHARGED: Final = "cost_minor > agreed_minor and state <> 'voided'"
+DAMAGED: Final = "damage_noted"
 SHIPMENT_KINDS: Final = ("outbound", "return", "replacement")
 EXCEPTION_KINDS: Final = ("address", "weather", "damage", "refused", "customs")
 ATTEMPT_REASONS: Final = ("nobody_home", "refused", "no_access", "wrong_address", "closed", "other")
@@ -131,6 +138,12 @@ class Shipment(Record):
 
     __table_args__ = (
         Index("ix_shipment_created", "created_at", "id"),
+        index_where("ix_shipment_open", OPEN_SHIPMENT, "created_at", "id"),
+        Index("ix_shipment_by_status", "status", "created_at", "id"),
+        Index("ix_shipment_by_house", "warehouse_id", "created_at", "id"),
+        Index("ix_shipment_status_house", "status", "warehouse_id", "created_at", "id"),
+        Index("ix_shipment_status_carrier", "status", "carrier_id", "created_at", "id"),
+        Index("ix_shipment_promised", "promised_at", "id"),
         Index("ix_shipment_status", "status", "promised_at", "id"),
         Index("ix_shipment_warehouse", "warehouse_id", "status", "ship_by", "id"),
         Index("ix_shipment_carrier", "carrier_id", "created_at"),
@@ -252,7 +265,11 @@ class ProofOfDelivery(Record):
     condition_note: Mapped[Note] = mapped_column(default="")
     recorded_by: Mapped[Person]
 
-    __table_args__ = (UniqueConstraint("shipment_id"), on_earth())
+    __table_args__ = (
+        UniqueConstraint("shipment_id"),
+        index_where("ix_proof_of_delivery_damaged", DAMAGED, "shipment_id"),
+        on_earth(),
+    )
 
 
 class DeliveryException(Record):
@@ -348,6 +365,7 @@ class Label(Record):
     voided_at: Mapped[datetime | None]
 
     __table_args__ = (
+        index_where("ix_label_overcharged", OVERCHARGED, "shipment_id"),
         unique_where("uq_label_live", "state in ('pending','purchased','voiding')", "parcel_id"),
         one_of("state", LABEL_STATES),
         not_negative("cost_minor"),

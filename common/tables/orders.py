@@ -1,9 +1,17 @@
 """Customers and their orders. What was paid and refunded is the money ledger's to say."""
 
 from datetime import date, datetime
+from itertools import combinations
 from typing import Any, Final
 
-from sqlalchemy import CheckConstraint, Index, String, UniqueConstraint
+from sqlalchemy import (
+    CheckConstraint,
+    ColumnElement,
+    Index,
+    String,
+    UniqueConstraint,
+    literal_column,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from common.tables import inventory  # noqa: F401 - its foreign keys name them
@@ -16,6 +24,7 @@ from common.tables.columns import (
     Ref,
     Word,
     a_currency,
+    index_where,
     not_negative,
     one_of,
     positive,
@@ -44,6 +53,22 @@ CANCEL_REASONS: Final = (
     "undeliverable_address", "duplicate",
 )  # fmt: skip
 ADJUSTMENT_KINDS: Final = ("discount", "shipping", "tax", "other")
+# Came late, or will unless something happens yet.
+MAY_BE_LATE: Final = (
+    "status <> 'cancelled' AND (delivered_at > promised_at OR shipped_at > promised_at"
+    " OR (delivered_at IS NULL AND promised_at IS NOT NULL)"
+    " OR (shipped_at IS NULL AND ship_by IS NOT NULL))"
+)
+# By what orders are searched, in any two at once.
+AXES: Final = {
+    "status": "status",
+    "payment": "payment_status",
+    "fulfilment": "fulfilment_status",
+    "house": "warehouse_id",
+}
+# As it stands in the index of the few that wait: of a parameter no database knows that it is this.
+BACKORDERED: Final[ColumnElement[str]] = literal_column("'backordered'")
+DEMAND: Final = ("order_id", "status", "quantity", "warehouse_id")
 
 
 class Customer(Record):
@@ -120,7 +145,12 @@ class Order(Record):
     __table_args__ = (
         Index("ix_order_placed", "placed_at", "id"),
         Index("ix_order_customer", "customer_id", "placed_at", "id"),
-        Index("ix_order_status", "status", "placed_at", "id"),
+        *(Index(f"ix_order_{name}", column, "placed_at", "id") for name, column in AXES.items()),
+        *(
+            Index(f"ix_order_{one}_{two}", AXES[one], AXES[two], "placed_at", "id")
+            for one, two in combinations(AXES, 2)
+        ),
+        index_where("ix_order_late", MAY_BE_LATE, "placed_at", "id"),
         Index("ix_order_upcoming", "fulfilment_status", "ship_by", "id"),
         Index("ix_order_warehouse", "warehouse_id", "ship_by", "id"),
         Index("ix_order_promised", "fulfilment_status", "promised_at", "id"),
@@ -173,9 +203,11 @@ class OrderLine(Record):
 
     __table_args__ = (
         Index("ix_order_line_order", "order_id", "position", "id"),
-        Index("ix_order_line_demand", "sku", "placed_at"),
         Index("ix_order_line_status", "status", "placed_at", "id"),
-        Index("ix_order_line_placed", "placed_at", "sku"),
+        index_where("ix_order_line_backordered", "status = 'backordered'", "sku", *DEMAND),
+        # All that demand is made of, so that nothing else is read for it.
+        Index("ix_order_line_sku", "sku", "placed_at", *DEMAND),
+        Index("ix_order_line_day", "placed_at", "sku", *DEMAND),
         positive("quantity"),
         not_negative("position", "unit_price_minor", "discount_minor", "tax_minor"),
         CheckConstraint("discount_minor <= unit_price_minor * quantity", name="discount"),

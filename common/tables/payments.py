@@ -21,6 +21,8 @@ from common.tables.columns import (
     Ref,
     Word,
     a_currency,
+    any_of,
+    index_where,
     not_negative,
     one_of,
     positive,
@@ -33,6 +35,8 @@ PAYMENT_STATES: Final = (
     "created", "requires_action", "authorized", "partially_captured", "captured",
     "partially_refunded", "refunded", "declined", "voided", "expired", "failed",
 )  # fmt: skip
+OPEN_AUTHORIZATIONS: Final = ("created", "requires_action", "authorized")
+LAPSING: Final = any_of("status", ("expired", *OPEN_AUTHORIZATIONS))
 PAYMENT_PURPOSES: Final = ("order", "amendment", "exchange", "membership")
 REFUND_STATES: Final = ("pending", "succeeded", "failed", "cancelled")
 REFUND_REASONS: Final = (
@@ -40,6 +44,7 @@ REFUND_REASONS: Final = (
     "method_change", "fraudulent", "price_adjustment",
 )  # fmt: skip
 HOLD_STATES: Final = ("active", "captured", "released", "expired")
+LAPSING_HOLD: Final = any_of("state", ("active", "expired"))
 HOLD_REASONS: Final = (
     "fraud_review", "dispute_risk", "return_pending", "claim_pending", "compliance", "manual",
 )  # fmt: skip
@@ -47,6 +52,8 @@ DISPUTE_STATES: Final = (
     "inquiry", "needs_response", "under_review", "won", "lost", "accepted", "prevented",
     "appealed",
 )  # fmt: skip
+NOT_DECIDED: Final = ("inquiry", "needs_response", "under_review", "appealed")
+OPEN_DISPUTE: Final = any_of("status", NOT_DECIDED)
 DISPUTE_REASONS: Final = (
     "bank_cannot_process", "check_returned", "credit_not_processed", "customer_initiated",
     "debit_not_authorized", "duplicate", "fraudulent", "general", "incorrect_account_details",
@@ -59,6 +66,7 @@ EVIDENCE_KINDS: Final = (
 )  # fmt: skip
 OUTBOX_PORTS: Final = ("gateway", "carrier")
 OUTBOX_STATES: Final = ("pending", "sent", "done", "unknown", "failed")
+UNSETTLED: Final = "port = 'gateway' and state <> 'done'"
 PAYOUT_STATES: Final = ("imported", "matched", "exceptions", "reconciled")
 PAYOUT_KINDS: Final = ("charge", "refund", "fee", "dispute", "adjustment")
 PAYOUT_OUTCOMES: Final = ("matched", "missing", "amount_differs", "duplicate", "accepted")
@@ -138,6 +146,7 @@ class Payment(Record):
         Index("ix_payment_order", "order_id", "position", "id"),
         Index("ix_payment_customer", "customer_id", "created_at", "id"),
         Index("ix_payment_status", "status", "created_at", "id"),
+        index_where("ix_payment_lapsing", LAPSING, "created_at", "id"),
         Index("ix_payment_expiring", "status", "capture_before", "id"),
         UniqueConstraint("provider", "provider_reference"),
         one_of("status", PAYMENT_STATES),
@@ -217,6 +226,9 @@ class Hold(Record):
 
     __table_args__ = (
         Index("ix_payment_hold_placed", "placed_at", "id"),
+        index_where("ix_payment_hold_lapsing", LAPSING_HOLD, "placed_at", "id"),
+        Index("ix_payment_hold_by_state", "state", "placed_at", "id"),
+        Index("ix_payment_hold_expires", "expires_at", "id"),
         Index("ix_payment_hold_state", "state", "expires_at", "id"),
         one_of("state", HOLD_STATES),
         one_of("reason", HOLD_REASONS),
@@ -244,6 +256,8 @@ class Dispute(Record):
 
     __table_args__ = (
         Index("ix_dispute_opened", "opened_at", "id"),
+        index_where("ix_dispute_open", OPEN_DISPUTE, "opened_at", "id"),
+        Index("ix_dispute_by_status", "status", "opened_at", "id"),
         Index("ix_dispute_status", "status", "respond_by", "id"),
         one_of("status", DISPUTE_STATES),
         one_of("reason", DISPUTE_REASONS),
@@ -294,6 +308,7 @@ class Outbox(Record):
     error: Mapped[Note | None]
 
     __table_args__ = (
+        index_where("ix_outbox_unsettled", UNSETTLED, "created_at", "id"),
         Index("ix_outbox_due", "port", "state", "next_at", "id"),
         Index("ix_outbox_target", "target_type", "target_id"),
         one_of("port", OUTBOX_PORTS),

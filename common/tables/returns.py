@@ -20,6 +20,8 @@ from common.tables.columns import (
     Person,
     Word,
     a_currency,
+    index_where,
+    none_of,
     not_negative,
     one_of,
     positive,
@@ -32,6 +34,8 @@ RETURN_STATES: Final = (
     "partially_received", "received", "inspected", "dispositioned", "settled", "closed",
     "rejected", "expired", "cancelled", "returnless",
 )  # fmt: skip
+RETURN_OVER: Final = ("rejected", "expired", "cancelled", "closed", "settled")
+OPEN_RETURN: Final = none_of("state", RETURN_OVER)
 RETURN_REASONS: Final = (
     "size_too_small", "size_too_large", "style", "not_as_described", "defective",
     "damaged_in_transit", "wrong_item", "arrived_late", "unwanted", "other",
@@ -125,6 +129,7 @@ class Return(Record):
         Index("ix_rma_requested", "requested_at", "id"),
         Index("ix_rma_state", "state", "requested_at", "id"),
         Index("ix_rma_customer", "customer_id", "requested_at", "id"),
+        index_where("ix_rma_open", OPEN_RETURN, "requested_at", "id"),
         Index("ix_rma_expiring", "state", "expires_at"),
         one_of("kind", RETURN_KINDS),
         one_of("state", RETURN_STATES),

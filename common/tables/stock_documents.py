@@ -134,6 +134,7 @@ class CycleCount(Record):
     recounted_by: Mapped[Person | None]
 
     __table_args__ = (
+        Index("ix_cycle_count_scheduled", "scheduled_at", "id"),
         Index("ix_cycle_count_warehouse", "warehouse_id", "scheduled_at", "id"),
         Index("ix_cycle_count_state", "state", "scheduled_at", "id"),
         one_of("state", COUNT_STATES),

@@ -60,12 +60,29 @@ def append_only(table: str) -> None:
     )
 
 
-def index_online(name: str, table: str, columns: list[str], *, unique: bool = False) -> None:
+def index_online(
+    name: str,
+    table: str,
+    columns: list[str],
+    *,
+    unique: bool = False,
+    where: sa.TextClause | None = None,
+) -> None:
     """An index built while the servers go on writing. PostgreSQL does so outside transactions only,
-    so such a migration does nothing else; what a broken attempt left is dropped first."""
-    if op.get_bind().dialect.name == "sqlite":
-        op.create_index(name, table, columns, unique=unique)
+    so such a migration does nothing else. Tried again, it keeps what was finished, and what a
+    broken attempt left is dropped first."""
+    bind = op.get_bind()
+    if bind.dialect.name == "sqlite":
+        op.create_index(name, table, columns, unique=unique, sqlite_where=where)
         return
     with op.get_context().autocommit_block():
+        if bind.scalar(_WHOLE, {"name": name}):
+            return
         op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
-        op.create_index(name, table, columns, unique=unique, postgresql_concurrently=True)
+        op.create_index(
+            name, table, columns, unique=unique, postgresql_where=where,
+            postgresql_concurrently=True,
+        )  # fmt: skip
+
+
+_WHOLE = sa.text("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(:name)")

@@ -7,7 +7,7 @@ from typing import Final
 from sqlalchemy import ColumnElement, func, select
 
 from common.call import Call
-from common.paging import page
+from common.paging import page, plain
 from common.rules import meant
 from common.tables.claims import Claim
 from common.tables.logistics import Carrier, Shipment
@@ -61,7 +61,7 @@ def _came_late(call: Call, days: int, carrier_id: str | None) -> list[ColumnElem
         Shipment.promised_at < func.coalesce(Shipment.delivered_at, call.now),
         Shipment.status.not_in(opening.NOT_SENT),
     ]
-    return late if carrier_id is None else [*late, Shipment.carrier_id == carrier_id]
+    return late if carrier_id is None else [*late, plain(Shipment.carrier_id) == carrier_id]
 
 
 def _worth(call: Call, late: Late) -> bool:

@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from common.call import Call
-from common.paging import page
+from common.paging import page, plain
 from common.rules import meant
 from common.tables.claims import (
+    OPEN_CLAIM,
     Claim,
     ClaimDecision,
     ClaimEvidence,
@@ -94,6 +95,7 @@ def listed(
         (Carrier, wanted.carrier_id),
     )  # fmt: skip
     query = select(Claim)
+    few = wanted.open_only or wanted.order_id is not None or wanted.shipment_id is not None
     for column, value in (
         (Claim.kind, wanted.kind),
         (Claim.type, wanted.type),
@@ -103,9 +105,10 @@ def listed(
         (Claim.carrier_id, wanted.carrier_id),
     ):
         if value is not None:
-            query = query.where(column == value)
+            leads = column in (Claim.order_id, Claim.shipment_id) or not few
+            query = query.where((column if leads else plain(column)) == value)
     if wanted.open_only:
-        query = query.where(Claim.state.not_in(OVER))
+        query = query.where(text(OPEN_CLAIM))
     return page(call.session, query, [Claim.opened_at, Claim.id], cursor, limit)
 
 

@@ -5,7 +5,7 @@ from typing import Final
 
 from common.call import Call
 from common.errors import RuleViolation
-from common.tables.claims import Claim, ClaimLine
+from common.tables.claims import CLAIM_OVER, Claim, ClaimLine
 
 _DECIDED: Final = ("approved", "partially_approved", "denied")
 CUSTOMER: Final[dict[str, tuple[str, ...]]] = {
@@ -40,7 +40,7 @@ CARRIER: Final[dict[str, tuple[str, ...]]] = {
     "expired": (),
     "withdrawn": (),
 }
-OVER: Final = frozenset({"closed", "withdrawn", "expired", "written_off"})
+OVER: Final = frozenset(CLAIM_OVER)
 # A customer's claim that gives nothing leaves its units free for another.
 FRUITLESS: Final = frozenset({"denied", "withdrawn"})
 BEFORE_FILING: Final = ("draft", "ready")

@@ -14,8 +14,8 @@ from common.clock import stamp
 from common.errors import InvalidParameters
 from common.ledgers.accounts import BATCH
 from common.rules import stock
-from common.tables.inventory import KitComponent, Lot, PurchaseLine, PurchaseOrder
-from common.tables.orders import Order, OrderLine
+from common.tables.inventory import COMING, KitComponent, Lot, PurchaseLine, PurchaseOrder
+from common.tables.orders import BACKORDERED, Order, OrderLine
 from common.tables.stock_documents import StockTransfer, StockTransferLine
 from servers.inventory import catalogue, levels
 from servers.inventory.results import Availability, Incoming, Promise
@@ -125,7 +125,7 @@ def receipts(session: Session, skus: Sequence[str]) -> dict[tuple[str, str], lis
             .where(
                 PurchaseLine.sku.in_(batch),
                 PurchaseLine.open.is_(True),
-                PurchaseOrder.state.in_(levels.COMING),
+                PurchaseOrder.state.in_(COMING),
             )
             .order_by(PurchaseOrder.id, PurchaseLine.position)
         )  # fmt: skip
@@ -160,7 +160,7 @@ def backordered(session: Session, skus: Sequence[str]) -> dict[tuple[str, str], 
             .join(Order, Order.id == OrderLine.order_id)
             .where(
                 OrderLine.sku.in_(skus[start : start + BATCH]),
-                OrderLine.status == "backordered",
+                OrderLine.status == BACKORDERED,
                 Order.status.not_in(("cancelled", "draft")),
             )
             .group_by(OrderLine.sku, where)

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from common.call import Call
 from common.clock import stamp
 from common.ledgers.accounts import BATCH
+from common.paging import plain
 from common.storage.dialects import dialect_of
 from common.tables.inventory import Warehouse
 from common.tables.orders import Order, OrderLine
@@ -119,18 +120,21 @@ def sums(session: Session, now: datetime, days: int) -> dict[Key, int]:
 
 
 def demand(now: datetime, since: datetime, *columns: Any) -> Select[Any]:
-    """Lines that are demand since a moment, grouped by SKU and warehouse."""
-    site = func.coalesce(OrderLine.warehouse_id, Order.warehouse_id)
+    """Lines that are demand since a moment, grouped by SKU and warehouse. Those of a draft were not
+    placed, and those of a cancelled order are cancelled with it: the order is only asked for a
+    warehouse that its line does not name."""
+    whole = select(Order.warehouse_id).where(Order.id == OrderLine.order_id).scalar_subquery()
+    site = func.coalesce(OrderLine.warehouse_id, whole).label("site")
+    # Not the column itself: to have them in order, all lines ever would be read by item.
+    item = plain(OrderLine.sku)
     return (
-        select(OrderLine.sku, site, *columns)
-        .join(Order, Order.id == OrderLine.order_id)
+        select(item, site, *columns)
         .where(
             OrderLine.placed_at > since,
             OrderLine.placed_at <= now,
             OrderLine.status != "cancelled",
-            Order.status.not_in(("cancelled", "draft")),
         )
-        .group_by(OrderLine.sku, site)
+        .group_by(item, site)
     )
 
 

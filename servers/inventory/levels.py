@@ -12,7 +12,7 @@ from common.clock import stamp
 from common.ledgers.accounts import BATCH
 from common.rules import lots, stock
 from common.storage import hot
-from common.tables.inventory import Lot, PurchaseLine, PurchaseOrder, Variant, Warehouse
+from common.tables.inventory import COMING, Lot, PurchaseLine, PurchaseOrder, Variant, Warehouse
 from servers.inventory import catalogue
 from servers.inventory.results import LotLevel, Shelf, Stock, StockList, StockRow
 
@@ -21,7 +21,6 @@ _variant, _line, _order = (kind.__table__.c for kind in (Variant, PurchaseLine, 
 SHOWN: Final = 100
 MOST_LOTS: Final = 100
 # States in which a purchase order's open lines are on their way.
-COMING: Final = ("approved", "sent", "acknowledged", "partially_received")
 
 _ITEM: Final = select(_variant.id, _variant.name, _variant.lot_tracked).where(
     _variant.id == bindparam("sku")

@@ -112,36 +112,61 @@ def compute(review: Review, progress: Progress) -> Reviewed:
     """Decide on every site that may be low; the emptiest is given surplus first."""
     forecasts: dict[Key, Forecast] = {}
     spare: dict[Key, int] = {}
+    beside: dict[str, list[Key]] = {}
+    for key in sorted(review.sites):
+        beside.setdefault(key[0], []).append(key)
+    items = []
     for done, key in enumerate(review.low):
         if progress.cancelled():
             break
-        for other in (k for k in review.sites if k[0] == key[0] and k not in forecasts):
-            site = review.sites[other]
-            forecasts[other] = forecast(site.history, site.policy.protection_days)
-            target = reorder_levels(forecasts[other], site.policy).target
-            spare[other] = max(0, site.position.available - site.position.backordered - target)
-        if done % 50 == 49:
-            progress.report(done + 1, len(review.low), "items reviewed")
-    items = []
-    for key in review.low:
-        if key not in forecasts:
-            break
-        site = review.sites[key]
-        surpluses = [
-            Surplus(other[1], units, TRANSIT_DAYS)
-            for other, units in sorted(spare.items())
-            if other[0] == key[0] and other != key and units > 0
-        ]
-        decision = decide(
-            site.position, forecasts[key], site.policy, recent=site.history[-demand.QUARTER :],
-            largest_recent_order=site.largest_order, receipts=site.receipts, surpluses=surpluses,
-        )  # fmt: skip
+        decision = _decided(review, key, forecasts, [])
+        # Whether another site has units to spare only matters for one that lacks them.
+        if decision.action is Action.REORDER_NOW or decision.stockout_before_receipt:
+            surpluses = [
+                Surplus(other[1], units, TRANSIT_DAYS)
+                for other in beside[key[0]]
+                if other != key and (units := _spare(review, other, forecasts, spare)) > 0
+            ]
+            if surpluses:
+                decision = _decided(review, key, forecasts, surpluses)
         if decision.action is Action.TRANSFER and decision.reference is not None:
             spare[key[0], decision.reference] -= decision.quantity
         if decision.reason is not Reason.ENOUGH:
             items.append(_item(review, key, decision))
+        if done % 50 == 49:
+            progress.report(done + 1, len(review.low), "items reviewed")
     items.sort(key=_rank)
     return Reviewed(review, items)
+
+
+def _decided(
+    review: Review, key: Key, forecasts: dict[Key, Forecast], surpluses: list[Surplus]
+) -> Decision:
+    site = review.sites[key]
+    return decide(
+        site.position, _forecast(review, key, forecasts), site.policy,
+        recent=site.history[-demand.QUARTER :], largest_recent_order=site.largest_order,
+        receipts=site.receipts, surpluses=surpluses,
+    )  # fmt: skip
+
+
+def _forecast(review: Review, key: Key, forecasts: dict[Key, Forecast]) -> Forecast:
+    if key not in forecasts:
+        site = review.sites[key]
+        forecasts[key] = forecast(site.history, site.policy.protection_days)
+    return forecasts[key]
+
+
+def _spare(review: Review, key: Key, forecasts: dict[Key, Forecast], spare: dict[Key, int]) -> int:
+    """What a site has above its own target, less what was given away of it already."""
+    if key not in spare:
+        site = review.sites[key]
+        free = site.position.available - site.position.backordered
+        target = 0
+        if free > 0:
+            target = reorder_levels(_forecast(review, key, forecasts), site.policy).target
+        spare[key] = max(0, free - target)
+    return spare[key]
 
 
 def answer(reviewed: Reviewed, action: str, limit: int, cursor: str | None) -> LowStock:

@@ -3,17 +3,19 @@
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from common.call import Call, quoted
 from common.clock import stamp
 from common.errors import InvalidParameters, RuleViolation
 from common.money import LARGEST_MINOR, Money
-from common.paging import page
+from common.paging import page, plain
 from common.rules import meant
 from common.storage.database import lock
 from common.storage.locks import one_at_a_time
 from common.tables.inventory import (
+    COMING,
+    OPEN_PURCHASE,
     PurchaseLine,
     PurchaseOrder,
     ReorderPolicy,
@@ -148,16 +150,19 @@ def list_purchase_orders(
         return PurchaseOrders(orders=[view(call, order, whole=True)])
     meant.filters(call, (Supplier, supplier), (Warehouse, warehouse), (Variant, sku))
     query = select(PurchaseOrder)
-    if state in ("open", "late"):
-        query = query.where(PurchaseOrder.state.in_(levels.COMING))
+    few = state in ("open", "late")
+    if few:
+        query = query.where(text(OPEN_PURCHASE))
         if state == "late":
             query = query.where(PurchaseOrder.expected_at < call.now)
     elif state != "all":
         query = query.where(PurchaseOrder.state == state)
     if supplier is not None:
-        query = query.where(PurchaseOrder.supplier_id == supplier)
+        by = plain(PurchaseOrder.supplier_id) if few else PurchaseOrder.supplier_id
+        query = query.where(by == supplier)
     if warehouse is not None:
-        query = query.where(PurchaseOrder.warehouse_id == warehouse)
+        to = plain(PurchaseOrder.warehouse_id) if few else PurchaseOrder.warehouse_id
+        query = query.where(to == warehouse)
     if sku is not None:
         with_it = select(PurchaseLine.purchase_order_id).where(PurchaseLine.sku == sku)
         query = query.where(PurchaseOrder.id.in_(with_it))
@@ -224,7 +229,7 @@ def _open_orders(call: Call, sku: str, warehouse: str) -> list[str]:
             PurchaseLine.sku == sku,
             PurchaseLine.open.is_(True),
             PurchaseOrder.warehouse_id == warehouse,
-            PurchaseOrder.state.in_(levels.COMING),
+            PurchaseOrder.state.in_(COMING),
         )
         .order_by(PurchaseOrder.id)
         .limit(20)

@@ -12,17 +12,11 @@ from common.ledgers.accounts import lock as lock_accounts
 from common.rules import stock
 from common.storage.database import lock
 from common.storage.locks import one_at_a_time
-from common.tables.inventory import (
-    Location,
-    Lot,
-    PurchaseLine,
-    PurchaseOrder,
-    Variant,
-)
-from common.tables.orders import Order, OrderLine
+from common.tables.inventory import COMING, Location, Lot, PurchaseLine, PurchaseOrder, Variant
+from common.tables.orders import BACKORDERED, Order, OrderLine
 from common.tables.stock_documents import Receipt, ReceiptLine
 from common.wire import Args, Count, Day, Identifier, Sku
-from servers.inventory import catalogue, costs, levels, purchasing
+from servers.inventory import catalogue, costs, purchasing
 from servers.inventory.results import Discrepancy, Received
 
 # More than this share of an order is sent back, not booked.
@@ -67,7 +61,7 @@ def receive_purchase_order(
     """
     lock(call.session, PurchaseOrder, [purchase_order_id])
     order = call.get(PurchaseOrder, purchase_order_id)
-    if order.state not in levels.COMING:
+    if order.state not in COMING:
         raise RuleViolation(
             f"Purchase order {order.id} is {order.state}: nothing can be received on it.",
             details={"state": order.state},
@@ -295,7 +289,7 @@ def _waiting(call: Call, skus: list[str]) -> list[str]:
         .join(Order, Order.id == OrderLine.order_id)
         .where(
             OrderLine.sku.in_(skus),
-            OrderLine.status == "backordered",
+            OrderLine.status == BACKORDERED,
             Order.status.not_in(("cancelled", "draft")),
         )
         .distinct()

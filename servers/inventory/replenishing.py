@@ -4,10 +4,13 @@ Quantities are whole units and times whole days. Demand of the protection interv
 review period) comes from ``forecasting.forecast`` over just that many days.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from itertools import accumulate
 from math import ceil, sqrt
+from operator import neg
 from statistics import NormalDist
 
 from common.errors import InvalidParameters
@@ -156,10 +159,13 @@ def fill_rate_point(scenarios: Sequence[int], order_units: int, fill_rate: float
     ``scenarios`` are equally likely totals D in milliunits, in any order.
     """
     allowed = round((1 - fill_rate) * order_units * 1000 * len(scenarios), 3)  # no float noise
-    low, high = 0, _ceil(max(scenarios, default=0) / 1000)
+    totals = sorted(scenarios, reverse=True)
+    sums = list(accumulate(totals, initial=0))
+    low, high = 0, _ceil(max(totals, default=0) / 1000)
     while low < high:
         middle = (low + high) // 2
-        if sum(total - middle * 1000 for total in scenarios if total > middle * 1000) <= allowed:
+        above = bisect_left(totals, -middle * 1000, key=neg)
+        if sums[above] - above * middle * 1000 <= allowed:
             high = middle
         else:
             low = middle + 1
@@ -172,12 +178,11 @@ def with_lead_time(
     """The same totals when the lead time itself varies normally by ``lead_time_sd_days``."""
     if lead_time_sd_days <= 0:
         return scenarios
-    return [
-        max(0, total + round(1000 * per_day * lead_time_sd_days * point))
-        for total in scenarios
-        for point, weight in LEAD_TIME_POINTS
-        for _ in range(weight)
-    ]
+    found: list[int] = []
+    for point, weight in LEAD_TIME_POINTS:
+        more = round(1000 * per_day * lead_time_sd_days * point)
+        found += [max(0, total + more) for total in scenarios] * weight
+    return found
 
 
 def order_quantity(

@@ -10,13 +10,19 @@ from common.call import Call
 from common.errors import NotFound
 from common.tables.fleet import Stop
 from common.tables.inventory import Lot
-from common.tables.logistics import DeliveryException, Shipment, ShipmentLine, TrackingEvent
+from common.tables.logistics import (
+    SHIPMENT_OVER,
+    DeliveryException,
+    Shipment,
+    ShipmentLine,
+    TrackingEvent,
+)
 
 RANK: Final = {
     "created": 0, "planned": 1, "label_created": 2, "tendered": 3, "picked_up": 4,
     "in_transit": 5, "out_for_delivery": 6, "delivered": 7,
 }  # fmt: skip
-OVER: Final = ("delivered", "returned_to_sender", "lost", "cancelled")
+OVER: Final = SHIPMENT_OVER
 # Waits for a van: new, back from an attempt, or taken out of a van.
 PLANNABLE: Final = ("created", "attempted", "picked_up")
 STUCK: Final = ("exception", "held", "attempted", "lost")

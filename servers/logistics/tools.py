@@ -29,6 +29,7 @@ from servers.logistics import (
     carrying,
     delivering,
     labelling,
+    listing,
     printing,
     shipping,
     tools_fleet,
@@ -178,7 +179,7 @@ def list_shipments(
     """List shipments, oldest first. Queues: late_risk (overdue or expected after the promise),
     exceptions (stuck, lost or damaged without a claim), unassigned (waiting for a van),
     overcharged (the carrier took more for the label than its contract says)."""
-    rows, more = tracking.listed(
+    rows, more = listing.listed(
         call, queue=queue, order_id=order_id, status=status, warehouse=warehouse, carrier=carrier,
         cursor=cursor, limit=limit,
     )  # fmt: skip

@@ -1,19 +1,20 @@
 """What carriers report, what the customer may be told, and the queues of a dispatcher."""
 
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import ColumnElement, and_, exists, func, or_, select
+from sqlalchemy import (
+    func,
+    select,
+)
 
 from common.call import Call
 from common.carriers.queue import enqueue
 from common.errors import Conflict, InvalidParameters, NotFound, RuleViolation
-from common.paging import page
-from common.rules import disputed_goods, meant
+from common.rules import disputed_goods
 from common.tables.claims import Claim
 from common.tables.fleet import Route, Stop
-from common.tables.inventory import Warehouse
 from common.tables.logistics import (
     Carrier,
     DeliveryAttempt,
@@ -27,14 +28,12 @@ from common.tables.logistics import (
 )
 from common.tables.orders import Order
 from common.tables.returns import Return
-from servers.logistics import labelling, moving, routes
+from servers.logistics import labelling, listing, moving, routes
 from servers.logistics.leaving import leave
 
 LEAVES: Final = ("picked_up", "in_transit", "out_for_delivery")
 BRANCHES: Final = ("exception", "held", "lost", "returned_to_sender")
 MOST_ON_MANIFEST: Final = 200
-# A carrier that has not answered for so long has to be looked after.
-LABEL_WAIT: Final = timedelta(hours=1)
 Part = TypeVar("Part", TrackingEvent, ProofOfDelivery, Parcel, ShipmentLine, DeliveryAttempt)
 
 
@@ -147,36 +146,6 @@ def track(call: Call, reference: str) -> Tracked:
         return_ids=list(call.session.scalars(returns)) if shipment.order_id else [],
         claim_ids=list(call.session.scalars(claims)),
     )
-
-
-def listed(
-    call: Call,
-    *,
-    queue: str,
-    order_id: str | None,
-    status: str | None,
-    warehouse: str | None,
-    carrier: str | None,
-    cursor: str | None,
-    limit: int,
-) -> tuple[list[Shipment], str | None]:
-    """Oldest first. Filters are combined. Raises NotFound for one that names nothing."""
-    meant.filters(call, (Order, order_id), (Warehouse, warehouse), (Carrier, carrier))
-    query = select(Shipment)
-    for column, value in (
-        (Shipment.order_id, order_id), (Shipment.status, status),
-        (Shipment.warehouse_id, warehouse), (Shipment.carrier_id, carrier),
-    ):  # fmt: skip
-        if value is not None:
-            query = query.where(column == value)
-    if queue != "all":
-        query = query.where(_queue(call, queue))
-    return page(call.session, query, [Shipment.created_at, Shipment.id], cursor, limit)
-
-
-def overcharged() -> ColumnElement[bool]:
-    """A label for which the carrier took more than its contract says. Voided ones cost nothing."""
-    return and_(Label.cost_minor > Label.agreed_minor, Label.state != "voided")
 
 
 def at_risk(call: Call, shipment: Shipment, eta: datetime | None = None) -> bool:
@@ -302,44 +271,9 @@ def _same(known: TrackingEvent, told: Reported) -> TrackingEvent:
     return known
 
 
-def _queue(call: Call, name: str) -> ColumnElement[bool]:
-    on_route = exists().where(Stop.shipment_id == Shipment.id, Stop.status.in_(moving.LIVE))
-    if name == "unassigned":
-        waits = Shipment.status.in_(moving.PLANNABLE)
-        return and_(waits, Shipment.carrier_id.is_(None), Shipment.kind != "return", ~on_route)
-    if name == "exceptions":
-        damaged = exists().where(
-            ProofOfDelivery.shipment_id == Shipment.id, ProofOfDelivery.damage_noted.is_(True)
-        )
-        claimed = exists().where(Claim.shipment_id == Shipment.id)
-        no_label = exists().where(
-            Label.shipment_id == Shipment.id, Label.carrier_id == Shipment.carrier_id,
-            or_(
-                Label.state == "failed",
-                and_(Label.state == "pending", Label.created_at < call.now - LABEL_WAIT),
-            ),
-        )  # fmt: skip
-        return or_(
-            Shipment.status.in_(("exception", "held", "attempted")),
-            and_(Shipment.status == "created", no_label),
-            and_(or_(damaged, Shipment.status == "lost"), ~claimed),
-        )
-    if name == "overcharged":
-        return exists().where(Label.shipment_id == Shipment.id, overcharged())
-    too_late = on_route.where(Stop.planned_arrival > Shipment.promised_at)
-    return and_(
-        Shipment.status.not_in(moving.OVER),
-        or_(
-            Shipment.promised_at < call.now,
-            and_(Shipment.shipped_at.is_(None), Shipment.ship_by < call.now),
-            too_late,
-        ),
-    )
-
-
 def _overcharge(call: Call, shipment_id: str) -> int:
     over = func.sum(Label.cost_minor - Label.agreed_minor)
-    query = select(over).where(Label.shipment_id == shipment_id, overcharged())
+    query = select(over).where(Label.shipment_id == shipment_id, listing.overcharged())
     return int(call.session.scalar(query) or 0)
 
 

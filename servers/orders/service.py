@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from common.call import Call
 from common.errors import InvalidParameters
-from common.paging import decoded, encoded, page
+from common.paging import decoded, encoded, page, plain
 from common.rules import meant
 from common.storage.database import lock
 from common.storage.dialects import dialect_of
@@ -86,63 +86,6 @@ def lines_of(call: Call, order: Order) -> list[OrderLine]:
     return sorted(rows, key=lambda line: (line.position, line.id))
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """Filters of a search; None leaves one out."""
-
-    customer_id: str | None = None
-    email: str | None = None
-    status: str | None = None
-    payment_status: str | None = None
-    fulfilment_status: str | None = None
-    warehouse: str | None = None
-    sku: str | None = None
-    placed_from: str | None = None
-    placed_to: str | None = None
-    late: bool = False
-    drafts: bool = False
-
-
-def search(
-    call: Call, wanted: Wanted, cursor: str | None, limit: int
-) -> tuple[list[Order], str | None]:
-    """Orders that fit, the latest first. ``drafts``: what was never placed instead, those dropped
-    since as well; status ``draft`` asks for it, too."""
-    meant.filters(
-        call, (Customer, wanted.customer_id), (Warehouse, wanted.warehouse), (Variant, wanted.sku)
-    )
-    meant.in_order("placed_from", wanted.placed_from, "placed_to", wanted.placed_to)
-    drafts = wanted.drafts or wanted.status == "draft"
-    placed = Order.placed_at.is_(None) if drafts else Order.placed_at.is_not(None)
-    query = select(Order).where(placed)
-    for column, value in (
-        (Order.customer_id, wanted.customer_id),
-        (Order.status, wanted.status),
-        (Order.payment_status, wanted.payment_status),
-        (Order.fulfilment_status, wanted.fulfilment_status),
-        (Order.warehouse_id, wanted.warehouse),
-    ):
-        if value is not None:
-            query = query.where(column == value)
-    if wanted.email is not None:
-        who = select(Customer.id).where(Customer.email_key == wanted.email.casefold())
-        query = query.where(Order.customer_id.in_(who))
-    if wanted.sku is not None:
-        query = query.where(
-            Order.id.in_(select(OrderLine.order_id).where(OrderLine.sku == wanted.sku))
-        )
-    if wanted.placed_from:
-        query = query.where(Order.placed_at >= midnight(call.now, wanted.placed_from))
-    if wanted.placed_to:
-        query = query.where(
-            Order.placed_at < midnight(call.now, wanted.placed_to) + timedelta(days=1)
-        )
-    if wanted.late:
-        query = query.where(_late(call.now), Order.status != "cancelled")
-    keys: Sequence[Any] = [Order.id] if drafts else [Order.placed_at, Order.id]
-    return page(call.session, query, keys, cursor, limit, descending=True)
-
-
 def upcoming(
     call: Call, days: int, warehouse: str | None, cursor: str | None, limit: int
 ) -> tuple[list[Order], str | None]:
@@ -176,11 +119,13 @@ def demand(
     since = midnight(call.now, call.now.date().isoformat()) - timedelta(days=days)
     day = _day(call.session)
     where = func.coalesce(OrderLine.warehouse_id, "")
+    # Not the column itself: to have them in order, all lines ever would be read by item.
+    item = plain(OrderLine.sku)
     query = (
-        select(OrderLine.sku, where, day, func.sum(OrderLine.quantity))
+        select(item, where, day, func.sum(OrderLine.quantity))
         .where(OrderLine.placed_at >= since, OrderLine.status != "cancelled")
-        .group_by(OrderLine.sku, where, day)
-        .order_by(day.desc(), OrderLine.sku, where)
+        .group_by(item, where, day)
+        .order_by(day.desc(), item, where)
         .limit(limit + 1)
     )
     if sku:
@@ -224,17 +169,6 @@ def midnight(now: datetime, day: str) -> datetime:
     if not 1970 <= found.year <= 9998:
         raise InvalidParameters.field("date", day, "a date between 1970 and 9998")
     return datetime(found.year, found.month, found.day, tzinfo=now.tzinfo)
-
-
-def _late(now: datetime) -> Any:
-    """Promised for a moment that has passed undelivered, or delivered after it; or never shipped
-    although its ship-by has passed."""
-    return or_(
-        Order.delivered_at > Order.promised_at,
-        (Order.delivered_at.is_(None)) & (Order.promised_at < now),
-        (Order.shipped_at.is_(None)) & (Order.ship_by < now),
-        Order.shipped_at > Order.promised_at,
-    )
 
 
 def _of(session: Session, kind: Any, order_id: str) -> list[Any]:

@@ -23,7 +23,7 @@ from common.wire import (
     Sku,
     Units,
 )
-from servers.orders import amending, changing, customers, fulfilling, lookup, service
+from servers.orders import amending, changing, customers, fulfilling, lookup, searching, service
 from servers.orders.results import (
     CustomerView,
     DemandFeed,
@@ -106,11 +106,11 @@ def search_orders(
     """Search orders, the latest first; filters are combined. `late` finds those that shipped or
     were delivered after their promise, or are overdue. `drafts` searches what was never placed
     instead, dropped drafts too. Use get_order for the details of one."""
-    wanted = service.Wanted(
+    wanted = searching.Wanted(
         customer_id, email, status, payment_status, fulfilment_status, warehouse, sku,
         placed_from, placed_to, late, drafts,
     )  # fmt: skip
-    return OrderList.of(*service.search(call, wanted, cursor, limit))
+    return OrderList.of(*searching.search(call, wanted, cursor, limit))
 
 
 @tools.tool(scope=Scope.ORDERS_READ, effect=Effect.READS)

@@ -2,19 +2,19 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from common.call import Call
 from common.clock import stamp
 from common.errors import RuleViolation
 from common.gateways.port import Kind
 from common.money import Money
-from common.paging import page
+from common.paging import page, plain
 from common.rules import disputed, meant
 from common.rules.disputed import OPEN, decide, record
 from common.rules.paid_queue import enqueue
 from common.tables.orders import Order
-from common.tables.payments import Dispute, DisputeEvidence, Payment
+from common.tables.payments import OPEN_DISPUTE, Dispute, DisputeEvidence, Payment
 from servers.payments import evidence
 from servers.payments.evidence import Piece
 
@@ -110,7 +110,10 @@ def search(
     """Disputes, the latest first; without a status those that are open."""
     meant.filters(call, (Order, order_id))
     query = select(Dispute)
-    query = query.where(Dispute.status == status if status else Dispute.status.in_(OPEN))
+    if status:
+        query = query.where((plain(Dispute.status) if order_id else Dispute.status) == status)
+    else:
+        query = query.where(text(OPEN_DISPUTE))
     if order_id:
         query = query.where(Dispute.order_id == order_id)
     keys = [Dispute.opened_at, Dispute.id]

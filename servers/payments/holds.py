@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from common.call import Call, quoted
 from common.clock import stamp
@@ -12,7 +12,7 @@ from common.money import Money
 from common.paging import page
 from common.rules import funds, meant, paid
 from common.tables.orders import Order
-from common.tables.payments import Hold, Payment
+from common.tables.payments import LAPSING_HOLD, Hold, Payment
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,9 @@ def search(
     if wanted.state == "active":
         query = query.where(Hold.state == "active", ~over | Hold.expires_at.is_(None))
     elif wanted.state == "expired":
-        query = query.where((Hold.state == "expired") | ((Hold.state == "active") & over))
+        query = query.where(
+            text(LAPSING_HOLD), (Hold.state == "expired") | ((Hold.state == "active") & over)
+        )
     elif wanted.state is not None:
         query = query.where(Hold.state == wanted.state)
     if wanted.order_id:

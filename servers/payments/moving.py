@@ -7,7 +7,7 @@ from common.rules import paid
 from common.scopes import Scope, granted
 from common.storage.database import lock
 from common.tables.orders import Customer, Order
-from common.tables.payments import Payment, PaymentMethod, Refund
+from common.tables.payments import OPEN_AUTHORIZATIONS, Payment, PaymentMethod, Refund
 from servers.payments import service
 
 
@@ -160,7 +160,7 @@ def _open_amount(call: Call, order: Order) -> int:
     found = service.figures(call, paid.payments_of(call.session, order.id))
     covered = sum(
         each.payment.amount_minor
-        if each.status in service.OPEN_AUTHORIZATIONS
+        if each.status in OPEN_AUTHORIZATIONS
         else each.moved.captured - again[each.payment.id]
         for each in found
     )

@@ -6,6 +6,7 @@ from common.clock import stamp
 from common.money import Money
 from common.rules.paid import method_words
 from common.tables.payments import (
+    OPEN_AUTHORIZATIONS,
     Dispute,
     Hold,
     Outbox,
@@ -233,7 +234,7 @@ class PaymentRow(Result):
 
 def _payment(found: service.Figures) -> dict[str, Any]:
     row = found.payment
-    waits = found.status in service.OPEN_AUTHORIZATIONS
+    waits = found.status in OPEN_AUTHORIZATIONS
     return {
         "payment_id": row.id, "order_id": row.order_id, "customer_id": row.customer_id,
         "method_id": row.method_id, "status": found.status, "amount": _money(row),

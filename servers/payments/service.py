@@ -5,18 +5,27 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, not_, or_, select
+from sqlalchemy import Boolean, ColumnElement, and_, literal_column, not_, or_, select, text
 
 from common.call import Call
 from common.errors import InvalidParameters
 from common.ledgers.accounts import Balance
-from common.paging import page
+from common.paging import page, plain
 from common.rules import funds, meant, paid
 from common.rules.funds import Moved
 from common.tables.orders import Customer, Order
-from common.tables.payments import Dispute, Hold, Outbox, Payment, PaymentMethod, Refund
+from common.tables.payments import (
+    LAPSING,
+    OPEN_AUTHORIZATIONS,
+    UNSETTLED,
+    Dispute,
+    Hold,
+    Outbox,
+    Payment,
+    PaymentMethod,
+    Refund,
+)
 
-OPEN_AUTHORIZATIONS = ("created", "requires_action", "authorized")
 MOST_PARTS = 200
 
 
@@ -139,7 +148,7 @@ def methods(
 
 def unsettled(call: Call, cursor: str | None, limit: int) -> tuple[list[Outbox], str | None]:
     """What a provider still owes an answer to, or refused, the oldest first."""
-    query = select(Outbox).where(Outbox.port == "gateway", Outbox.state != "done", _open_matter())
+    query = select(Outbox).where(text(UNSETTLED), _open_matter())
     return page(call.session, query, [Outbox.created_at, Outbox.id], cursor, limit)
 
 
@@ -166,7 +175,7 @@ def _conditions(wanted: Wanted, now: datetime) -> list[ColumnElement[bool]]:
     if wanted.customer_id:
         found.append(Payment.customer_id == wanted.customer_id)
     if wanted.status:
-        found.append(_in_status(wanted.status, now))
+        found += _in_status(wanted.status, now, few=bool(wanted.order_id or wanted.customer_id))
     if wanted.created_from:
         found.append(Payment.created_at >= day(wanted.created_from, "created_from"))
     if wanted.created_to:
@@ -181,15 +190,18 @@ def _conditions(wanted: Wanted, now: datetime) -> list[ColumnElement[bool]]:
     return found
 
 
-def _in_status(status: str, now: datetime) -> ColumnElement[bool]:
-    """By the status as of now, whether or not lapsed authorizations were swept."""
-    lapsed = and_(Payment.status.in_(OPEN_AUTHORIZATIONS), Payment.capture_before <= now)
+def _in_status(status: str, now: datetime, *, few: bool) -> list[ColumnElement[bool]]:
+    """By the status as of now, whether or not lapsed authorizations were swept. ``few``: another
+    side has few payments and leads."""
+    column: ColumnElement[str] = plain(Payment.status) if few else Payment.status.expression
     if status == "expired":
-        return or_(Payment.status == status, lapsed)
+        lapsed = and_(column.in_(OPEN_AUTHORIZATIONS), Payment.capture_before <= now)
+        either = or_(column == status, lapsed)
+        return [either] if few else [literal_column(LAPSING, Boolean), either]
     if status in OPEN_AUTHORIZATIONS:
         in_time = or_(Payment.capture_before.is_(None), Payment.capture_before > now)
-        return and_(Payment.status == status, in_time)
-    return Payment.status == status
+        return [column == status, in_time]
+    return [column == status]
 
 
 def _parts(call: Call, kind: Any, where: ColumnElement[bool]) -> list[Any]:

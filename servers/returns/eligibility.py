@@ -14,9 +14,9 @@ from common.rules import made_good, taxes
 from common.rules.made_good import Given
 from common.tables.inventory import Product
 from common.tables.orders import Order, OrderLine
-from common.tables.returns import Return, ReturnPolicy
+from common.tables.returns import RETURN_OVER, Return, ReturnPolicy
 
-OVER: Final = ("rejected", "expired", "cancelled", "closed", "settled")
+OVER: Final = RETURN_OVER
 # The customer does not pay for what went wrong on our side.
 OUR_FAULT: Final = frozenset({"defective", "not_as_described", "damaged_in_transit", "wrong_item"})
 

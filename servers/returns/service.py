@@ -6,19 +6,26 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from common.call import Call, quoted
 from common.errors import InsufficientFunds, InvalidParameters, NotFound, RuleViolation
 from common.money import Money
-from common.paging import page
+from common.paging import page, plain
 from common.rules import meant, paid, placing, reserving
 from common.rules.timeline import count, happened
 from common.storage.database import lock
 from common.tables.inventory import Product, Reservation, Variant
 from common.tables.orders import Order
 from common.tables.payments import Payment, PaymentMethod
-from common.tables.returns import Inspection, Return, ReturnLine, ReturnPolicy, Settlement
+from common.tables.returns import (
+    OPEN_RETURN,
+    Inspection,
+    Return,
+    ReturnLine,
+    ReturnPolicy,
+    Settlement,
+)
 from servers.returns import eligibility
 from servers.returns.eligibility import Asked, Verdict
 
@@ -67,11 +74,11 @@ def listed(
     meant.filters(call, (Order, order_id))
     query = select(Return)
     if state:
-        query = query.where(Return.state == state)
+        query = query.where((plain(Return.state) if order_id else Return.state) == state)
     if order_id:
         query = query.where(Return.order_id == order_id)
     if open_only and state is None:
-        query = query.where(eligibility.not_over(call.now))
+        query = query.where(text(OPEN_RETURN), eligibility.not_over(call.now))
     keys: Sequence[Any] = [Return.requested_at, Return.id]
     return page(call.session, query, keys, cursor, limit)
 
