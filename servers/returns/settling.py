@@ -8,6 +8,7 @@ from common.call import Call
 from common.errors import RuleViolation
 from common.money import Money, allocate
 from common.rules import made_good, paid, placing
+from common.rules.fulfilment import set_fulfilment
 from common.rules.timeline import happened
 from common.storage.database import lock
 from common.tables.orders import Order, OrderLine
@@ -43,8 +44,11 @@ def settle(call: Call, return_id: str) -> service.Whole:
     if rma.state not in EARLY:
         rma.state = "settled"
     call.session.flush()
+    sent_back = service.sent_back(call, rma)
     for line in now.lines:
         _returned(call, order, line)
+    if sent_back:
+        set_fulfilment(call, order)
     happened(call, order.id, "return_settled", rma.kind, reference=rma.id)
     return service.whole(call, rma.id)
 
