@@ -163,8 +163,8 @@ def own_method(call: Call, order: Order, method_id: str) -> PaymentMethod:
 def _eligible(call: Call, order_id: str, asked: Sequence[Asked]) -> tuple[Order, list[Verdict]]:
     lock(call.session, Order, [order_id])
     order = call.get(Order, order_id, next="Look for it with orders.search_orders.")
+    _require_arrived(call, order)
     verdicts = eligibility.check(call, order, asked)
-    _require_arrived(order, verdicts)
     if not asked:
         verdicts = [verdict for verdict in verdicts if verdict.left > 0] or verdicts
     _require_one_way(order, verdicts)
@@ -182,10 +182,10 @@ def _eligible(call: Call, order_id: str, asked: Sequence[Asked]) -> tuple[Order,
     return order, verdicts
 
 
-def _require_arrived(order: Order, verdicts: Sequence[Verdict]) -> None:
+def _require_arrived(call: Call, order: Order) -> None:
     if order.fulfilment_status in ("delivered", "partially_delivered"):
         return
-    if any(verdict.parcel is not None for verdict in verdicts):
+    if eligibility.came_back(call, order.id):
         return
     raise RuleViolation(
         f"Order {order.id} is not delivered.",
