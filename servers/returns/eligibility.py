@@ -123,8 +123,8 @@ def came_back(call: Call, order_id: str) -> dict[str, Shipment]:
         .join(Shipment, Shipment.id == ShipmentLine.shipment_id)
         .where(
             OrderLine.order_id == order_id, OrderLine.status.in_(("shipped", "returned")),
-            OrderLine.delivered_at.is_(None), Shipment.status == "returned_to_sender",
-            Shipment.shipped_at.is_not(None), Shipment.kind != "return",
+            Shipment.status == "returned_to_sender", Shipment.shipped_at.is_not(None),
+            Shipment.kind != "return",
         )
         .order_by(OrderLine.id, Shipment.id)
         .limit(1_000)

@@ -201,7 +201,7 @@ def _settled(
 def _returned(call: Call, order: Order, line: ReturnLine) -> None:
     """An order line of which every unit is settled is ``returned``."""
     order_line = call.get(OrderLine, line.order_line_id)
-    if eligibility.units_back(call, order_line) >= order_line.quantity:
+    if made_good.of_lines(call, [order_line.id])[order_line.id].units >= order_line.quantity:
         order_line.status = "returned"
 
 

@@ -122,7 +122,8 @@ async def test_it_comes_home_and_the_money_goes_back(town: Town, disposition: st
 
     # Nothing twice.
     await unchanged(town, "returns", "settle_return", return_id=rma["return_id"])
-    await unchanged(town, "returns", "request_return", **ask)
+    told = await unchanged(town, "returns", "request_return", **ask)
+    assert "all of it has been returned" in told["message"]
     await unchanged(
         town, "claims", "open_claim", kind="customer", type="loss", shipment_id=shipment,
         description="Never had it.",
@@ -332,6 +333,21 @@ def one_at_a_time(call: Call) -> None:
 
 def lines_of(order: dict[str, Any]) -> list[dict[str, str]]:
     return [{"line_id": line["line_id"]} for line in order["lines"]]
+
+
+async def test_it_is_not_over_while_another_return_of_the_line_waits(town: Town):
+    order, shipment = await sent(town, quantity=2)
+    await sent_back(town, shipment)
+    ask = {"order_id": order["order_id"], "lines": [{**lines_of(order)[0], "quantity": 1}]}
+    first, second = [await town.do("returns", "request_return", **ask) for _ in range(2)]
+    await received(town, first)
+    await town.do("returns", "settle_return", return_id=first["return_id"])
+    assert (await axes(town, order))[::2] == ("in_fulfilment", "shipped")
+    await town.do("returns", "cancel_return", return_id=second["return_id"])
+    last = await town.do("returns", "request_return", order_id=order["order_id"])
+    await received(town, last)
+    await town.do("returns", "settle_return", return_id=last["return_id"])
+    assert await axes(town, order) == ("completed", "refunded", "not_fulfilled")
 
 
 async def test_the_policy_still_has_its_word(town: Town):
