@@ -14,7 +14,7 @@ from common.storage.database import lock
 from common.tables.orders import Order, OrderLine
 from common.tables.payments import PaymentMethod, Refund
 from common.tables.returns import Return, ReturnLine, Settlement
-from servers.returns import eligibility, service
+from servers.returns import service
 
 READY: Final = ("dispositioned", "returnless")
 EARLY: Final = ("authorized", "label_issued", "in_transit")
