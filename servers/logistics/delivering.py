@@ -140,9 +140,7 @@ def resolve(
     """
     shipment = moving.find(call, reference)
     retry = action == "retry"
-    waits = (*moving.PLANNABLE, "exception", "held")
-    if shipment.status not in (waits if retry else ("exception", "held", "attempted")):
-        raise RuleViolation(f"Shipment {shipment.id} is {shipment.status}: nothing to resolve.")
+    _require_stuck(shipment, retry)
     call.stake(gives_up=not retry)
     call.show(f"Resolve the exception of shipment {shipment.id}: {action}")
     moving.close_exceptions(call, shipment, resolution)
@@ -206,12 +204,30 @@ def _line_ids(call: Call, shipment: Shipment) -> set[str]:
     return {row.order_line_id for row in rows if row.order_line_id is not None}
 
 
+def _require_stuck(shipment: Shipment, retry: bool) -> None:
+    waits = (*moving.PLANNABLE, "exception", "held")
+    if shipment.status not in (waits if retry else ("exception", "held", "attempted")):
+        raise RuleViolation(
+            f"Shipment {shipment.id} is {shipment.status}: nothing to resolve.",
+            next=moving.SENT_BACK_NEXT if shipment.status == "returned_to_sender" else None,
+        )
+    if not retry and shipment.shipped_at is None:
+        raise RuleViolation(
+            f"Shipment {shipment.id} has not left: it cannot come back.",
+            next="cancel_shipment; its lines can be shipped otherwise.",
+        )
+
+
 def _require_on_the_way(call: Call, shipment: Shipment) -> None:
     if shipment.status == "delivered":
         when = shipment.delivered_at.isoformat() if shipment.delivered_at else "before"
         raise RuleViolation(
             f"Shipment {shipment.id} was delivered {when}.",
             next="If something is wrong with it, claims.open_claim or a return.",
+        )
+    if shipment.status == "returned_to_sender":
+        raise RuleViolation(
+            f"Shipment {shipment.id} went back to its sender.", next=moving.SENT_BACK_NEXT
         )
     if shipment.shipped_at is None or shipment.status not in ON_THE_WAY:
         route_id = None

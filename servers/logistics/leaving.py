@@ -7,8 +7,10 @@ from common.call import Call
 from common.errors import RuleViolation
 from common.money import Money
 from common.rules import disputed_goods, funds, paid, reserving
+from common.rules.fulfilment import set_fulfilment
 from common.rules.paid_state import AWAITED
 from common.rules.timeline import happened
+from common.storage.database import lock
 from common.tables.inventory import Reservation
 from common.tables.logistics import Shipment, ShipmentLine
 from common.tables.orders import Order, OrderLine
@@ -49,31 +51,13 @@ def arrive(call: Call, shipment: Shipment, at: datetime) -> None:
     """The shipment's lines are with the customer: from here return windows run."""
     if shipment.order_id is None or shipment.kind == "return":
         return
+    # What comes back of the same order meanwhile sets its axes, too.
+    lock(call.session, Order, [shipment.order_id])
     for line in _lines(call, shipment):
         line.status, line.delivered_at = "delivered", at
     order = call.get(Order, shipment.order_id)
     set_fulfilment(call, order, at)
     happened(call, order.id, "delivered", reference=shipment.id)
-
-
-def set_fulfilment(call: Call, order: Order, at: datetime | None = None) -> None:
-    """The order's fulfilment axis from its lines; ``at`` is when the last of them arrived."""
-    call.session.flush()
-    lines = call.all(OrderLine, OrderLine.order_id == order.id, limit=200)
-    states = [line.status for line in lines if line.status != "cancelled"]
-    there = [state in ("delivered", "returned") for state in states]
-    gone = [state in ("shipped", "delivered", "returned") for state in states]
-    if any(gone) and order.shipped_at is None:
-        order.shipped_at = call.now
-    if all(there):
-        order.fulfilment_status, order.delivered_at = "delivered", at
-        if order.status == "in_fulfilment":
-            order.status = "completed"
-    elif any(there):
-        order.fulfilment_status = "partially_delivered"
-    elif any(gone):
-        order.fulfilment_status = "shipped" if all(gone) else "partially_shipped"
-    call.session.flush()
 
 
 def _lines(call: Call, shipment: Shipment) -> list[OrderLine]:

@@ -27,6 +27,11 @@ OVER: Final = SHIPMENT_OVER
 PLANNABLE: Final = ("created", "attempted", "picked_up")
 STUCK: Final = ("exception", "held", "attempted", "lost")
 LIVE: Final = ("pending", "enroute")
+SENT_BACK_NEXT: Final = (
+    "What of it is on no return yet: returns.request_return with its lines (the money back), or "
+    "returns.request_exchange (other goods, or the same sent again). What does not get here: "
+    "claims.open_claim."
+)
 
 
 def advance(

@@ -282,7 +282,7 @@ _NEXT_OF_SHIPMENT = {
     "exception": "Ask the customer, then resolve_exception.",
     "held": "Ask the customer, then resolve_exception.",
     "lost": "Open a claim with claims.open_claim.",
-    "returned_to_sender": "returns.request_return takes the goods back.",
+    "returned_to_sender": moving.SENT_BACK_NEXT,
     "cancelled": "create_shipment ships the lines otherwise.",
 }
 

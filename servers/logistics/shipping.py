@@ -101,18 +101,24 @@ def _going(call: Call, order: Order) -> list[OrderLine]:
     disputed_goods.refuse_sending(call, order)
     lines = call.all(OrderLine, OrderLine.order_id == order.id, limit=200)
     query = (
-        select(ShipmentLine.order_line_id, Shipment.id)
+        select(ShipmentLine.order_line_id, Shipment.id, Shipment.status)
         .join(Shipment, Shipment.id == ShipmentLine.shipment_id)
         .where(Shipment.order_id == order.id, Shipment.kind != "return")
         .where(Shipment.status != "cancelled")
     )
-    packed = {row[0]: str(row[1]) for row in call.session.execute(query.limit(1_000))}
+    rows = call.session.execute(query.limit(1_000)).all()
+    packed = {row[0]: str(row[1]) for row in rows}
     going = [line for line in lines if line.id not in packed and line.status in SHIPPABLE]
     if not going:
         behind = sum(line.status == "backordered" for line in lines)
+        came_back = any(row[2] == "returned_to_sender" for row in rows)
         raise RuleViolation(
             f"Order {order.id} has nothing left to ship.",
             details={"shipment_ids": sorted(set(packed.values())), "backordered": behind},
+            next="What went back to its sender is sent again by returns.request_exchange for the "
+            "same SKU."
+            if came_back
+            else None,
         )
     for line in going:
         _require_reserved(call, line)

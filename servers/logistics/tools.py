@@ -267,7 +267,7 @@ def resolve_exception(
     window_closes_at: Moment | None = None,
 ) -> ShipmentView:
     """End what stops a shipment: try again, with better coordinates or another window, or give up
-    and take it back. Ask the customer first."""
+    and take it back; then returns.request_return with its lines. Ask the customer first."""
     correction = delivering.Correction(
         lat_e6, lon_e6, moment(window_opens_at), moment(window_closes_at)
     )

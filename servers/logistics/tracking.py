@@ -13,6 +13,7 @@ from common.call import Call
 from common.carriers.queue import enqueue
 from common.errors import Conflict, InvalidParameters, NotFound, RuleViolation
 from common.rules import disputed_goods
+from common.rules.timeline import happened
 from common.tables.claims import Claim
 from common.tables.fleet import Route, Stop
 from common.tables.logistics import (
@@ -76,7 +77,7 @@ def report(
     close_manifest says that it left.
 
     Raises NotFound, InvalidParameters (from the future, before the shipment), Conflict (the same
-    id with other contents), RuleViolation (a van's way is told by its route).
+    id with other contents), RuleViolation (a van's way is told by its route; back before it left).
     """
     shipment = moving.find(call, reference)
     known = call.all(
@@ -89,7 +90,14 @@ def report(
     _check(call, shipment, told)
     applies = _applies(shipment, told)
     leaves = applies and told.status in LEAVES and shipment.shipped_at is None
-    if leaves and not may_leave:
+    early = applies and told.status == "returned_to_sender" and shipment.shipped_at is None
+    if early and may_leave:
+        raise RuleViolation(
+            f"Shipment {shipment.id} has not left: it cannot come back.",
+            next="cancel_shipment where that is so; else say first that it left (close_manifest, "
+            "or picked_up).",
+        )
+    if early or (leaves and not may_leave):
         applies = leaves = False
     call.stake(ships=leaves)
     call.show(f"Shipment {shipment.id} is {told.status}")
@@ -110,6 +118,10 @@ def report(
     event = moving.advance(
         call, shipment, told.status, at=told.occurred_at, kind=told.exception_kind, **more
     )
+    if told.status == "returned_to_sender":
+        moving.close_exceptions(call, shipment, "went back to its sender")
+        if shipment.order_id is not None:
+            happened(call, shipment.order_id, "returned_to_sender", reference=shipment.id)
     if told.exception_kind is not None:
         moving.open_exception(call, shipment, told.exception_kind, told.detail)
     call.session.flush()

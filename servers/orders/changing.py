@@ -30,7 +30,8 @@ def require_open(order: Order, what: str, *, untouched: bool = False) -> None:
             f"Order {order.id} is {order.status.replace('_', ' ')} and "
             f"{order.fulfilment_status.replace('_', ' ')}: too late to {what}.",
             details={"status": order.status, "fulfilment_status": order.fulfilment_status},
-            next="Once it is delivered, a return or an exchange is possible.",
+            next="Once it is delivered, or its parcel went back to its sender, a return or an "
+            "exchange is possible.",
         )
     if untouched and order.amended_at is not None:
         raise RuleViolation(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import ColumnElement, and_, func, not_
+from sqlalchemy import ColumnElement, and_, func, not_, select
 
 from common.call import Call
 from common.clock import stamp
@@ -13,6 +13,7 @@ from common.errors import NotFound, RuleViolation
 from common.rules import made_good, taxes
 from common.rules.made_good import Given
 from common.tables.inventory import Product
+from common.tables.logistics import Shipment, ShipmentLine
 from common.tables.orders import Order, OrderLine
 from common.tables.returns import RETURN_OVER, Return, ReturnPolicy
 
@@ -46,6 +47,8 @@ class Verdict:
     refund_minor: int
     fee_minor: int
     policy: ReturnPolicy | None
+    # The parcel that went back to its sender with it.
+    parcel: Shipment | None = None
 
 
 def check(call: Call, order: Order, asked: Sequence[Asked]) -> list[Verdict]:
@@ -61,6 +64,7 @@ def check(call: Call, order: Order, asked: Sequence[Asked]) -> list[Verdict]:
     back = made_good.of_lines(call, list(lines), waiting_returns=True)
     policies = _policies(call, order.currency)
     worth = taxes.line_values(call, order, list(lines.values()))
+    parcels = came_back(call, order.id)
     verdicts = []
     for each in wanted:
         line = lines.get(each.line_id)
@@ -68,7 +72,9 @@ def check(call: Call, order: Order, asked: Sequence[Asked]) -> list[Verdict]:
             raise NotFound(
                 f"Order {order.id} has no line {each.line_id}.", next="get_order lists its lines."
             )
-        verdict = _verdict(call, line, each, worth[line.id], back[line.id], policies)
+        verdict = _verdict(
+            call, line, each, worth[line.id], back[line.id], policies, parcels.get(line.id)
+        )
         verdicts.append(verdict)
         back[line.id] += Given(max(0, verdict.quantity), verdict.refund_minor + verdict.fee_minor)
     return verdicts
@@ -109,6 +115,23 @@ def units_back(call: Call, line: OrderLine) -> int:
     return made_good.of_lines(call, [line.id], waiting_returns=True)[line.id].units
 
 
+def came_back(call: Call, order_id: str) -> dict[str, Shipment]:
+    """Lines that the customer never had, by id, with the parcel that went back to its sender."""
+    query = (
+        select(OrderLine.id, Shipment)
+        .join(ShipmentLine, ShipmentLine.order_line_id == OrderLine.id)
+        .join(Shipment, Shipment.id == ShipmentLine.shipment_id)
+        .where(
+            OrderLine.order_id == order_id, OrderLine.status.in_(("shipped", "returned")),
+            Shipment.status == "returned_to_sender", Shipment.shipped_at.is_not(None),
+            Shipment.kind != "return",
+        )
+        .order_by(OrderLine.id, Shipment.id)
+        .limit(1_000)
+    )  # fmt: skip
+    return {row[0]: row[1] for row in call.session.execute(query)}
+
+
 def _verdict(
     call: Call,
     line: OrderLine,
@@ -116,6 +139,7 @@ def _verdict(
     whole: int,
     back: Given,
     policies: dict[str | None, ReturnPolicy],
+    parcel: Shipment | None,
 ) -> Verdict:
     product = call.get(Product, line.product_id)
     policy = policies.get(product.category) or policies.get(None)
@@ -124,7 +148,10 @@ def _verdict(
     ends = None
     if policy is not None and line.delivered_at is not None:
         ends = line.delivered_at + timedelta(days=policy.window_days)
-    rule = _rule(call, line, product, policy, ends, left, quantity, recalled=asked.recalled)
+    rule = _rule(
+        call, line, product, policy, ends, left, quantity, recalled=asked.recalled,
+        sent_back=parcel is not None,
+    )  # fmt: skip
     value = 0
     if 0 < quantity <= left:
         share = made_good.share(whole, line.quantity, back.units, quantity)
@@ -133,7 +160,7 @@ def _verdict(
     if policy is not None and asked.reason not in OUR_FAULT:
         fee = min(value, value * policy.restocking_fee_bps // 10_000)
     allowed = rule.startswith("within")
-    return Verdict(line, quantity, left, allowed, rule, ends, value - fee, fee, policy)
+    return Verdict(line, quantity, left, allowed, rule, ends, value - fee, fee, policy, parcel)
 
 
 def _rule(
@@ -146,8 +173,9 @@ def _rule(
     quantity: int,
     *,
     recalled: bool,
+    sent_back: bool,
 ) -> str:
-    if line.status not in ("delivered", "returned"):
+    if line.status not in ("delivered", "returned") and not sent_back:
         return f"it is not delivered (it is {line.status})."
     if left <= 0:
         return "all of it has been returned, or is on its way back."
@@ -155,6 +183,8 @@ def _rule(
         return f"only {left} units of it are left to return."
     if recalled:
         return "within a recall: it comes back whatever the policy says."
+    if sent_back:
+        return "within a parcel that went back to its sender: the customer never had it."
     if policy is None or ends is None:
         return "the shop has no return policy for it."
     if policy.final_sale or product.final_sale:

@@ -63,7 +63,13 @@ def authorize(call: Call, return_id: str, returnless: bool) -> service.Whole:
     _require(call, rma, WAITING, "be authorized")
     call.stake(returnless=returnless)
     policy = service.policy_of(call, rma)
+    sent_back = service.sent_back(call, rma)
     if returnless:
+        if sent_back:
+            raise RuleViolation(
+                "It went back to its sender: the customer has nothing to keep.",
+                next="authorize_return without returnless, then receive_return.",
+            )
         limit = 0
         if policy is not None and policy.currency == rma.currency:
             limit = policy.returnless_up_to_minor
@@ -74,15 +80,21 @@ def authorize(call: Call, return_id: str, returnless: bool) -> service.Whole:
             )
     call.show(
         f"Authorize return {rma.id} of order {rma.order_id}",
-        "the customer keeps the goods" if returnless else "a label is issued",
+        "the customer keeps the goods"
+        if returnless
+        else "its parcel is on its way"
+        if sent_back
+        else "a label is issued",
     )
-    rma.state = "returnless" if returnless else "label_issued"
+    rma.state = "returnless" if returnless else "in_transit" if sent_back else "label_issued"
     rma.authorized_at = call.now
     rma.expires_at = call.now + timedelta(days=policy.send_within_days if policy else SEND_DAYS)
     if returnless:
         rma.expires_at = None
     for line in service.lines_of(call, rma):
         service.set_aside(call, rma, line, rma.warehouse_id, rma.expires_at)
+    if sent_back:
+        rma.expires_at = None
     happened(call, rma.order_id, "return_authorized", reference=rma.id)
     return service.whole(call, rma.id)
 
@@ -108,9 +120,9 @@ def reject(call: Call, return_id: str, reason: str, note: str) -> service.Whole:
 
 
 def cancel(call: Call, return_id: str) -> service.Whole:
-    """The customer changed their mind before anything was sent back."""
+    """The customer changed their mind before anything was sent back, or it never got here."""
     rma = service.changing(call, return_id)
-    _require(call, rma, (*WAITING, "authorized", "label_issued"), "be cancelled")
+    _require(call, rma, (*WAITING, "authorized", "label_issued", "in_transit"), "be cancelled")
     call.stake()
     for line in service.lines_of(call, rma):
         service.let_go(call, line)

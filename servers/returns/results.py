@@ -177,7 +177,9 @@ class ReturnView(ReturnRow):
 
 def _next(rma: Return, state: str, found: Whole) -> str:
     step = _NEXT.get(state, "It is over.")
-    if rma.instant and rma.settled_at is None and state == "label_issued":
+    if state == "in_transit" and rma.settled_at is not None:
+        step = "Wait for the goods, then receive_return."
+    if rma.instant and rma.settled_at is None and state in ("label_issued", "in_transit"):
         step = "settle_return now; the policy does not wait for the goods."
     if state in _NEXT and any(line.reason == "damaged_in_transit" for line in found.lines):
         step += " Damaged on the way: claims.open_claim as well."
@@ -191,7 +193,8 @@ _NEXT = {
     "needs_review": "A person should look at it; then authorize_return or reject_return.",
     "label_issued": "Wait for the goods, then receive_return.",
     "authorized": "Wait for the goods, then receive_return.",
-    "in_transit": "Wait for the goods, then receive_return.",
+    "in_transit": "receive_return when its parcel is here; if it does not get here, cancel_return "
+    "and claims.open_claim.",
     "partially_received": "receive_return for the rest; or inspect_return, then settle_return, "
     "for what is here.",
     "received": "inspect_return.",

@@ -87,7 +87,8 @@ def request_return(
     call: Call, order_id: str, asked: Sequence[Asked], refund_to: str, method_id: str | None,
     note: str,
 ) -> Whole:  # fmt: skip
-    """Ask for a refund of delivered units. No money moves and no stock: that comes after receipt.
+    """Ask for a refund of units that were delivered, or whose parcel went back to its sender. No
+    money moves and no stock: that comes after receipt.
 
     Raises RuleViolation naming the rule that forbids it; NotFound.
     """
@@ -103,6 +104,8 @@ def request_return(
     )
     rma = _rma(call, order, verdicts, "return", refund_to, method_id, note)
     rma.refund_minor, rma.fee_minor = refund, fee
+    if rma.state == "in_transit":
+        rma.expires_at = None
     for position, verdict in enumerate(verdicts):
         _line(call, rma, position, verdict, asked[position].reason if asked else "unwanted")
     happened(call, order.id, "return_requested", "" if asked else "whole order", reference=rma.id)
@@ -122,7 +125,9 @@ def request_exchange(
     method = own_method(call, order, method_id)
     rma = _rma(call, order, verdicts, "exchange", "method", method.id, note)
     rates = placing.rates_at(call, order.ship_to, call.now)
-    difference = 0
+    difference, aside_until = 0, rma.expires_at
+    if rma.state == "in_transit":
+        rma.expires_at = None
     for position, (verdict, each) in enumerate(zip(verdicts, asked, strict=True)):
         variant = _exchangeable(call, order, verdict, each)
         line = _line(call, rma, position, verdict, each.reason)
@@ -133,7 +138,7 @@ def request_exchange(
         line.exchange_sku, line.exchange_price_minor = variant.id, variant.price_minor
         line.price_difference_minor = price - verdict.refund_minor - verdict.fee_minor
         difference += line.price_difference_minor
-        set_aside(call, rma, line, order.warehouse_id, rma.expires_at)
+        set_aside(call, rma, line, order.warehouse_id, aside_until)
         call.show("", f"{quoted(verdict.line.name)} → {quoted(variant.name)}")
     rma.price_difference_minor = difference
     left = paid.stored_value(call, method, order.currency)
@@ -165,19 +170,16 @@ def own_method(call: Call, order: Order, method_id: str) -> PaymentMethod:
 def _eligible(call: Call, order_id: str, asked: Sequence[Asked]) -> tuple[Order, list[Verdict]]:
     lock(call.session, Order, [order_id])
     order = call.get(Order, order_id, next="Look for it with orders.search_orders.")
-    if order.fulfilment_status not in ("delivered", "partially_delivered"):
-        raise RuleViolation(
-            f"Order {order.id} is not delivered.",
-            details={"fulfilment_status": order.fulfilment_status},
-            next="Before it has left, orders.cancel_order or amend_order_lines may do.",
-        )
+    _require_arrived(call, order)
     verdicts = eligibility.check(call, order, asked)
     if not asked:
         verdicts = [verdict for verdict in verdicts if verdict.left > 0] or verdicts
+    _require_one_way(order, verdicts)
     eligibility.require(verdicts)
     most = min((v.policy.most_open_per_order for v in verdicts
                 if v.policy and v.policy.most_open_per_order), default=None)  # fmt: skip
-    if most is not None and not any(each.recalled for each in asked):
+    here_anyway = verdicts[0].parcel is not None or any(each.recalled for each in asked)
+    if most is not None and not here_anyway:
         before = eligibility.open_returns(call, order.id)
         if len(before) >= most:
             raise RuleViolation(
@@ -185,6 +187,31 @@ def _eligible(call: Call, order_id: str, asked: Sequence[Asked]) -> tuple[Order,
                 details={"return_ids": [each.id for each in before]},
             )
     return order, verdicts
+
+
+def _require_arrived(call: Call, order: Order) -> None:
+    if order.fulfilment_status in ("delivered", "partially_delivered"):
+        return
+    if eligibility.came_back(call, order.id):
+        return
+    raise RuleViolation(
+        f"Order {order.id} is not delivered.",
+        details={"fulfilment_status": order.fulfilment_status},
+        next="Before it is released, orders.cancel_order or amend_order_lines may do."
+        if order.released_at is None
+        else "Once it is delivered, or logistics.resolve_exception sent its parcel back.",
+    )
+
+
+def _require_one_way(order: Order, verdicts: Sequence[Verdict]) -> None:
+    """What went back to its sender needs no label and no window: a return of its own."""
+    back = [verdict.line.id for verdict in verdicts if verdict.parcel is not None]
+    if back and len(back) < len(verdicts):
+        raise RuleViolation(
+            f"Only a part of it went back to the sender of order {order.id}.",
+            details={"line_ids": back},
+            next="Name these lines alone; what was delivered is a return of its own.",
+        )
 
 
 def _refundable_to(call: Call, order: Order, refund_to: str, method_id: str | None) -> None:
@@ -212,14 +239,15 @@ def _refundable_to(call: Call, order: Order, refund_to: str, method_id: str | No
 def _less_shipping(
     verdicts: Sequence[Verdict], asked: Sequence[Asked], refund: int, currency: str
 ) -> tuple[int, int]:
-    """The label is the customer's to pay where the policy says so and it is not our fault."""
+    """The label, if there is one, is the customer's to pay where the policy says so and it is not
+    our fault."""
     fee = sum(verdict.fee_minor for verdict in verdicts)
     ours = asked and all(each.reason in eligibility.OUR_FAULT for each in asked)
     label = 0 if ours else max(
         (
             v.policy.return_shipping_minor
             for v in verdicts
-            if v.policy and v.policy.currency == currency
+            if v.policy and v.policy.currency == currency and v.parcel is None
         ),
         default=0,
     )  # fmt: skip
@@ -243,14 +271,19 @@ def _rma(
     send_days = strictest.send_within_days if strictest else SEND_DAYS
     ends = [verdict.window_ends_at for verdict in verdicts if verdict.window_ends_at]
     instant = strictest is not None and all(policy.instant_refund for policy in policies)
+    # It is on its way already: nobody has to accept it, to send it, or to label it.
+    parcel = verdicts[0].parcel
+    state = "needs_review" if review else "in_transit" if parcel else "requested"
     return call.add(
         Return(
-            id=call.new_id("return"), kind=kind, state="needs_review" if review else "requested",
+            id=call.new_id("return"), kind=kind, state=state,
             order_id=order.id, customer_id=order.customer_id, refund_to=refund_to,
             method_id=method_id, policy_id=strictest.id if strictest else None,
             policy_rule=verdicts[0].rule[:200], note=note, currency=order.currency,
-            warehouse_id=order.warehouse_id, instant=kind == "return" and instant,
-            requested_at=call.now, label_code=f"R{secrets.token_hex(8).upper()}",
+            warehouse_id=(parcel and parcel.warehouse_id) or order.warehouse_id,
+            instant=kind == "return" and instant, requested_at=call.now,
+            label_code=None if parcel else f"R{secrets.token_hex(8).upper()}",
+            authorized_at=call.now if state == "in_transit" else None,
             window_ends_at=min(ends, default=None),
             expires_at=call.now + timedelta(days=send_days),
         )
@@ -303,6 +336,12 @@ def let_go(call: Call, line: ReturnLine) -> None:
     """Release what was set aside for an exchange, if it still is."""
     if line.reservation_id is not None:
         reserving.release_if_open(call, call.get(Reservation, line.reservation_id))
+
+
+def sent_back(call: Call, rma: Return) -> bool:
+    """Whether a parcel that went back to its sender brings the return's units."""
+    parcels = eligibility.came_back(call, rma.order_id)
+    return all(line.order_line_id in parcels for line in lines_of(call, rma))
 
 
 def policy_of(call: Call, rma: Return) -> ReturnPolicy | None:

@@ -8,12 +8,13 @@ from common.call import Call
 from common.errors import RuleViolation
 from common.money import Money, allocate
 from common.rules import made_good, paid, placing
+from common.rules.fulfilment import set_fulfilment
 from common.rules.timeline import happened
 from common.storage.database import lock
 from common.tables.orders import Order, OrderLine
 from common.tables.payments import PaymentMethod, Refund
 from common.tables.returns import Return, ReturnLine, Settlement
-from servers.returns import eligibility, service
+from servers.returns import service
 
 READY: Final = ("dispositioned", "returnless")
 EARLY: Final = ("authorized", "label_issued", "in_transit")
@@ -43,8 +44,11 @@ def settle(call: Call, return_id: str) -> service.Whole:
     if rma.state not in EARLY:
         rma.state = "settled"
     call.session.flush()
+    sent_back = service.sent_back(call, rma)
     for line in now.lines:
         _returned(call, order, line)
+    if sent_back:
+        set_fulfilment(call, order)
     happened(call, order.id, "return_settled", rma.kind, reference=rma.id)
     return service.whole(call, rma.id)
 
@@ -198,7 +202,7 @@ def _settled(
 def _returned(call: Call, order: Order, line: ReturnLine) -> None:
     """An order line of which every unit is settled is ``returned``."""
     order_line = call.get(OrderLine, line.order_line_id)
-    if eligibility.units_back(call, order_line) >= order_line.quantity:
+    if made_good.of_lines(call, [order_line.id])[order_line.id].units >= order_line.quantity:
         order_line.status = "returned"
 
 

@@ -109,7 +109,8 @@ def request_return(
     method_id: Identifier | None = None,
     note: Note | None = None,
 ) -> ReturnView:
-    """Open a return of delivered lines for a refund. No money moves yet.
+    """Open a return of delivered lines for a refund, or of lines whose parcel went back to its
+    sender: those are received next, with no label. No money moves yet.
 
     refund_to=method needs method_id: the method that paid, or a gift card of the customer. For
     another size or colour use request_exchange.
@@ -126,9 +127,10 @@ def request_exchange(
     method_id: Identifier,
     note: Note | None = None,
 ) -> ReturnView:
-    """Open an exchange of delivered lines for other variants of the same products, or the same
-    again. They are reserved now; the difference is settled with method_id once the goods are
-    back. A line may be named several times, with quantities."""
+    """Open an exchange of delivered lines, or of lines whose parcel went back to its sender, for
+    other variants of the same products, or the same again. They are reserved now; the difference is
+    settled with method_id once the goods are back. A line may be named several times, with
+    quantities."""
     asked = [Asked(each.line_id, each.quantity, each.reason, each.new_sku) for each in lines]
     return ReturnView.whole(
         service.request_exchange(call, order_id, asked, method_id, note or ""), call.now
@@ -174,7 +176,8 @@ def reject_return(
 
 @tools.tool(scope=Scope.RETURNS_WRITE, effect=Effect.CHANGES)
 def cancel_return(call: Call, return_id: Identifier) -> ReturnView:
-    """Withdraw a return at the customer's wish, before anything was received."""
+    """Withdraw a return at the customer's wish, or because it never got here, before anything was
+    received."""
     return ReturnView.whole(handling.cancel(call, return_id), call.now)
 
 
@@ -244,6 +247,11 @@ def open_returns(call: Call) -> ReturnList:
 def return_label(call: Call, return_id: Identifier) -> str:
     """The label of an authorized return: a QR code to print and stick on the parcel."""
     rma = call.get(Return, return_id)
+    if rma.state == "in_transit" and rma.label_code is None:
+        raise RuleViolation(
+            f"Return {rma.id} needs no label: its parcel is on its way.",
+            next="receive_return when it is here.",
+        )
     if rma.authorized_at is None or rma.label_code is None:
         raise RuleViolation(f"Return {rma.id} has no label yet.", next="authorize_return first.")
     code = segno.make(rma.label_code, error="q", micro=False)
