@@ -45,7 +45,8 @@ const shop = (() => {
   const can = { call: false, message: false, context: false, read: false };
   const state = { data: null, input: {}, notice: null, busy: 0, loaded: false };
   let view = null, main = null, said = null, locale, zone, host = null;
-  let queue = Promise.resolve(), readAt = 0, later = 0;
+  let queue = Promise.resolve(), readAt = 0, later = 0, acts = 0;
+  let pressed = false, owed = false;
 
   /* ---- hosts ---- */
 
@@ -185,10 +186,12 @@ const shop = (() => {
       return;
     }
     readAt = Date.now();
+    const before = acts;
     try {
       const result = await host.call(wanted.tool, wanted.args);
       const data = structured(result);
-      if (!result.isError && data.status !== "approval_required" && !state.busy) {
+      // What a person did meanwhile is newer.
+      if (!result.isError && data.status !== "approval_required" && acts === before) {
         state.data = data;
         paint();
       }
@@ -206,6 +209,7 @@ const shop = (() => {
   }
 
   async function attempt(intent) {
+    acts += 1;
     state.busy += 1;
     paint();
     let data = null;
@@ -269,7 +273,15 @@ const shop = (() => {
     return h("button", { type: "button", key: name, onclick, ...more }, label);
   }
 
+  /** Nothing is drawn anew under a finger: the press would be lost. */
+  function press(down) {
+    pressed = down;
+    if (!down && owed) paint();
+  }
+
   function paint() {
+    owed = pressed;
+    if (pressed) return;
     const active = document.activeElement;
     const name = main.contains(active) ? active.dataset.key : undefined;
     const typed = [...main.querySelectorAll("input[type=text][data-key], input[type=search][data-key]")]
@@ -395,6 +407,10 @@ const shop = (() => {
     }
     host = window.openai ? openaiHost() : appsHost();
     paint();
+    document.addEventListener("pointerdown", () => press(true), true);
+    for (const end of ["pointerup", "pointercancel"]) {
+      window.addEventListener(end, () => setTimeout(() => press(false)), true);  // after the click
+    }
     document.addEventListener("visibilitychange", () => { if (!document.hidden) again(); });
     window.addEventListener("focus", () => again());
     try { await host.open(); } catch { refuse({ code: "unreachable" }); }

@@ -220,8 +220,11 @@ async def hosted(
         face = await more.enter_async_context(
             a_face(shop, toolsets, authenticator=checking, guests=guests(http), faces=real)
         )
+        # In a process of its own a frame is handed no clicks for a while after another window was
+        # closed: they go to the page around it.
+        one_process = "--disable-features=IsolateSandboxedIframes"
         browser = await playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", one_process]
         )
         found = Hosted(shop, face, browser)
         yield found

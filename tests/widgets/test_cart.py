@@ -1,9 +1,10 @@
 """The run of the cart document, in a browser: chat, widget, reload, a second device."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
-from playwright.async_api import Locator, expect
+from playwright.async_api import APIResponse, Locator, Route, expect
 
 from servers.storefront.tools import tools
 from tests.storefront.goods import GOODS, goods
@@ -150,3 +151,48 @@ async def test_what_a_product_is_called_stays_text(tmp_path: Path) -> None:
         await expect(chat.widget.get_by_role("status")).to_have_text("Sent to the chat.")
         assert await chat.heard("messages") == ["I would like to check out my cart."]
         assert host.problems == []
+
+
+async def test_what_was_read_before_is_not_shown_after(tmp_path: Path) -> None:
+    """Reading again takes longer than what the person does meanwhile."""
+    async with hosted(tmp_path, [tools]) as host, host.device() as one:
+        await do(host.shop, "*", goods)
+        chat = await host.chat(one)
+        held: list[tuple[Route, APIResponse]] = []
+
+        async def slow(route: Route) -> None:
+            if '"get_cart"' not in (route.request.post_data or ""):
+                await route.continue_()
+            else:
+                held.append((route, await route.fetch()))
+
+        await chat.page.route("**/mcp", slow)
+        await chat.done("add_to_cart", product_name="eggs", quantity=2)
+        for _ in range(100):  # the widget reads again what it was given
+            if held:
+                break
+            await asyncio.sleep(0.05)
+        await chat.widget.get_by_role("button", name="One more Eggs").click()
+        await expect(chat.widget.locator(".amount")).to_have_text("3")
+        for route, answer in held:
+            await route.fulfill(response=answer)
+        await asyncio.sleep(0.5)
+        await expect(chat.widget.locator(".amount")).to_have_text("3")
+
+
+async def test_nothing_is_drawn_anew_under_a_finger(tmp_path: Path) -> None:
+    async with hosted(tmp_path, [tools]) as host, host.device() as one:
+        await do(host.shop, "*", goods)
+        chat = await host.chat(one)
+        await chat.done("add_to_cart", product_name="eggs", quantity=2)
+        more = chat.widget.get_by_role("button", name="One more Eggs")
+        pressed = await more.element_handle()
+        await more.dispatch_event("pointerdown")
+        await chat.page.evaluate("dress('dark')")
+        await expect(chat.widget.locator("html")).to_have_attribute("data-theme", "dark")
+        assert await pressed.evaluate("button => button.isConnected")
+        await more.dispatch_event("pointerup")
+        await chat.page.evaluate("dress('light')")
+        await expect(chat.widget.locator("html")).to_have_attribute("data-theme", "light")
+        await expect(more).to_be_visible()
+        assert not await pressed.evaluate("button => button.isConnected")
