@@ -2,15 +2,14 @@
 
 from collections.abc import Iterable
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from common.call import Call
 from common.errors import RuleViolation
 from common.rules.paid_back import MOST_EXCHANGES
-from common.rules.paid_state import OPEN_DISPUTES
+from common.rules.paid_state import open_disputes
 from common.tables.orders import Order
-from common.tables.payments import Dispute, Payment
 
 
 def refuse_sending(call: Call, order: Order) -> None:
@@ -34,7 +33,7 @@ def disputes(session: Session, order_ids: Iterable[str]) -> dict[str, str]:
     for _ in range(MOST_EXCHANGES):
         if not payers:
             break
-        there = _open(session, payers.values())
+        there = open_disputes(session, payers.values())
         found |= {id: there[payer] for id, payer in payers.items() if payer in there}
         query = select(Order.id, Order.replaces_order_id).where(
             Order.id.in_(set(payers.values())), Order.replaces_order_id.is_not(None)
@@ -44,13 +43,3 @@ def disputes(session: Session, order_ids: Iterable[str]) -> dict[str, str]:
             id: before[payer] for id, payer in payers.items() if payer in before and id not in found
         }
     return found
-
-
-def _open(session: Session, order_ids: Iterable[str]) -> dict[str, str]:
-    query = (
-        select(Payment.order_id, func.min(Dispute.id))
-        .join(Dispute, Dispute.payment_id == Payment.id)
-        .where(Payment.order_id.in_(set(order_ids)), Dispute.status.in_(OPEN_DISPUTES))
-        .group_by(Payment.order_id)
-    )
-    return {str(order_id): dispute_id for order_id, dispute_id in session.execute(query)}

@@ -1,10 +1,10 @@
 """What was paid, what is left, and in which words: reading, and the one writer of the statuses."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from common.call import Call, quoted
@@ -155,12 +155,7 @@ def _lock(session: Session, kind: type[Order] | type[Payment], id: str) -> None:
 def refuse_disputed(call: Call, order_id: str) -> None:
     """While the bank may take the money back the shop gives nothing as well. Raises
     RuleViolation."""
-    query = (
-        select(Dispute.id)
-        .join(Payment, Payment.id == Dispute.payment_id)
-        .where(Payment.order_id == order_id, Dispute.status.in_(OPEN_DISPUTES))
-    )
-    found = call.session.scalar(query.order_by(Dispute.id).limit(1))
+    found = open_disputes(call.session, [order_id]).get(order_id)
     if found is not None:
         raise RuleViolation(
             f"A payment of order {order_id} is disputed ({found}): the bank may already have given"
@@ -168,6 +163,17 @@ def refuse_disputed(call: Call, order_id: str) -> None:
             details={"dispute_id": found},
             next="Settle the dispute first: accept it, or answer it with evidence.",
         )
+
+
+def open_disputes(session: Session, order_ids: Iterable[str]) -> dict[str, str]:
+    """By order: an open dispute on a payment of it. Inquiries take no money and are none."""
+    query = (
+        select(Payment.order_id, func.min(Dispute.id))
+        .join(Dispute, Dispute.payment_id == Payment.id)
+        .where(Payment.order_id.in_(set(order_ids)), Dispute.status.in_(OPEN_DISPUTES))
+        .group_by(Payment.order_id)
+    )
+    return {str(order_id): dispute_id for order_id, dispute_id in session.execute(query)}
 
 
 def open_dispute_of(session: Session, payment_id: str) -> Dispute | None:
